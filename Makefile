@@ -1,0 +1,62 @@
+# Needs python3 (3.11 to 3.13) and make; everything else goes into .venv by itself.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt lint types imports docs bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.installed  ## the whole road on made-up tissue, no account, about a minute
+	$(BIN)/pcam demo
+
+test: $(VENV)/.installed-dev  ## all tests; those that need real patches skip where there are none
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+check: lint types imports docs-check test  ## everything that must be green before a commit
+
+fmt: $(VENV)/.installed-dev  ## format and fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(VENV)/.installed-dev  ## style
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.installed-dev  ## types
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+imports: $(VENV)/.installed-dev  ## who may import whom
+	$(BIN)/lint-imports --no-cache
+
+docs: $(VENV)/.installed  ## write docs/cli.md from --help
+	$(BIN)/python docs/generate.py
+
+.PHONY: docs-check
+docs-check: $(VENV)/.installed
+	$(BIN)/python docs/generate.py --check
+
+bench: $(VENV)/.installed  ## how long the parts take on this machine
+	$(BIN)/python benchmarks/speed.py
+
+clean:  ## remove .venv, caches and demo/; never data, runs or submissions
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis demo
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, {sys.executable} is {v[0]}.{v[1]}; try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade "pip>=25.1"
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.python pyproject.toml
+	@echo "installing into $(VENV) (TensorFlow is large: a minute or two)"
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) --group dev
+	@touch $@

@@ -1,0 +1,171 @@
+"""What a person sees while a command works: bars on a terminal, plain lines elsewhere, all on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+PLAIN_SECONDS = 15.0  # between two lines about the same work when stderr is not a terminal
+
+
+def messages() -> Console:
+    """The console for messages: stderr, bound to what sys.stderr is now."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str, *, style: str = "") -> None:
+    """One message for the person, on stderr."""
+    messages().print(Text(text, style=style))
+
+
+def warn(text: str) -> None:
+    """A message that something deserves a look."""
+    say(f"warning: {text}", style="yellow")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout; right-aligned but for the first column. Without a terminal nothing is cut to a width."""
+    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=400)
+    if title:
+        console.print(Text(title, style="bold"))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+
+
+class Work:
+    """A progress callback `(what, done, total)` for any number of jobs one after the other; total 0 means unknown."""
+
+    def __init__(self, bars: Progress | None) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+        self._said: dict[str, float] = {}
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if self._bars is not None:
+            if what not in self._tasks:
+                self._tasks[what] = self._bars.add_task(what, total=total or None)
+            self._bars.update(self._tasks[what], completed=done, total=total or None)
+            return
+        now = time.monotonic()
+        last = self._said.setdefault(what, now - PLAIN_SECONDS + 2.0)  # quick work says nothing
+        if now - last >= PLAIN_SECONDS and done != total:
+            self._said[what] = now
+            print(f"{what}: {100 * done / total:.0f}%" if total else f"{what}: {done:,}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def work() -> Generator[Work]:
+    """Show progress while the block runs."""
+    console = messages()
+    if not console.is_terminal:
+        yield Work(None)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeRemainingColumn(compact=True))
+    with Progress(*columns, console=console, transient=True) as bars:
+        yield Work(bars)
+
+
+class TrainingDisplay:
+    """Tells of a training: a bar on a terminal, a line an epoch everywhere. Implements `training.fit.Reporter`."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self._console = messages()
+        self._bars: Progress | None = None
+        self._task: TaskID | None = None
+        self._epochs = self._steps = 0
+        self._before = seconds  # of this training, in an earlier process
+        self._began = self._said = time.monotonic()
+        self._first = 0  # steps that were done before this process began
+
+    def __enter__(self) -> TrainingDisplay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def started(self, epochs: int, steps: int, epoch: int) -> None:
+        """Show the bar."""
+        self._epochs, self._steps = epochs, steps
+        self._first = (epoch - 1) * steps
+        self._began = self._said = time.monotonic()
+        if self._console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[loss]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            )
+            self._bars = Progress(*columns, console=self._console, transient=True, speed_estimate_period=60)
+            self._task = self._bars.add_task(f"epoch {epoch}/{epochs}", total=epochs * steps, completed=self._first, loss="")
+            self._bars.start()
+
+    def step(self, epoch: int, step: int, loss: float) -> None:
+        """Move the bar, or say a line now and then."""
+        done = (epoch - 1) * self._steps + step
+        now = time.monotonic()
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, completed=done, description=f"epoch {epoch}/{self._epochs}", loss=f"loss {loss:.4f}")
+        elif now - self._said > PLAIN_SECONDS:
+            self._said = now
+            left = (now - self._began) / max(1, done - self._first) * (self._epochs * self._steps - done)
+            print(
+                f"epoch {epoch}/{self._epochs}  step {step}/{self._steps}  loss {loss:.4f}  {duration(left)} left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def epoch(self, metrics: dict[str, Any]) -> None:
+        """A line for the finished epoch."""
+        now = self._said = time.monotonic()
+        done = metrics["epoch"] * self._steps
+        left = (now - self._began) / max(1, done - self._first) * (self._epochs * self._steps - done)
+        text = (
+            f"epoch {metrics['epoch']:>{len(str(self._epochs))}}/{self._epochs}  loss {metrics['loss']:.4f}  "
+            f"validation AUC {metrics['valid_auc']:.4f}{' (best)' if metrics['best'] else ''}"
+        )
+        tail = f"{duration(metrics['seconds'])}, {duration(left)} left" if metrics["epoch"] < self._epochs else duration(metrics["seconds"])
+        (self._bars.console if self._bars is not None else self._console).print(Text(f"{text}  {tail}"))
+
+
+@contextmanager
+def quiet_import() -> Generator[None]:
+    """Keep what TensorFlow's native code writes to stderr while it is imported; shown only when the import fails."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # from then on; lines before its logging starts come regardless
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        original = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(original, held.read())
+            raise
+        finally:
+            os.dup2(original, 2)
+            os.close(original)
+
+
+def duration(seconds: float) -> str:
+    """`75` -> `1m15s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

@@ -1,0 +1,179 @@
+"""`pcam train`: an experiment and a store in, a finished run out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcam_kit import runs
+from pcam_kit.commands.config import resolve
+from pcam_kit.commands.console import TrainingDisplay, duration, say
+from pcam_kit.commands.folders import Folders
+from pcam_kit.commands.provenance import now, provenance
+from pcam_kit.commands.score import predict_split
+from pcam_kit.config.schema import Experiment
+from pcam_kit.data.store import Store
+from pcam_kit.errors import ConfigError, Interrupted, UsageError
+from pcam_kit.evaluation.calibration import best_threshold
+from pcam_kit.evaluation.metrics import evaluate, roc_auc
+from pcam_kit.files import locked
+from pcam_kit.inference import predict
+from pcam_kit.pipeline.augment import Augmenter
+from pcam_kit.pipeline.batches import Batches
+from pcam_kit.runs import Result, Run
+from pcam_kit.training.backend import backend_name, device_names
+from pcam_kit.training.fit import Files, fit
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for: a new run of `config` (None: the default of the competition fetched last), or `resume`."""
+
+    config: str | None = None
+    overrides: tuple[str, ...] = ()
+    resume: str | None = None  # a run; "" the newest unfinished one; None a new run
+    workers: int = 2
+
+
+def train(request: Request, folders: Folders) -> Run:
+    """Train, or go on training, until the run is complete. Raises Interrupted with a run that can be resumed."""
+    run, store = _resumed(request, folders) if request.resume is not None else _new(request, folders)
+    if run.result is not None:
+        say(f"{run.name} is complete already")
+        return run
+    with locked(run.lock_file, f"training {run.name}"):
+        try:
+            return _finish(run, store, request.workers)
+        except KeyboardInterrupt:  # outside the loop, e.g. during the last evaluation: the checkpoint on disk is good
+            raise Interrupted(f"{run.name} was stopped; nothing is lost", hint=_resume_hint(run)) from None
+        except Interrupted as error:
+            raise Interrupted(error.message, hint=_resume_hint(run)) from None
+
+
+def describe(run: Run) -> dict[str, Any]:
+    """The JSON object of `pcam train`. The run must be complete."""
+    result = run.result
+    if result is None:
+        raise UsageError(f"{run.name} is not complete")
+    return {
+        "run": str(run.path),
+        "epochs": result.epochs,
+        "best_epoch": result.best_epoch,
+        "valid_auc": result.valid_auc,
+        "valid_accuracy": result.valid_accuracy,
+        "threshold": result.threshold,
+        "seconds": result.seconds,
+    }
+
+
+def _resume_hint(run: Run) -> str:
+    return f"go on with: pcam train --resume {run.name}"
+
+
+def _new(request: Request, folders: Folders) -> tuple[Run, Store]:
+    experiment = resolve(request.config, request.overrides, folders)
+    store = folders.store(experiment.competition or folders.fetched_last())
+    _check(experiment, store)
+    meta = provenance(list(request.overrides)) | {
+        "config": request.config,
+        "backend": backend_name(),
+        "device": device_names(),
+        "seed": experiment.seed,
+        "competition": store.profile.model_dump(mode="json"),
+        "synthetic": store.synthetic,
+        "store_fingerprint": store.fingerprint,
+        "split_hash": store.split_hash,
+    }
+    run = runs.create_run(folders.runs, experiment, meta)
+    counts = ", ".join(f"{name} {count.n:,}" for name, count in store.splits.items())
+    say(f"training {experiment.name} on {store.profile.title} ({counts}) -> {run.path}")
+    return run, store
+
+
+def _resumed(request: Request, folders: Folders) -> tuple[Run, Store]:
+    if request.config is not None or request.overrides:
+        raise UsageError(
+            "--resume goes on with the run's own config", hint="leave out CONFIG, --set and --seed, or start a new run without --resume"
+        )
+    run = runs.find_run(folders.runs, request.resume or None, complete=None if request.resume else False)
+    store = folders.store_of(run)
+    if run.meta["backend"] != backend_name():
+        raise UsageError(
+            f"{run.name} was begun with Keras on {run.meta['backend']}, this is {backend_name()}",
+            hint=f"KERAS_BACKEND={run.meta['backend']} pcam train --resume {run.name}",
+        )
+    say(f"going on with {run.name}")
+    return (runs.update_meta(run, resumed=[*run.meta.get("resumed", []), now()]) if run.result is None else run), store
+
+
+def _check(experiment: Experiment, store: Store) -> None:
+    """Faults that show only with the store in hand."""
+    size = store.images.shape[1]
+    if (experiment.data.crop or size) > size:
+        raise ConfigError(f"data.crop: {experiment.data.crop} is larger than the patches of {store.profile.slug}, {size}x{size}")
+    for split in ("train", "valid"):
+        labels = store.labels[store.rows(split)]
+        positive = int((labels == 1).sum())
+        if positive == 0 or positive == len(labels):
+            raise ConfigError(f"{store.path}: the {split} split needs patches of both classes, it has {positive} positive of {len(labels)}")
+
+
+def _finish(run: Run, store: Store, workers: int) -> Run:
+    """Train to the end, then measure the best weights on the validation split and choose the threshold there."""
+    experiment = run.experiment
+    crop = experiment.data.crop or store.images.shape[1]
+    valid = store.rows("valid")
+    labels = store.labels[valid]
+    batches = Batches(
+        store.images,
+        store.labels,
+        _limited(store.rows("train"), experiment),
+        experiment.training.batch_size,
+        crop,
+        Augmenter(experiment.augment, seed=experiment.seed),
+        experiment.seed,
+        workers,
+    )
+
+    def validate(model: Any) -> float:
+        return roc_auc(labels, predict(model, store.images, valid, crop=crop)[:, 0])
+
+    with TrainingDisplay() as display:
+        progress = fit(experiment, batches, validate, Files(run.state_file, run.model_file, run.metrics_file), display)
+    tta = experiment.evaluation.tta
+    probabilities = predict_split(run, "valid", tta, store).probability(tta)
+    threshold = best_threshold(labels, probabilities)
+    scores = evaluate(labels, probabilities, threshold.value)
+    runs.update_meta(run, ended=now())
+    finished = run.complete(
+        Result(
+            epochs=progress.epoch,
+            best_epoch=progress.best_epoch,
+            valid_n=scores.n,
+            valid_auc=scores.auc,
+            valid_auc_low=scores.auc_low,
+            valid_auc_high=scores.auc_high,
+            valid_accuracy=scores.accuracy,
+            valid_accuracy_at_half=scores.accuracy_at_half,
+            threshold=threshold.value,
+            threshold_low=threshold.low,
+            threshold_high=threshold.high,
+            tta=tta,
+            seconds=round(progress.seconds, 3),
+        )
+    )
+    say(
+        f"{run.name}: validation AUC {scores.auc:.4f} ({scores.auc_low:.4f}-{scores.auc_high:.4f}), accuracy {scores.accuracy:.4f} "
+        f"at threshold {threshold.value:.3f} (n {scores.n:,}, best epoch {progress.best_epoch}, {duration(progress.seconds)})"
+    )
+    return finished
+
+
+def _limited(rows: NDArray[np.int64], experiment: Experiment) -> NDArray[np.int64]:
+    limit = experiment.data.limit
+    if limit is None or limit >= len(rows):
+        return rows
+    return np.sort(np.random.default_rng(experiment.seed).choice(rows, limit, replace=False))

@@ -1,0 +1,107 @@
+"""What an experiment is: one frozen tree of typed values. Holds nothing about the machine it runs on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class _Part(BaseModel):
+    # strict, so that "3" is not a number; finite, so that no schedule starts from infinity
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Data(_Part):
+    """Which pixels of which patches."""
+
+    crop: int | None = Field(default=None, gt=0)  # side of the centre crop in pixels; null: the whole patch
+    limit: int | None = Field(default=None, gt=1)  # train on this many patches, drawn with the seed; null: all
+
+
+class Transform(_Part):
+    """One albumentations transform by its class name, e.g. ColorJitter, with the arguments of its constructor."""
+
+    name: str
+    p: float = Field(default=0.5, ge=0, le=1)
+    options: dict[str, Any] = {}
+
+
+class Augment(_Part):
+    """What is done to training patches, in this order: a random symmetry, then the transforms. Pixels are uint8 throughout."""
+
+    d4: bool = True  # one of the 8 symmetries of the square, each equally likely
+    transforms: list[Transform] = []
+
+
+class ReportCnn(_Part):
+    """The lab report's network: three blocks of two convolutions, dropout 0.2 after each pooling and 0.5 before the last layer, L2."""
+
+    name: Literal["report_cnn"]
+    filters: list[int] = Field(default=[32, 64, 128], min_length=1)
+    units: int = Field(default=128, gt=0)
+    block_dropout: float = Field(default=0.2, ge=0, lt=1)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    l2: float = Field(default=1e-4, ge=0)
+
+
+class LabCnn(_Part):
+    """The lab notebook's network: convolution and pooling twice, one dense layer."""
+
+    name: Literal["lab_cnn"]
+    filters: list[int] = Field(default=[16, 32], min_length=1)
+    units: int = Field(default=64, gt=0)
+
+
+class ResNet(_Part):
+    """A small pre-normalised residual network; the first stage keeps the resolution, each further one halves it."""
+
+    name: Literal["resnet"]
+    widths: list[int] = Field(default=[32, 64, 128], min_length=1)
+    blocks: int = Field(default=1, gt=0)  # residual blocks a stage
+    stem_stride: int = Field(default=1, ge=1, le=4)  # 1 for 32 px, 2 for 96 px
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+
+
+Model = Annotated[ReportCnn | LabCnn | ResNet, Field(discriminator="name")]
+
+
+class Training(_Part):
+    """How the weights are found. Steps and epochs count optimiser updates and passes over the training patches."""
+
+    epochs: int = Field(default=10, gt=0)
+    batch_size: int = Field(default=128, gt=0)
+    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(default=1e-3, gt=0)  # the highest one of the schedule
+    schedule: Literal["constant", "cosine", "one_cycle"] = "cosine"
+    warmup: float = Field(default=0.05, ge=0, lt=1)  # part of all steps; one_cycle rises over 0.3 at least
+    weight_decay: float = Field(default=0.0, ge=0)  # kernels only; needs adamw or sgd
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    clip_norm: float | None = Field(default=None, gt=0)  # global gradient norm
+    ema: float | None = Field(default=None, gt=0, lt=1)  # momentum a step of the averaged weights; null: none
+    early_stopping: int | None = Field(default=None, gt=0)  # epochs without a better validation AUC; null: never
+
+    @model_validator(mode="after")
+    def _decay_needs_an_optimizer_that_knows_it(self) -> Training:
+        if self.weight_decay > 0 and self.optimizer == "adam":
+            raise ValueError("weight_decay needs optimizer adamw or sgd")
+        return self
+
+
+class Evaluation(_Part):
+    """How a finished run is measured; prediction does the same unless told otherwise."""
+
+    tta: Literal["none", "d4"] = "d4"  # average the probabilities over the 8 symmetries
+
+
+class Experiment(_Part):
+    """One training, completely: with the store and the package versions it determines the run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*$")
+    competition: str | None = None  # slug of the store to train on; null: the one fetched last
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    data: Data = Data()
+    augment: Augment = Augment()
+    model: Model
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()

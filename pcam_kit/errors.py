@@ -1,0 +1,105 @@
+"""Every error a user can meet, as one tree.
+
+    PcamError                     exit 1
+    ├── UsageError (ValueError)   exit 2   a wrong argument, or nothing to work on
+    ├── ConfigError (ValueError)  exit 2   a YAML file or --set that does not fit the schema
+    ├── DataError (ValueError)    exit 3   raw files or a store that cannot be trusted
+    ├── RunError (ValueError)     exit 4   a run that is missing, incomplete or of another schema
+    ├── TrainingError (ArithmeticError)  exit 5   training that cannot go on (a loss that is not finite)
+    ├── SubmissionError (ValueError)     exit 6   a CSV that would be refused, or was sent before
+    ├── KaggleError (RuntimeError)       exit 7   Kaggle said no, or did not answer
+    │   ├── CredentialsError             no credentials, or refused ones
+    │   ├── AccessError                  rules not accepted, or no such competition
+    │   └── TransferError                a download or an upload that could not be finished
+    │       └── OutcomeUnknownError      a submission that may or may not have arrived
+    ├── StorageError (OSError)    exit 8   disk full, folder read-only, a lock held by another process
+    └── Interrupted               exit 130 Ctrl-C; what was done so far is kept
+
+A message says what is wrong, where, what was expected and what was found; the hint says what to type next.
+"""
+
+from __future__ import annotations
+
+
+class PcamError(Exception):
+    """An error meant for a person. `hint` is the next thing to do, `exit_code` what the process returns."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class UsageError(PcamError, ValueError):
+    """A wrong argument, or no run, CSV or store to work on."""
+
+    exit_code = 2
+
+
+class ConfigError(PcamError, ValueError):
+    """A configuration or competition profile that does not fit its schema. All its faults are listed at once."""
+
+    exit_code = 2
+
+
+class DataError(PcamError, ValueError):
+    """Raw files or a store that cannot be trusted."""
+
+    exit_code = 3
+
+
+class RunError(PcamError, ValueError):
+    """A run folder that is missing, incomplete, damaged or of another schema."""
+
+    exit_code = 4
+
+
+class TrainingError(PcamError, ArithmeticError):
+    """Training cannot go on, e.g. the loss is not finite."""
+
+    exit_code = 5
+
+
+class SubmissionError(PcamError, ValueError):
+    """A CSV that the competition would refuse, or that was sent before."""
+
+    exit_code = 6
+
+
+class KaggleError(PcamError, RuntimeError):
+    """Kaggle said no, or did not answer."""
+
+    exit_code = 7
+
+
+class CredentialsError(KaggleError):
+    """No Kaggle credentials, or Kaggle refused them."""
+
+
+class AccessError(KaggleError):
+    """The competition does not exist, or its rules are not accepted."""
+
+
+class TransferError(KaggleError):
+    """A download or an upload that could not be finished."""
+
+
+class OutcomeUnknownError(TransferError):
+    """A submission was sent and the answer to it was lost: it may have arrived."""
+
+
+class StorageError(PcamError, OSError):
+    """The disk is full, a folder is read-only, or another process holds a lock."""
+
+    exit_code = 8
+
+
+class Interrupted(PcamError):
+    """Stopped by Ctrl-C; what was done so far is kept."""
+
+    exit_code = 130

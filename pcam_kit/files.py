@@ -1,0 +1,139 @@
+"""Files that are either whole or absent: temporary name, fsync, rename. Used for every write of this package."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from pcam_kit.errors import StorageError
+
+PARTIAL = ".partial-"  # begins every temporary name; what carries it is never read and may be deleted
+
+
+def storage_error(error: OSError, path: Path) -> StorageError:
+    """The OSError as a sentence about `path`, with what to do about it."""
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return StorageError(f"no space left on the disk while writing {path}", hint="free some space, then run the same command again")
+        case errno.EROFS | errno.EACCES | errno.EPERM:
+            return StorageError(
+                f"cannot write {path}: {os.strerror(error.errno or 0).lower()}",
+                hint="choose a folder you may write to with --data-dir, --runs-dir or --submissions-dir",
+            )
+        case _:
+            return StorageError(f"cannot write {path}: {error.strerror or error}")
+
+
+@contextmanager
+def writing(path: Path) -> Generator[Path]:
+    """Yield a temporary path beside `path`; on success it is fsynced and renamed to `path`, on failure removed.
+
+    Raises StorageError when the disk is full or the folder is read-only; what stood at `path` is then untouched.
+    """
+    temporary = path.with_name(f"{PARTIAL}{secrets.token_hex(4)}.{path.name}")  # Keras wants its suffix kept
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise storage_error(error, path) from error
+    finally:
+        with suppress(OSError):  # the error under way is the one that matters
+            temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file atomically."""
+    with writing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_bytes(path, (json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n").encode())
+
+
+def append_json_line(path: Path, value: Any) -> None:
+    """Append one JSON line, fsynced. A half line left by a killed writer is closed off first, so it stays one bad line."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        line = (json.dumps(value, allow_nan=False) + "\n").encode()
+        with open(path, "ab+") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            end = handle.seek(0, os.SEEK_END)
+            if end > 0:
+                handle.seek(end - 1)
+                if handle.read(1) != b"\n":
+                    line = b"\n" + line
+            handle.write(line)
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def read_json_lines(path: Path) -> tuple[list[Any], int]:
+    """The values of a JSON-lines file, and how many lines could not be read (a writer was killed half-way)."""
+    values: list[Any] = []
+    bad = 0
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+        try:
+            values.append(json.loads(line))
+        except json.JSONDecodeError:
+            bad += bool(line.strip())
+    return values, bad
+
+
+def sha256_file(path: Path, progress: Callable[[int], None] | None = None) -> str:
+    """Hex SHA-256 of a file; `progress` is called with the bytes read since the last call."""
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(1 << 20))
+    with open(path, "rb") as handle:
+        while n := handle.readinto(buffer):
+            digest.update(buffer[:n])
+            if progress is not None:
+                progress(n)
+    return digest.hexdigest()
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Generator[None]:
+    """Hold an exclusive lock on `path` (kept as an empty file; the kernel frees it when the process dies).
+
+    Raises StorageError when another process holds it, naming `what` it is doing.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = open(path, "ab")  # noqa: SIM115
+    except OSError as error:
+        raise storage_error(error, path) from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StorageError(
+                f"another process is {what} (lock: {path})", hint="wait for it to end, then run the same command again"
+            ) from error
+        yield

@@ -1,0 +1,57 @@
+"""A model and patches in, probabilities out; once for every symmetry asked for."""
+
+# pyright: basic
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from pcam_kit import symmetry
+from pcam_kit.errors import RunError
+from pcam_kit.pipeline.batches import take
+
+BATCH = 256
+
+
+def load_model(path: Path) -> Any:
+    """The trained model of a run: uint8-range pixels in, probability out. Raises RunError when it cannot be read."""
+    if not path.is_file():
+        raise RunError(f"no trained model at {path}", hint="finish the run first: pcam train --resume")
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (ValueError, OSError, KeyError) as error:
+        raise RunError(
+            f"cannot read the model {path}: {error}", hint="the file is damaged or of another Keras version: train again"
+        ) from error
+
+
+def predict(
+    model: keras.Model,
+    images: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    *,
+    crop: int,
+    symmetries: Sequence[int] = (0,),
+    progress: Callable[[int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Outputs float32 [n, k] of `model` for `rows` of `images`, one column a symmetry; `progress` gets the rows done so far.
+
+    The last batch is filled up, so that every batch has one shape and a patch's result does not depend on its neighbours' number.
+    """
+    out = np.empty((len(rows), len(symmetries)), np.float32)
+    size = min(BATCH, len(rows))
+    for start in range(0, len(rows), size):
+        here = rows[start : start + size]
+        batch = take(images, np.resize(here, size), crop)
+        for column, element in enumerate(symmetries):
+            values = model.predict_on_batch(np.ascontiguousarray(symmetry.apply(batch, element)))
+            out[start : start + len(here), column] = np.asarray(values)[: len(here), 0]
+        if progress is not None:
+            progress(start + len(here))
+    return out

@@ -1,0 +1,134 @@
+"""What Kaggle, its storage or the network answered, as one error with a hint. Never a secret, never a signed URL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+import requests
+
+from pcam_kit.errors import AccessError, CredentialsError, KaggleError, TransferError
+from pcam_kit.kaggle_client.credentials import SETTINGS, find_sources
+from pcam_kit.kaggle_client.retry import TransientError, asked_pause
+
+TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
+SAME_AGAIN = "run the same command again"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a call is about, for its error messages: `doing` = "list the files of x", `thing` = "the competition x"."""
+
+    doing: str
+    thing: str
+    slug: str = ""
+
+    @property
+    def url(self) -> str:
+        return f"https://www.kaggle.com/competitions/{self.slug}" if self.slug else "https://www.kaggle.com/competitions"
+
+
+def refusal(subject: Subject, response: requests.Response) -> KaggleError | TransientError:
+    """The error for an answer of Kaggle that is not a success; TransientError where the same request may succeed later."""
+    status, said = status_and_message(response)
+    quoted = f': "{said}"' if said else f" ({answered(status)})"
+    limit = any(word in said.lower() for word in ("limit", "quota", "allowance", "maximum"))
+    if limit and status in {400, 403, 429} and "submi" in said.lower():
+        return KaggleError(
+            f"Kaggle refused to {subject.doing}{quoted}",
+            hint=f"the daily count starts again at 00:00 UTC; see {subject.url}/submissions",
+        )
+    if status in TRANSIENT or status >= 500:
+        error = TransferError(f"Kaggle could not {subject.doing}{quoted}", hint=f"wait a few minutes, then {SAME_AGAIN}")
+        return TransientError(error, after=asked_pause(response.headers.get("Retry-After")))
+    match status:
+        case 401:
+            return refused_credentials()
+        case 403 if "rule" in said.lower():
+            return AccessError(
+                f"the rules of {subject.slug} are not accepted yet",
+                hint=f"accept the rules at {subject.url}/rules, then {SAME_AGAIN}",
+            )
+        case 403:
+            return AccessError(
+                f"Kaggle refused to {subject.doing}{quoted}",
+                hint=f"join the competition at {subject.url} (it may ask for an invitation or a verified phone number), then {SAME_AGAIN}",
+            )
+        case 404:
+            return AccessError(
+                f"Kaggle does not know {subject.thing}",
+                hint="check the slug: it is the last part of the competition's address, https://www.kaggle.com/competitions/SLUG; "
+                f"pcam fetch {subject.slug} --from PATH takes files already on disk"
+                if subject.slug
+                else f"look at the competition's submissions, from {subject.url}",
+            )
+        case _:
+            return KaggleError(f"Kaggle refused to {subject.doing}{quoted}", hint=f"see {subject.url}")
+
+
+def refused_credentials() -> CredentialsError:
+    """The error for a 401: names the source that won, and those it hides."""
+    source, *hidden = [*find_sources()] or ["its own store"]
+    hiding = f", which hides the one in {' and '.join(hidden)}" if hidden else ""
+    other = f"; or remove {source}, so that {hidden[0]} is used" if hidden else ""
+    return CredentialsError(
+        f"Kaggle refused the credentials in {source}{hiding}",
+        hint=f"create a new token at {SETTINGS} and put it there{other}",
+    )
+
+
+def unreachable(error: requests.RequestException, url: str = "") -> TransientError:
+    """A connection that was refused, broke, timed out or never came to be."""
+    host = urlsplit(url or (error.request.url if error.request is not None else "") or "").hostname
+    return TransientError(
+        TransferError(
+            f"cannot reach Kaggle{f' ({host})' if host else ''}: {_why(error)}",
+            hint=f"check the connection and the proxy settings, then {SAME_AGAIN}; what was downloaded so far is kept",
+        )
+    )
+
+
+def status_and_message(response: requests.Response) -> tuple[int, str]:
+    """The HTTP status (or the `code` inside a JSON answer that claims success) and Kaggle's own words, "" when it had none."""
+    try:
+        body: object = response.json()
+    except (ValueError, requests.RequestException):
+        return response.status_code, ""
+    if not isinstance(body, dict):
+        return response.status_code, ""
+    code = body.get("code")
+    status = code if response.status_code < 400 and isinstance(code, int) else response.status_code
+    said = " ".join(str(body.get("message") or "").split()).rstrip(".")
+    return status, said if len(said) <= 300 else said[:297] + "..."
+
+
+def answered(status: int) -> str:
+    """`404` -> `HTTP 404 Not Found`."""
+    try:
+        return f"HTTP {status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return f"HTTP {status}"
+
+
+def _why(error: BaseException) -> str:
+    """The cause in a few words. The errors' own texts hold whole URLs, signatures included, so they are not shown."""
+    names: list[str] = []
+    at: object = error
+    while isinstance(at, BaseException) and len(names) < 8:
+        names.append(type(at).__name__)
+        at = getattr(at, "reason", None) or next((part for part in at.args if isinstance(part, BaseException)), None)
+    text = " ".join(names)
+    for sign, words in (
+        ("SSL", "its certificate could not be checked"),
+        ("NameResolution", "its name could not be looked up"),
+        ("gaierror", "its name could not be looked up"),
+        ("Proxy", "the proxy did not answer"),
+        ("ConnectTimeout", "no connection in time"),
+        ("Timeout", "no answer in time"),
+        ("NewConnection", "the connection was refused"),
+        ("ConnectionRefused", "the connection was refused"),
+    ):
+        if sign in text:
+            return words
+    return "the connection broke off"

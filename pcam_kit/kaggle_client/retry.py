@@ -1,0 +1,82 @@
+"""How often something is tried again and how long to wait before. Only for what may safely be done twice."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+from pcam_kit.errors import KaggleError
+
+ATTEMPTS = 6  # failures in a row before giving up; with the delays below about 12 seconds
+FIRST_DELAY = 0.5  # seconds, doubled each time, times a random 0.5 to 1 so that many clients do not come back together
+LONGEST_DELAY = 30.0  # seconds
+LONGEST_ASKED = 300.0  # seconds; when Kaggle asks for a longer pause (Retry-After), the command ends and says so
+
+Result = TypeVar("Result")
+log = logging.getLogger(__name__)
+
+
+class TransientError(Exception):
+    """A failure that another attempt may mend.
+
+    `error` is what the person sees if none does, `after` the seconds that Kaggle asked for, `weight` the attempts it counts for.
+    """
+
+    def __init__(self, error: KaggleError, *, after: float = 0.0, weight: int = 1) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.after = after
+        self.weight = weight
+
+
+class Patience:
+    """Counts failures in a row; `wait` sleeps, or raises the failure's error when there were too many."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+
+    def wait(self, failure: TransientError) -> None:
+        self.failures += failure.weight
+        if failure.after > LONGEST_ASKED:
+            error = failure.error
+            raise type(error)(f"{error.message}; it asks for a pause of {failure.after / 60:.0f} minutes", hint=error.hint) from failure
+        if self.failures >= ATTEMPTS:
+            raise failure.error from failure
+        pause = delay(self.failures, failure.after)
+        log.info("%s; again in %.1f s", failure, pause)
+        time.sleep(pause)
+
+
+def repeat(attempt: Callable[[], Result]) -> Result:
+    """Call `attempt` until it does not raise TransientError. Raises the last failure's error."""
+    patience = Patience()
+    while True:
+        try:
+            return attempt()
+        except TransientError as failure:
+            patience.wait(failure)
+
+
+def delay(failures: int, asked: float = 0.0) -> float:
+    """Seconds to wait after that many failures in a row, never less than `asked`."""
+    return max(asked, min(LONGEST_DELAY, FIRST_DELAY * 2 ** (failures - 1)) * random.uniform(0.5, 1.0))
+
+
+def asked_pause(retry_after: str | None) -> float:
+    """A Retry-After header (seconds or a date) in seconds; 0 when absent or unreadable."""
+    if retry_after is None:
+        return 0.0
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        pass
+    try:
+        when = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return 0.0
+    return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,173 @@
+"""The official client, held so that it cannot print, hang, exit or close stdin."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any
+from urllib.parse import urljoin
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from pcam_kit.errors import CredentialsError, KaggleError, PcamError, TransferError
+from pcam_kit.kaggle_client.credentials import HOW_TO, credentials_source, fingerprint
+from pcam_kit.kaggle_client.refusals import SAME_AGAIN, Subject, refusal, unreachable
+from pcam_kit.kaggle_client.retry import TransientError, repeat
+
+CONNECT_TIMEOUT = 15.0  # seconds
+READ_TIMEOUT = 90.0  # seconds without a single byte
+
+_turn = threading.RLock()  # stdout, stdin and the client's class are the whole process's
+_authenticated: dict[tuple[object, ...], Any] = {}
+
+
+class BoundedAdapter(HTTPAdapter):
+    """Requests that were sent without a timeout get one."""
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        if options.get("timeout") is None:
+            options["timeout"] = (CONNECT_TIMEOUT, READ_TIMEOUT)
+        return super().send(request, *args, **options)
+
+
+def call(method: str, request_type: str, fields: dict[str, Any], subject: Subject) -> Any:
+    """Send one request of the competition service, again while that may help, and return the client's response object.
+
+    `method` and `request_type` are kagglesdk's names. Raises KaggleError or one of its kinds.
+    """
+    return repeat(lambda: call_once(method, request_type, fields, subject))
+
+
+def call_once(method: str, request_type: str, fields: dict[str, Any], subject: Subject) -> Any:
+    """Send one request once. Raises TransientError when it is not known what became of it, or when Kaggle says to come back later."""
+    try:
+        with _client() as client:
+            from kagglesdk.competitions.types import competition_api_service as types
+
+            request: Any = vars(types)[request_type]()
+            for name, value in fields.items():
+                setattr(request, name, value)
+            return getattr(client.competitions.competition_api_client, method)(request)
+    except (PcamError, TransientError):
+        raise
+    except requests.HTTPError as error:
+        if error.response is None:  # not truthiness: a response of 400 or above is False
+            raise unreachable(error) from error
+        raise refusal(subject, error.response) from error
+    except requests.TooManyRedirects as error:
+        if error.response is None or not method.startswith("download_"):
+            raise TransientError(_unreadable(subject, "it points to another address")) from error
+        return urljoin(error.response.url, error.response.headers["Location"])
+    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema) as error:
+        raise KaggleError(
+            "cannot reach Kaggle: the proxy's address cannot be used", hint="check http_proxy, https_proxy, all_proxy"
+        ) from error
+    except (json.JSONDecodeError, requests.JSONDecodeError) as error:  # a login page of the network, or an error page
+        raise TransientError(_unreadable(subject, "it is not JSON")) from error
+    except (requests.exceptions.InvalidHeader, UnicodeEncodeError) as error:
+        raise _unsendable() from error
+    except requests.RequestException as error:
+        raise unreachable(error) from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:  # KeyError: a word that kagglesdk's enums do not have
+        if "header" in str(error):  # http.client's words, with the credentials in them
+            raise _unsendable() from None
+        raise KaggleError(
+            f"Kaggle's answer to the request to {subject.doing} has a part that this version does not know: {error}",
+            hint="update the client: pip install --upgrade kaggle",
+        ) from error
+    except OSError as error:
+        raise KaggleError(
+            f"the Kaggle client could not {subject.doing}: {error.strerror or type(error).__name__} {error.filename or ''}".rstrip()
+        ) from error
+
+
+def plain_session() -> requests.Session:
+    """A session for signed URLs: timeouts and the environment's proxies, but no credentials, ~/.netrc included."""
+    session = requests.Session()
+    session.auth = _no_auth
+    session.mount("https://", BoundedAdapter())
+    session.mount("http://", BoundedAdapter())
+    return session
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _unsendable() -> CredentialsError:
+    return CredentialsError(f"the credentials in {credentials_source()} hold characters that cannot be sent", hint=HOW_TO)
+
+
+def _unreadable(subject: Subject, why: str) -> TransferError:
+    return TransferError(
+        f"Kaggle's answer to the request to {subject.doing} cannot be read: {why}",
+        hint=f"check that no login page of the network stands between, then {SAME_AGAIN}",
+    )
+
+
+@contextmanager
+def _client() -> Generator[Any, None, None]:
+    """A kagglesdk client that is signed in, bounded in time, and does not follow redirects (their targets are fetched by us)."""
+    source = credentials_source()
+    with _turn, _contained():
+        try:
+            with _bounded(), _signed_in().build_kaggle_client() as client:
+                yield client
+        except SystemExit as error:
+            raise CredentialsError(f"Kaggle's client does not accept the credentials in {source}", hint=HOW_TO) from error
+        except ImportError as error:
+            raise KaggleError(f"the kaggle package cannot be loaded: {error}", hint="pip install --upgrade kaggle six") from error
+
+
+def _signed_in() -> Any:
+    """The KaggleApi object for the credentials as they are now."""
+    key = fingerprint()
+    if key not in _authenticated:
+        first = "kaggle" not in sys.modules
+        import kaggle
+        from kaggle.api.kaggle_api_extended import KaggleApi
+
+        api: Any = kaggle.api
+        if not (first and api._authenticated):
+            api = KaggleApi()
+            api.authenticate()
+        _authenticated[key] = api
+    return _authenticated[key]
+
+
+@contextmanager
+def _contained() -> Generator[None, None, None]:
+    """Keep the client's prints off our stdout, and our stdin out of reach: its `exit(1)` closes sys.stdin."""
+    stdin, sys.stdin = sys.stdin, io.StringIO()
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        sys.stdin = stdin
+
+
+@contextmanager
+def _bounded() -> Generator[None, None, None]:
+    """Put timeouts on every session the client opens meanwhile, those of its import and its sign-in included."""
+    from kagglesdk.kaggle_http_client import KaggleHttpClient
+
+    http: Any = KaggleHttpClient
+    enter: Callable[[Any], Any] = http.__enter__
+
+    def enter_bounded(self: Any) -> Any:
+        entered = enter(self)
+        self._session.mount("https://", BoundedAdapter())
+        self._session.mount("http://", BoundedAdapter())
+        self._session.max_redirects = 0
+        return entered
+
+    http.__enter__ = enter_bounded
+    try:
+        yield
+    finally:
+        http.__enter__ = enter

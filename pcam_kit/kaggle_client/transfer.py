@@ -1,0 +1,264 @@
+"""Downloads that end whole and checked, or not at all.
+
+Bytes go to `NAME.part` beside the destination; what is known about them (where from, validator, size, md5) to `NAME.part.json`,
+written before the first byte. Every attempt asks Kaggle for a fresh signed URL. Bytes are appended only to an answer 206 that
+starts where the part ends and is of the same version (If-Range); anything else starts over.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import NoReturn
+
+import requests
+
+from pcam_kit.errors import StorageError, TransferError
+from pcam_kit.files import storage_error, sync_folder, write_json, writing
+from pcam_kit.kaggle_client.refusals import SAME_AGAIN, answered, unreachable
+from pcam_kit.kaggle_client.retry import Patience, TransientError, asked_pause
+from pcam_kit.kaggle_client.session import plain_session
+
+Progress = Callable[[str, int, int], None]  # what, bytes done, bytes in all (0 when unknown)
+
+CHUNK = 1 << 16  # bytes; what has arrived of a chunk when the connection breaks is lost
+GAIN = 8 << 20  # bytes; an attempt that got this much further does not count as a failure, so slow lines finish
+PAGES = (b"<!doctype html", b"<html", b"<?xml")
+PAGE_TYPES = {"text/html", "application/xml", "text/xml"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to download. `locate` asks Kaggle for a signed URL (or the body itself); `size` in bytes, 0 when unknown."""
+
+    source: str
+    name: str
+    destination: Path
+    locate: Callable[[], str | requests.Response]
+    size: int
+    progress: Progress | None
+    is_archive: bool = False
+
+    @property
+    def part(self) -> Path:
+        return self.destination.with_name(f"{self.destination.name}.part")
+
+    @property
+    def notes(self) -> Path:
+        return self.destination.with_name(f"{self.destination.name}.part.json")
+
+
+@dataclass(frozen=True)
+class Version:
+    """What the storage said of the file whose beginning lies in the part. `total` in bytes, 0 when not told."""
+
+    source: str
+    validator: str  # an ETag or a Last-Modified date, as If-Range wants it; "" when none may be used
+    total: int
+    md5: str  # hex, "" when not told
+
+
+def download(job: Job) -> None:
+    """Fetch, check, rename. Raises KaggleError's kinds or StorageError; the part stays where going on from it makes sense."""
+    patience, furthest = Patience(), 0
+    try:
+        job.destination.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                _finish(job, _advance(job))
+                return
+            except TransientError as failure:
+                here = _size(job.part)
+                if here >= furthest + GAIN:
+                    furthest, patience = here, Patience()
+                patience.wait(failure)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise storage_error(error, job.destination) from error
+
+
+def _advance(job: Job) -> Version:
+    """One attempt at getting the bytes that are missing; what the storage said of the file, when all are there."""
+    version = _read_notes(job)
+    have = _size(job.part) if version is not None else 0
+    if version is not None and have == version.total > 0:
+        return version
+    place = job.locate()
+    headers = {"Accept-Encoding": "identity"}  # else sizes and md5 would be those of something else
+    if version is not None and have > 0:
+        headers |= {"Range": f"bytes={have}-", "If-Range": version.validator}
+    try:
+        if isinstance(place, requests.Response):  # the body itself, without a redirect
+            with place as response:
+                return _receive(job, response, None, 0)
+        with plain_session() as session, session.get(place, headers=headers, stream=True) as response:
+            return _receive(job, response, version, have)
+    except requests.RequestException as error:
+        raise unreachable(error, place if isinstance(place, str) else "") from error
+
+
+def _receive(job: Job, response: requests.Response, version: Version | None, have: int) -> Version:
+    """Write the body to the part: behind the `have` bytes there when it continues them, else from the start."""
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    match response.status_code:
+        case 200 | 206 if kind in PAGE_TYPES and not _may_be_page(job):
+            raise TransientError(_failed(job, "an error page came instead of the file"), weight=2)
+        case 206 if version is not None and have > 0 and _continues(response, have, version.total):
+            pass
+        case 200:
+            _discard(job)
+            version, have = _version(job, response), 0
+            write_json(job.notes, asdict(version))
+        case 206 | 416:
+            _reject(job, "the storage sent another part than the one asked for")
+        case status:
+            pause = asked_pause(response.headers.get("Retry-After"))
+            raise TransientError(_failed(job, f"the storage answered {answered(status)}"), after=pause)
+    done, total = have, version.total or job.size
+    _tell(job, done, total)
+    with open(job.part, "ab") as part:
+        for chunk in response.iter_content(CHUNK):
+            if done == 0:
+                _check_start(job, version, chunk)
+            part.write(chunk)
+            done += len(chunk)
+            _tell(job, done, total)
+    if version.total and done != version.total:
+        raise TransientError(_failed(job, f"{done:,} of {version.total:,} bytes arrived"))
+    return version
+
+
+def _check_start(job: Job, version: Version, chunk: bytes) -> None:
+    """Refuse what cannot become the file before all of it is fetched: an error page, or a body of another size that is no zip."""
+    if chunk[:64].lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith(PAGES) and not _may_be_page(job):
+        _reject(job, "an error page came instead of the file")
+    if 0 < job.size != version.total > 0 and not chunk.startswith(b"PK"):
+        _reject(job, f"{version.total:,} bytes were sent where Kaggle lists {job.size:,}")
+
+
+def _finish(job: Job, version: Version) -> None:
+    """Check the part and rename it. What fails a check is thrown away: going on from it could not mend it."""
+    size = _size(job.part)
+    if version.md5 and _md5(job.part) != version.md5:
+        _reject(job, "the bytes that arrived are not those Kaggle has (md5)")
+    if job.is_archive and not _is_zip(job.part):
+        _reject(job, "what arrived is not a readable zip")
+    if job.size and size != job.size:
+        if not _unwrap(job):
+            _reject(job, f"{size:,} bytes arrived where Kaggle lists {job.size:,}")
+    else:
+        with open(job.part, "rb") as part:
+            os.fsync(part.fileno())
+        job.part.replace(job.destination)
+        sync_folder(job.destination.parent)
+    _discard(job)
+
+
+def _unwrap(job: Job) -> bool:
+    """Take the file out of the zip that Kaggle put it in; False if the part is no such zip."""
+    if PurePosixPath(job.name).suffix.lower() == ".zip" or not _is_zip(job.part):
+        return False
+    try:
+        with zipfile.ZipFile(job.part) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            if len(members) != 1 or members[0].file_size != job.size:
+                return False
+            if PurePosixPath(members[0].filename).name != PurePosixPath(job.name).name:
+                return False
+            with writing(job.destination) as temporary, archive.open(members[0]) as wrapped, open(temporary, "wb") as plain:
+                shutil.copyfileobj(wrapped, plain, CHUNK)  # checks the CRC at the end
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        _reject(job, f"the zip around it cannot be unpacked ({error})")
+    return True
+
+
+def _version(job: Job, response: requests.Response) -> Version:
+    etag, encoded = response.headers.get("ETag", ""), response.headers.get("Content-Encoding", "identity") != "identity"
+    validator = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")  # weak ETags may not be in If-Range
+    length = response.headers.get("Content-Length", "")
+    total = int(length) if length.isdigit() and not encoded else 0
+    return Version(job.source, "" if encoded else validator, total, "" if encoded else _announced_md5(response))
+
+
+def _announced_md5(response: requests.Response) -> str:
+    """The md5 in `x-goog-hash: crc32c=...,md5=BASE64`, in hex; "" if absent or of the object before the storage unpacked it."""
+    found = re.search(r"(?:^|[,\s])md5=([A-Za-z0-9+/]{22}==)", response.headers.get("x-goog-hash", ""))
+    if found is None or response.headers.get("x-goog-stored-content-encoding", "identity") != "identity":
+        return ""
+    try:
+        return base64.b64decode(found.group(1), validate=True).hex()
+    except binascii.Error:
+        return ""
+
+
+def _continues(response: requests.Response, have: int, total: int) -> bool:
+    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", "").strip())
+    if found is None:
+        return False
+    start, end, size = (int(number) for number in found.groups())
+    return start == have and end == size - 1 and total in {0, size}
+
+
+def _read_notes(job: Job) -> Version | None:
+    """What is known of the part; None, and no part any more, when it cannot be gone on from."""
+    try:
+        version = Version(**json.loads(job.notes.read_text(encoding="utf-8")))
+        have = _size(job.part)
+        if version.source == job.source and (have == version.total > 0 or (version.validator and not have > version.total > 0)):
+            return version
+    except FileNotFoundError:
+        pass
+    except (ValueError, TypeError):  # not ours, or of an older form
+        pass
+    _discard(job)
+    return None
+
+
+def _may_be_page(job: Job) -> bool:
+    return PurePosixPath(job.name).suffix.lower() in {".html", ".htm", ".xml", ".svg"}
+
+
+def _md5(path: Path) -> str:
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return zipfile.is_zipfile(path) and bool(archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError):
+        return False
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _tell(job: Job, done: int, total: int) -> None:
+    if job.progress is not None:
+        job.progress(job.name, done, total)
+
+
+def _discard(job: Job) -> None:
+    job.part.unlink(missing_ok=True)
+    job.notes.unlink(missing_ok=True)
+
+
+def _reject(job: Job, why: str) -> NoReturn:
+    _discard(job)
+    raise TransientError(_failed(job, why), weight=2)
+
+
+def _failed(job: Job, why: str) -> TransferError:
+    return TransferError(f"could not download {job.name}: {why}", hint=f"{SAME_AGAIN}; it goes on where it stopped")

@@ -1,0 +1,45 @@
+"""A small residual network with pre-activation (He et al. 2016, "Identity mappings in deep residual networks")."""
+
+# pyright: basic
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import layers
+
+from pcam_kit.config.schema import ResNet
+from pcam_kit.models.lab import pixels
+
+
+def resnet(config: ResNet, size: int) -> keras.Model:
+    """Stem, then `blocks` residual blocks a stage, global average pooling, dropout, one logit."""
+    inputs, x = pixels(size)
+    x = layers.Conv2D(config.widths[0], 3, strides=config.stem_stride, padding="same", use_bias=False, name="stem")(x)
+    for stage, width in enumerate(config.widths):
+        for block in range(config.blocks):
+            x = _block(x, width, stride=2 if stage > 0 and block == 0 else 1)
+    x = _normalise(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dropout(config.dropout)(x)
+    return keras.Model(inputs, layers.Dense(1, name="logit")(x), name=config.name)
+
+
+def _normalise(x: Any) -> Any:
+    # momentum 0.9, not Keras' 0.99: with 150 steps an epoch the slower average trails the weights
+    return layers.ReLU()(layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x))
+
+
+def _block(x: Any, width: int, *, stride: int) -> Any:
+    y = _normalise(x)
+    shortcut = x
+    if stride > 1 or x.shape[-1] != width:
+        # Averaging, then a 1x1 convolution (He et al. 2019, "Bag of tricks", ResNet-D) loses no pixels; and a strided 1x1
+        # convolution from 8 to 16 channels at 48 px ends TensorFlow 2.21 on CPU with a segmentation fault in its gradient.
+        shortcut = layers.AveragePooling2D(stride)(y) if stride > 1 else y
+        shortcut = layers.Conv2D(width, 1, use_bias=False)(shortcut)
+    y = layers.Conv2D(width, 3, strides=stride, padding="same", use_bias=False)(y)
+    y = _normalise(y)
+    y = layers.Conv2D(width, 3, padding="same", use_bias=False)(y)
+    return layers.Add()([shortcut, y])

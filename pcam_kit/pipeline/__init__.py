@@ -1,0 +1,1 @@
+"""From stored patches to training batches: crop, augment, shuffle, prefetch. NumPy and OpenCV only."""

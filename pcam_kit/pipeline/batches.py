@@ -1,0 +1,61 @@
+"""Training batches, made by worker threads while the model computes, in an order that can be repeated and resumed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcam_kit.pipeline.augment import ORDER, Augmenter, generator
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Batches of `rows` of a store. Threads, not processes: NumPy and OpenCV release the interpreter lock where it counts.
+
+    images: uint8 [total, h, w, 3], may be a memory map; labels: int8 [total]; rows: int64 [n].
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int8]
+    rows: NDArray[np.int64]
+    batch_size: int
+    crop: int
+    augmenter: Augmenter
+    seed: int
+    workers: int = 2
+
+    @property
+    def steps(self) -> int:
+        """Batches an epoch. A last batch that is not full is left out, since each epoch shuffles anew, unless it is the only one."""
+        return max(1, len(self.rows) // self.batch_size)
+
+    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+        """Yield (images uint8 [b, crop, crop, 3], labels float32 [b, 1]) from step `start` on."""
+        order = generator(self.seed, epoch, ORDER).permutation(self.rows)
+        pending: deque[Future[tuple[NDArray[np.uint8], NDArray[np.float32]]]] = deque()
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="batch") as pool:
+            try:
+                for step in range(start, self.steps):
+                    pending.append(pool.submit(self._make, order[step * self.batch_size : (step + 1) * self.batch_size], epoch))
+                    if len(pending) > 2 * self.workers:
+                        yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
+            finally:
+                for future in pending:
+                    future.cancel()
+
+    def _make(self, rows: NDArray[np.int64], epoch: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        images = self.augmenter(take(self.images, rows, self.crop), rows, epoch, len(self.images))
+        return images, self.labels[rows].astype(np.float32)[:, None]
+
+
+def take(images: NDArray[np.uint8], rows: NDArray[np.int64], crop: int) -> NDArray[np.uint8]:
+    """The centre `crop` x `crop` pixels of `rows`, as a new array [n, crop, crop, 3]."""
+    top, left = ((size - crop) // 2 for size in images.shape[1:3])
+    return np.ascontiguousarray(images[rows, top : top + crop, left : left + crop])

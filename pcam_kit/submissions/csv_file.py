@@ -1,0 +1,207 @@
+"""A submission CSV: written, and checked as strictly as Kaggle would, so that a fault costs no submission."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcam_kit import files
+from pcam_kit.competitions import Competition
+from pcam_kit.errors import SubmissionError
+
+SHOWN = 5  # faults listed; the rest are counted
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # narrower than float(): no nan, no 1_000, no spaces
+AGAIN = "write it again with `pcam predict`"
+
+
+@dataclass(frozen=True)
+class CheckedCsv:
+    """A CSV that the competition would take. `values`: float32 [rows], in submission order.
+
+    `positive_rate` is the share of ones, or of probabilities of one half and above.
+    """
+
+    path: Path
+    sha256: str
+    rows: int
+    positive_rate: float
+    values: NDArray[np.float32]
+
+
+def write_csv(
+    path: Path, competition: Competition, ids: Sequence[str], probabilities: NDArray[np.floating], *, threshold: float | None
+) -> CheckedCsv:
+    """Write the predictions [n] of the test images `ids` [n] in the competition's own format, atomically, then check the file.
+
+    Target "class": 1 where the probability is `threshold` or more, else 0. Target "probability": the shortest text that reads back to
+    the same float32; `threshold` is then not used. Raises SubmissionError, and writes nothing, when the input does not fit.
+    """
+    _check_ids(ids)
+    p = np.asarray(probabilities)
+    if p.shape != (len(ids),):
+        raise SubmissionError(f"expected one probability for each of {len(ids)} test ids, found probabilities {list(p.shape)}")
+    wrong = ~((p >= 0) & (p <= 1))  # also where it is NaN
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise SubmissionError(
+            f"{int(wrong.sum())} of {p.size} probabilities are not within [0, 1]: the first is {p[first]}, for id {ids[first]!r}",
+            hint="the run is damaged or its training went wrong; look at it with `pcam runs`",
+        )
+    if competition.target == "class":
+        if threshold is None or not np.isfinite(threshold):
+            raise SubmissionError(
+                f"{competition.slug} wants classes, which needs a threshold; found {threshold}",
+                hint="`pcam train` stores one in the run; train again, or predict with another run",
+            )
+        values = ["1" if x >= threshold else "0" for x in p.tolist()]  # Python floats: float32 would round the threshold
+    else:
+        values = [str(x) for x in p.astype(np.float32) + np.float32(0)]  # + 0 makes -0.0 a plain 0.0
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(competition.header)
+    writer.writerows(zip(ids, values, strict=True))
+    files.write_bytes(path, text.getvalue().encode())
+    return check_csv(path, competition, ids)
+
+
+def check_csv(path: Path, competition: Competition, ids: Sequence[str]) -> CheckedCsv:
+    """Check that `competition` would take the file at `path`; `ids`: every test id, in submission order.
+
+    A byte order mark, Windows line ends and a missing last line end are accepted. Raises SubmissionError listing up to five faults with
+    line, id, value found and value expected, and how many more there are.
+    """
+    _check_ids(ids)
+    data = _read(path)
+    rows = _parse(path, data)
+    _check_header(path, competition, rows, ids)
+    faults: list[str] = []
+    values: dict[str, float] = {}
+    line_of: dict[str, int] = {}
+    wanted = set(ids)
+    for line, row in rows[1:]:
+        if len(row) != 2:
+            found = f"{len(row)} columns ({_short(','.join(row))})" if row else "empty"
+            faults.append(f"line {line}: {found}; expected 2 columns")
+            line_of.setdefault(row[0] if row else "", line)  # said once, not again as missing
+            continue
+        name, value = row
+        if name in line_of:
+            faults.append(f"line {line}: id {_short(name)} again, first on line {line_of[name]}; expected each id once")
+        elif name not in wanted:
+            faults.append(f"line {line}: id {_short(name)} is not a test id")
+        line_of.setdefault(name, line)
+        expected = _value_fault(competition, value)
+        if expected:
+            faults.append(f"line {line}: id {_short(name)} has {_short(value) if value else 'no value'}; expected {expected}")
+        else:
+            values[name] = float(value)
+    missing = [name for name in ids if name not in line_of]
+    faults += [f"missing: id {_short(name)}" for name in missing]
+    if faults:
+        raise _refused(path, competition, faults, hint=AGAIN)
+    for (line, row), name in zip(rows[1:], ids, strict=True):
+        if row[0] != name:
+            raise SubmissionError(
+                f"{path} has the right ids in another order: line {line} is {_short(row[0])}, expected {_short(name)}",
+                hint=f"sort its rows into the order of the test images, or {AGAIN}",
+            )
+    numbers = np.array([values[name] for name in ids], np.float32)
+    return CheckedCsv(path, hashlib.sha256(data).hexdigest(), len(ids), float((numbers >= 0.5).mean()), numbers)
+
+
+def _read(path: Path) -> bytes:
+    if path.is_dir():
+        raise SubmissionError(f"{path} is a folder; expected a CSV file", hint="name the file: pcam submit FOLDER/NAME.csv")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise SubmissionError(
+            f"there is no file {path}", hint="`pcam submissions` lists the CSVs written; `pcam predict` writes one"
+        ) from error
+    except OSError as error:
+        raise SubmissionError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _parse(path: Path, data: bytes) -> list[tuple[int, list[str]]]:
+    """Every row with the number of its line."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SubmissionError(
+            f"{path} is not UTF-8 text: line {line} holds the byte 0x{data[error.start]:02x}", hint=f"save it as UTF-8, or {AGAIN}"
+        ) from error
+    if not text.strip():
+        raise SubmissionError(f"{path} is empty; expected a header and a row for each test image", hint=AGAIN)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        return [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise SubmissionError(f"{path} is not a CSV file: line {reader.line_num}: {error}", hint=AGAIN) from error
+
+
+def _check_header(path: Path, competition: Competition, rows: list[tuple[int, list[str]]], ids: Sequence[str]) -> None:
+    expected = list(competition.header)
+    found = rows[0][1]
+    if found == expected:
+        return
+    plain = [name.strip().lower() for name in found]
+    if found[:1] == [ids[0]]:
+        why = "the header is missing"
+    elif found == expected[::-1]:
+        why = "the columns are swapped"
+    elif plain == [name.lower() for name in expected]:
+        why = "the names must match letter for letter"
+    elif len(found) == 1 and re.fullmatch(r"[^,]+[;\t][^,]+", found[0]):
+        why = "the columns must be separated by a comma"
+    elif found[1:] == expected:
+        why = "there is a column too many in front; with pandas, write it with index=False"
+    else:
+        why = f"the columns of {competition.slug}"
+    raise SubmissionError(
+        f"{path} has the wrong header: line {rows[0][0]} is {_short(','.join(found))}, expected '{','.join(expected)}' ({why})",
+        hint=f"if it is for another competition, name that one; else {AGAIN}",
+    )
+
+
+def _value_fault(competition: Competition, value: str) -> str:
+    """What was expected instead of `value`; empty when it is right."""
+    number = float(value) if NUMBER.fullmatch(value) else float("nan")
+    if competition.target == "class":
+        if value in ("0", "1"):
+            return ""
+        if number in (0, 1):
+            return f"the whole number {int(number)}, without sign or decimals"
+        return "0 or 1" + (", not a probability" if 0 < number < 1 else "")
+    return "" if 0 <= number <= 1 else "a number from 0 to 1"
+
+
+def _check_ids(ids: Sequence[str]) -> None:
+    """The test ids themselves. Only a damaged store can fail here."""
+    if len(ids) == 0:
+        raise SubmissionError("there are no test images, so nothing to submit", hint="`pcam fetch` the competition with its test images")
+    odd = [name for name in ids if not name.isprintable() or name != name.strip() or not name]
+    repeated = [name for name, times in Counter(ids).items() if times > 1]
+    if odd or repeated:
+        what = f"{odd[0]!r} is not a usable name" if odd else f"{repeated[0]!r} stands there more than once"
+        raise SubmissionError(f"the test ids cannot be submitted: {what}", hint="the store is damaged; build it again with `pcam fetch`")
+
+
+def _refused(path: Path, competition: Competition, faults: list[str], *, hint: str) -> SubmissionError:
+    more = f"\n  and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    listed = "".join(f"\n  {fault}" for fault in faults[:SHOWN])
+    return SubmissionError(f"{competition.slug} would refuse {path}: {count}{listed}{more}", hint=hint)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -1,0 +1,100 @@
+"""The eight symmetries of a square (the group D4), on arrays. Tissue has no up, so a model's answer should not depend on them.
+
+Element `g` flips left-right if `g >= 4`, then rotates by 90° * (g % 4) counter-clockwise. With A the top left and B the top right corner:
+
+    0 identity   1 rotate90   2 rotate180   3 rotate270   4 flip_horizontal   5 transpose   6 flip_vertical   7 antitranspose
+      A B          B D          D C           C A           B A                 A C           C D               D B
+      C D          A C          B A           D B           D C                 B D           A B               C A
+
+Training draws one element an image (`apply_each`), test-time averaging takes them all (`orbit`), and equivariant layers use the
+group table (`compose`, `inverse`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pcam_kit.errors import DataError, UsageError
+
+ORDER = 8
+NAMES: tuple[str, ...] = (
+    "identity",
+    "rotate90",
+    "rotate180",
+    "rotate270",
+    "flip_horizontal",
+    "transpose",
+    "flip_vertical",
+    "antitranspose",
+)
+
+
+def apply(images: NDArray[Any], element: int) -> NDArray[Any]:
+    """`images` [..., h, w, c] with h == w, moved by one element. A view, never a copy: do not write to it.
+
+    Raises DataError when the images are not square, UsageError when there is no such element.
+    """
+    _check_square(images.shape)
+    return _moved(images, _checked(element), (-3, -2))
+
+
+def apply_each(images: NDArray[Any], elements: ArrayLike) -> NDArray[Any]:
+    """`images` [n, h, w, c], each moved by its own element, as a new contiguous array; `elements`: int [n] in 0..7.
+
+    Raises DataError when the images are not square or not one for each element, UsageError when an element is not one of the eight.
+    """
+    _check_square(images.shape)
+    chosen = np.asarray(elements)
+    if images.ndim != 4 or chosen.shape != images.shape[:1]:
+        raise DataError(
+            f"expected images [n, h, w, c] and one element for each, found images {list(images.shape)} and elements {list(chosen.shape)}"
+        )
+    if chosen.size > 0 and not np.issubdtype(chosen.dtype, np.integer):
+        raise UsageError(f"the elements must be whole numbers, found {chosen.dtype}")
+    if chosen.size > 0 and (chosen.min() < 0 or chosen.max() >= ORDER):
+        raise UsageError(f"there are {ORDER} symmetries, 0 to {ORDER - 1}; found {chosen.min()} to {chosen.max()}")
+    # A pixel moves as one opaque item: twice as fast as moving its three channels (32 px uint8: 374,000 images/s, not 183,000).
+    pixels = np.ascontiguousarray(images).view(f"V{images.itemsize * images.shape[-1]}")[..., 0]
+    out = np.empty_like(pixels)
+    for element in range(ORDER):
+        (rows,) = np.nonzero(chosen == element)
+        if rows.size > 0:
+            out[rows] = _moved(pixels[rows], element, (-2, -1))
+    return out[..., None].view(images.dtype)
+
+
+def inverse(element: int) -> int:
+    """The element that undoes `element`."""
+    element = _checked(element)
+    return element if element >= 4 else -element % 4  # every flip undoes itself
+
+
+def compose(first: int, then: int) -> int:
+    """The single element that does `first` and afterwards `then`."""
+    first, then = _checked(first), _checked(then)
+    turn = first % 4 if then < 4 else -first % 4  # a flip turns an earlier rotation the other way
+    return (turn + then) % 4 + 4 * ((first >= 4) != (then >= 4))
+
+
+def orbit(images: NDArray[Any]) -> NDArray[Any]:
+    """All eight forms of `images` [n, h, w, c] as [8, n, h, w, c], in the order of the elements."""
+    return np.stack([apply(images, element) for element in range(ORDER)])
+
+
+def _moved(array: NDArray[Any], element: int, axes: tuple[int, int]) -> NDArray[Any]:
+    flipped = np.flip(array, axes[1]) if element >= 4 else array
+    return np.rot90(flipped, element % 4, axes=axes)
+
+
+def _checked(element: int) -> int:
+    if not 0 <= element < ORDER:
+        raise UsageError(f"there are {ORDER} symmetries, 0 to {ORDER - 1}; found {element}")
+    return int(element)
+
+
+def _check_square(shape: tuple[int, ...]) -> None:
+    if len(shape) < 3 or shape[-3] != shape[-2]:
+        raise DataError(f"only square images can be turned: expected [..., h, w, c] with h == w, found {list(shape)}")

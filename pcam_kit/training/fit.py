@@ -1,0 +1,203 @@
+"""The training loop: one `train_on_batch` a step, validation and a checkpoint each epoch, exact resume.
+
+Not `Model.fit`: resuming in the middle of an epoch, stopping at the step whose loss is not finite and leaving
+a checkpoint on Ctrl-C all need the step in hand, and `fit` may hold its last batch for seconds (tf.data's autotune).
+"""
+
+# pyright: basic
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from pcam_kit.config.schema import Experiment, Training
+from pcam_kit.errors import Interrupted, TrainingError
+from pcam_kit.files import write_bytes, writing
+from pcam_kit.models import build_model, with_probability
+from pcam_kit.pipeline.batches import Batches
+from pcam_kit.training.schedule import build_optimizer
+from pcam_kit.training.state import Progress, WeightAverage, load_state, save_state, weights_of
+
+CHECKPOINT_SECONDS = 60.0  # between two checkpoints inside an epoch
+
+
+class Reporter(Protocol):
+    """Is told how a training goes. Epochs and steps count from 1."""
+
+    def started(self, epochs: int, steps: int, epoch: int) -> None:
+        """Training begins, or goes on, in `epoch`."""
+        ...
+
+    def step(self, epoch: int, step: int, loss: float) -> None:
+        """A step is done; `loss` is the mean of the epoch so far."""
+        ...
+
+    def epoch(self, metrics: dict[str, Any]) -> None:
+        """An epoch is done and validated."""
+        ...
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a training writes: the checkpoint (read back on resume), the best model, the metrics of each epoch."""
+
+    state: Path
+    model: Path
+    metrics: Path
+
+
+Validate = Callable[[keras.Model], float]  # a model with logit output -> AUC on the whole validation split
+
+
+def fit(
+    experiment: Experiment,
+    batches: Batches,
+    validate: Validate,
+    files: Files,
+    reporter: Reporter,
+    *,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> Progress:
+    """Train until the last epoch or early stopping; the best weights by validation AUC are then in `files.model`.
+
+    Goes on from `files.state` when it exists, and ends with the weights an uninterrupted training would have (same
+    machine, same backend). Raises TrainingError when the loss is not finite, Interrupted after Ctrl-C or SIGTERM
+    with a fresh checkpoint on disk.
+    """
+    config = experiment.training
+    keras.utils.set_random_seed(experiment.seed)
+    model = compiled(experiment, batches.crop, config.epochs * batches.steps)
+    average = WeightAverage(model, config.ema) if config.ema is not None else None
+    progress = load_state(files.state, model, average) if files.state.is_file() else Progress()
+    reporter.started(config.epochs, batches.steps, progress.epoch + 1)
+    with _stop_requests() as stop:
+        while not finished(progress, config):
+            _run_epoch(model, average, batches, progress, files, reporter, stop, checkpoint_seconds)
+            _finish_epoch(model, average, validate, progress, files, reporter)
+    return progress
+
+
+def finished(progress: Progress, config: Training) -> bool:
+    """Whether the last epoch is done, or no better AUC has come for `early_stopping` epochs."""
+    patience = config.early_stopping
+    return progress.epoch >= config.epochs or (patience is not None and progress.epoch - progress.best_epoch >= patience)
+
+
+def compiled(experiment: Experiment, size: int, steps: int) -> keras.Model:
+    """The untrained model with its loss and optimiser."""
+    model = build_model(experiment.model, size)
+    loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=experiment.training.label_smoothing)
+    model.compile(build_optimizer(experiment.training, steps), loss)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def _run_epoch(
+    model: keras.Model,
+    average: WeightAverage | None,
+    batches: Batches,
+    progress: Progress,
+    files: Files,
+    reporter: Reporter,
+    stop: threading.Event,
+    checkpoint_seconds: float,
+) -> None:
+    epoch = progress.epoch + 1
+    began = saved = time.monotonic()
+    before = progress.seconds
+    for images, labels in batches.epoch(epoch, start=progress.step):
+        loss = float(np.asarray(model.train_on_batch(images, labels)))
+        progress.step += 1
+        progress.loss_sum += loss
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss became {loss} in epoch {epoch}, step {progress.step} of {batches.steps}",
+                hint="try a lower learning rate (--set training.learning_rate=...) or --set training.clip_norm=1.0",
+            )
+        if average is not None:
+            average.update(progress.epoch * batches.steps + progress.step)
+        now = time.monotonic()
+        progress.seconds = before + now - began
+        reporter.step(epoch, progress.step, progress.loss_sum / progress.step)
+        if stop.is_set() or now - saved > checkpoint_seconds:
+            save_state(files.state, model, average, progress)
+            saved = now
+        if stop.is_set():
+            raise Interrupted(f"stopped in epoch {epoch} after step {progress.step} of {batches.steps}; nothing is lost")
+
+
+def _finish_epoch(
+    model: keras.Model, average: WeightAverage | None, validate: Validate, progress: Progress, files: Files, reporter: Reporter
+) -> None:
+    began = time.monotonic()
+    with _weights(model, average.values if average is not None else None):
+        auc = validate(model)
+        progress.epoch += 1
+        if auc > progress.best_auc:
+            progress.best_auc, progress.best_epoch = auc, progress.epoch
+            with writing(files.model) as temporary:
+                with_probability(model).save(temporary)
+    rate = float(np.asarray(model.optimizer.learning_rate))
+    progress.seconds += time.monotonic() - began
+    metrics = {
+        "epoch": progress.epoch,
+        "loss": progress.loss_sum / progress.step,
+        "valid_auc": auc,
+        "best": progress.best_epoch == progress.epoch,
+        "learning_rate": rate,
+        "seconds": round(progress.seconds, 3),
+    }
+    progress.history.append(metrics)
+    progress.step, progress.loss_sum = 0, 0.0
+    write_bytes(files.metrics, "".join(f"{json.dumps(line, allow_nan=False)}\n" for line in progress.history).encode())
+    save_state(files.state, model, average, progress)
+    reporter.epoch(metrics)
+
+
+@contextmanager
+def _weights(model: keras.Model, values: list[NDArray[np.float32]] | None) -> Generator[None]:
+    """Use `values` as the weights of `model` for a while; None: leave them."""
+    if values is None:
+        yield
+        return
+    own = weights_of(model)
+    model.set_weights(values)
+    try:
+        yield
+    finally:
+        model.set_weights(own)
+
+
+@contextmanager
+def _stop_requests() -> Generator[threading.Event]:
+    """An event that is set by the first Ctrl-C or SIGTERM; a second one acts at once. Only the main thread hears signals."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def request(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            signal.default_int_handler(number, None)
+        stop.set()
+
+    previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,150 @@
+"""Run `pcam` as a user does: another process, another folder, an environment with nothing of this machine in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).resolve().parent
+CHECKOUT = TESTS.parent
+PATCHES = CHECKOUT.parent / "shared" / "pcam"  # real patches; never part of the repository
+
+TRAIN_KEYS = {"run", "epochs", "best_epoch", "valid_auc", "valid_accuracy", "threshold", "seconds"}
+EVALUATE_KEYS = {
+    *("run", "split", "n", "auc", "auc_low", "auc_high", "accuracy", "accuracy_at_half", "threshold", "log_loss", "brier", "ece"),
+}
+PREDICT_KEYS = {"csv", "rows", "runs", "positive_rate"}
+SUBMIT_KEYS = {"ref", "status", "public_score", "private_score", "csv_sha256"}
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int  # negative: killed by that signal
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one JSON object on stdout of a command that succeeded."""
+        assert self.code == 0, self.err
+        value = json.loads(self.out)
+        assert isinstance(value, dict)
+        return value
+
+    def ok(self) -> Done:
+        """Itself, when it succeeded."""
+        assert self.code == 0, self.err
+        return self
+
+    def refused(self, code: int, *words: str) -> Done:
+        """Itself, when it ended with `code` and one clear error that has all `words` in it."""
+        assert self.code == code, f"exit {self.code}, expected {code}\n{self.out}{self.err}"
+        assert "Traceback" not in self.err, self.err
+        assert "error: " in self.err, self.err
+        for word in words:
+            assert word in self.err, f"{word!r} is not in:\n{self.err}"
+        assert self.out == "", "an error leaves stdout empty"
+        return self
+
+
+def clean_env(home: Path, **more: str) -> dict[str, str]:
+    """An environment without Kaggle, proxies, PCAM_* or Python options; on the CPU, where results repeat bit for bit."""
+    home.mkdir(parents=True, exist_ok=True)
+    base = {"PATH": os.environ.get("PATH", ""), "HOME": str(home), "LANG": "C.UTF-8", "CUDA_VISIBLE_DEVICES": "-1", "COLUMNS": "100"}
+    return base | more
+
+
+def command(*args: str | Path) -> list[str]:
+    """The installed `pcam`, as it was installed for this interpreter."""
+    script = Path(sys.executable).with_name("pcam")
+    return [*([str(script)] if script.is_file() else [sys.executable, "-m", "pcam_kit"]), *map(str, args)]
+
+
+def run_pcam(args: Sequence[str | Path], cwd: Path, env: dict[str, str], *, timeout: float = 240, stdin: str = "") -> Done:
+    """Run one command to its end. Standard input is no terminal."""
+    done = subprocess.run(command(*args), cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout, input=stdin)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below `folder` but empty lock files, with its content: equal before and after means that nothing was changed."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".lock")
+    }
+
+
+class Warm:
+    """A process that has imported TensorFlow and forks for each command, so that a hundred starts cost seconds, not minutes.
+
+    Each child runs `pcam_kit.cli.main`, in its own folder and environment, and can be killed like any process.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._count = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / "server.err", "wb") as err:
+            self._server = subprocess.Popen(
+                [sys.executable, str(TESTS / "warm_server.py")],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=err,
+                text=True,
+                env=clean_env(folder / "home"),
+            )
+        assert self._read() == "ready"
+
+    def close(self) -> None:
+        """End the process."""
+        self._server.communicate()
+
+    def start(self, args: Sequence[str | Path], cwd: Path, env: dict[str, str], hook: dict[str, Any] | None = None) -> Started:
+        """Begin a command. `hook` sends the child a signal at an exact point: see warm_server.py."""
+        self._count += 1
+        output = self._folder / f"{self._count}"
+        pid = self._ask({"args": [str(arg) for arg in args], "cwd": str(cwd), "env": env, "output": str(output), "hook": hook})
+        return Started(self, pid, output)
+
+    def run(self, args: Sequence[str | Path], cwd: Path, env: dict[str, str], hook: dict[str, Any] | None = None) -> Done:
+        """Run a command to its end."""
+        return self.start(args, cwd, env, hook).wait()
+
+    def _ask(self, request: dict[str, Any]) -> Any:
+        assert self._server.stdin is not None
+        self._server.stdin.write(json.dumps(request) + "\n")
+        self._server.stdin.flush()
+        return self._read()
+
+    def _read(self) -> Any:
+        assert self._server.stdout is not None
+        line = self._server.stdout.readline()
+        assert line, (self._folder / "server.err").read_text()
+        return json.loads(line)
+
+
+@dataclass(frozen=True)
+class Started:
+    """A command under way."""
+
+    warm: Warm
+    pid: int
+    output: Path
+
+    def wait(self) -> Done:
+        """How it ended, once it has."""
+        code = self.warm._ask({"wait": self.pid})
+        return Done(code, self.output.with_suffix(".out").read_text(), self.output.with_suffix(".err").read_text())
+
+    def kill(self, signal: int) -> None:
+        """Send it a signal. It is there until waited for, so the number cannot be another process's."""
+        os.kill(self.pid, signal)

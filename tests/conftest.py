@@ -1,0 +1,151 @@
+"""What the command-line and end-to-end tests share: clean processes, a small finished project, real patches, a loopback Kaggle."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent / "kaggle"))  # for the loopback server
+
+from command_line import PATCHES, Done, Warm, clean_env, run_pcam
+from loopback import Loopback
+
+QUICK = """\
+# pcam train quick
+model: {name: lab_cnn, filters: [4, 8], units: 8}
+training: {epochs: 1, batch_size: 32, learning_rate: 1e-2}
+evaluation: {tta: none}
+"""
+TINY = """\
+slug: tiny
+title: Tiny tissue
+aliases: [very-small]
+layout: synthetic
+image_size: 32
+target_column: class
+target: class
+metric: accuracy
+counts: {train: 300, valid: 100, test: 60}
+default_config: quick
+"""
+FAINT = TINY.replace("tiny", "faint").replace("very-small", "pale").replace("class", "probability").replace("accuracy", "roc_auc")
+FAINT = FAINT.replace("target_column: probability", "target_column: label").replace("Tiny", "Faint").replace("300", "200")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A working directory in which someone uses pcam, and how to run it there."""
+
+    path: Path
+    env: dict[str, str]
+    warm: Warm | None = None
+
+    def pcam(self, *args: str | Path, **more: str) -> Done:
+        """Run `pcam` in a process of its own; keywords go into its environment."""
+        return run_pcam(args, self.path, self.env | more)
+
+    def quick(self, *args: str | Path, hook: dict[str, Any] | None = None, **more: str) -> Done:
+        """The same in a process forked from one that has imported TensorFlow already."""
+        assert self.warm is not None
+        return self.warm.run(args, self.path, self.env | more, hook)
+
+    def runs(self) -> list[Path]:
+        """The run folders, oldest first."""
+        return sorted((self.path / "runs").iterdir()) if (self.path / "runs").is_dir() else []
+
+    def csvs(self) -> list[Path]:
+        """The CSVs, by name."""
+        return sorted((self.path / "submissions").glob("*.csv"))
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """Forks commands that need TensorFlow."""
+    server = Warm(tmp_path_factory.mktemp("warm"))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Project:
+    """A working directory with nothing in it."""
+    (tmp_path / "empty").mkdir()
+    return Project(tmp_path / "empty", clean_env(tmp_path / "home"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Project:
+    """Never changed by a test: two made-up competitions `tiny` (classes, 2 runs) and `faint` (probabilities, 1 run), their CSVs."""
+    root = tmp_path_factory.mktemp("finished")
+    project = Project(root / "work", clean_env(root / "home"), warm)
+    competitions = project.path / "configs" / "competitions"
+    competitions.mkdir(parents=True)
+    (competitions / "tiny.yaml").write_text(TINY)
+    (competitions / "faint.yaml").write_text(FAINT)
+    (project.path / "configs" / "quick.yaml").write_text(QUICK)
+    for slug, seeds in (("faint", [0]), ("tiny", [1, 0])):
+        project.quick("fetch", slug).ok()
+        for seed in seeds:
+            name = f"{slug}{seed}"
+            project.quick("train", "quick", "--set", f"name={name}", "--set", f"competition={slug}", "--seed", str(seed)).ok()
+            run = next(path for path in project.runs() if f"-{name}-" in path.name)
+            project.quick("predict", run.name, "--out", f"submissions/{name}.csv").ok()
+    return project
+
+
+@pytest.fixture
+def project(finished: Project, tmp_path: Path) -> Project:
+    """A copy of `finished` that a test may do anything with."""
+    shutil.copytree(finished.path, tmp_path / "work")
+    return Project(tmp_path / "work", clean_env(tmp_path / "home"), finished.warm)
+
+
+@pytest.fixture
+def started(finished: Project, tmp_path: Path) -> Project:
+    """As `project`, with data and configs, but no runs and no CSVs."""
+    for name in ("data", "configs"):
+        shutil.copytree(finished.path / name, tmp_path / "work" / name)
+    return Project(tmp_path / "work", clean_env(tmp_path / "home"), finished.warm)
+
+
+@pytest.fixture
+def kaggle() -> Iterator[Loopback]:
+    """A Kaggle of its own for each test."""
+    with Loopback() as server:
+        yield server
+        assert server.errors == []
+        assert server.escaped == [], "a request was meant for a host beyond loopback"
+
+
+@pytest.fixture
+def account(kaggle: Loopback, tmp_path: Path) -> dict[str, str]:
+    """The variables that lead the official client to `kaggle`, with an account there."""
+    home = tmp_path / "home"
+    ours = {name: value for name, value in kaggle.env(home).items() if name.startswith("KAGGLE_") or name.endswith("_proxy")}
+    return clean_env(home) | ours
+
+
+Layout = Callable[..., tuple[Path, Path]]
+
+
+@pytest.fixture(scope="session")
+def real_patches(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    """`real_patches("tnm112", "--train", "200")` -> a folder in that raw layout, and the CSV with the true answers."""
+    if not (PATCHES / "layouts.py").is_file():
+        pytest.skip(f"needs real patches in ../{PATCHES.parent.name}/{PATCHES.name}, which are not part of the repository")
+    made: dict[tuple[str, ...], Path] = {}
+
+    def make(*args: str) -> tuple[Path, Path]:
+        if args not in made:
+            made[args] = tmp_path_factory.mktemp("raw") / args[0]
+            subprocess.run([sys.executable, str(PATCHES / "layouts.py"), args[0], str(made[args]), *args[1:]], check=True)
+        return made[args], Path(f"{made[args]}.solution.csv")
+
+    return make

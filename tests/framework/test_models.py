@@ -1,0 +1,69 @@
+"""One contract for every model in the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import keras
+import numpy as np
+import pytest
+
+from pcam_kit.config.schema import LabCnn, Model, ReportCnn, ResNet
+from pcam_kit.models import BUILDERS, build_model, with_probability
+
+CONFIGS: list[Any] = [
+    ReportCnn(name="report_cnn"),
+    LabCnn(name="lab_cnn"),
+    ResNet(name="resnet"),
+    ResNet(name="resnet", widths=[8, 16], blocks=2, stem_stride=2),
+]
+CASES = [pytest.param(config, size, id=f"{config.name}-{i}-{size}") for i, config in enumerate(CONFIGS) for size in (32, 96)]
+
+
+def test_the_table_has_every_model_of_the_schema():
+    members = get_args(get_args(Model)[0])
+    assert set(BUILDERS) == {get_args(member.model_fields["name"].annotation)[0] for member in members}
+
+
+@pytest.mark.parametrize(("config", "size"), CASES)
+def test_uint8_pixels_in_one_finite_logit_out_and_the_saved_model_is_its_sigmoid(config: Any, size: int, tmp_path: Path):
+    keras.utils.set_random_seed(1)
+    model = build_model(config, size)
+    assert model.input_shape == (None, size, size, 3)
+    assert model.output_shape == (None, 1)
+    pixels = np.random.default_rng(0).integers(256, size=(5, size, size, 3), dtype=np.uint8)
+    logits = model.predict_on_batch(pixels)
+    assert np.isfinite(logits).all()
+    assert np.ptp(logits) > 0  # it looks at the pixels
+    with_probability(model).save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    np.testing.assert_allclose(loaded.predict_on_batch(pixels), 1 / (1 + np.exp(-logits.astype(np.float64))), atol=1e-6)
+
+
+@pytest.mark.parametrize(("config", "size"), CASES)
+def test_every_weight_gets_a_gradient(config: Any, size: int):
+    model = build_model(config, size)
+    before = [np.array(weight) for weight in model.trainable_weights]
+    model.compile(keras.optimizers.SGD(0.5), keras.losses.BinaryCrossentropy(from_logits=True))
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        pixels = rng.integers(256, size=(8, size, size, 3), dtype=np.uint8)
+        model.train_on_batch(pixels, rng.integers(2, size=(8, 1)).astype(np.float32))
+    still = [weight.path for weight, old in zip(model.trainable_weights, before, strict=True) if np.array_equal(np.array(weight), old)]
+    assert still == []
+
+
+def test_the_scale_of_pixels_is_handled_inside():
+    model = build_model(LabCnn(name="lab_cnn"), 32)
+    normalised = keras.Model(model.inputs, model.get_layer("normalise").output)
+    out = np.asarray(normalised.predict_on_batch(np.stack([np.zeros((32, 32, 3), np.uint8), np.full((32, 32, 3), 255, np.uint8)])))
+    np.testing.assert_allclose([out.min(), out.max()], [-1, 1], atol=1e-6)
+
+
+def test_the_report_network_has_the_dropout_and_l2_it_names():
+    model = build_model(ReportCnn(name="report_cnn"), 32)
+    assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [0.2, 0.2, 0.2, 0.5]
+    regularised = [layer for layer in model.layers if getattr(layer, "kernel_regularizer", None) is not None]
+    assert len(regularised) == 7
+    assert len(model.losses) == 7

@@ -1,0 +1,256 @@
+"""The loop: schedules, averages, checkpoints, exact resume, clear stops."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from pcam_kit.config.schema import Augment, Experiment, LabCnn, Model, ReportCnn, ResNet, Training, Transform
+from pcam_kit.errors import Interrupted, RunError, TrainingError
+from pcam_kit.evaluation.metrics import roc_auc
+from pcam_kit.inference import load_model, predict
+from pcam_kit.pipeline.augment import Augmenter
+from pcam_kit.pipeline.batches import Batches
+from pcam_kit.training.fit import Files, compiled, finished, fit
+from pcam_kit.training.schedule import build_optimizer, learning_rate
+from pcam_kit.training.state import Progress, WeightAverage, load_state, weights_of
+
+from .conftest import Patches
+
+NET = ResNet(name="resnet", widths=[8, 8], dropout=0.3)
+
+
+class Silent:
+    """A reporter that can end the training like a killed process at a given step."""
+
+    def __init__(self, stop_at: tuple[int, int] | None = None, error: type[BaseException] = KeyboardInterrupt) -> None:
+        self.steps: list[float] = []
+        self.epochs: list[dict[str, Any]] = []
+        self._stop_at, self._error = stop_at, error
+
+    def started(self, epochs: int, steps: int, epoch: int) -> None: ...
+
+    def step(self, epoch: int, step: int, loss: float) -> None:
+        self.steps.append(loss)
+        if self._stop_at == (epoch, step):
+            raise self._error
+
+    def epoch(self, metrics: dict[str, Any]) -> None:
+        self.epochs.append(metrics)
+
+
+def experiment(model: Model = NET, **training: Any) -> Experiment:
+    augment = Augment(transforms=[Transform(name="RandomBrightnessContrast")])
+    values: dict[str, Any] = {"epochs": 3, "batch_size": 16, "learning_rate": 3e-3, "weight_decay": 0.01} | training
+    return Experiment(name="test", seed=5, model=model, training=Training(**values), augment=augment)
+
+
+def run(patches: Patches, folder: Path, config: Experiment, reporter: Silent | None = None, **options: Any) -> Progress:
+    folder.mkdir(exist_ok=True)
+    batches = Batches(
+        patches.images,
+        patches.labels,
+        patches.train,
+        config.training.batch_size,
+        16,
+        Augmenter(config.augment, seed=config.seed),
+        config.seed,
+    )
+
+    def validate(model: keras.Model) -> float:
+        return roc_auc(patches.labels[patches.valid], predict(model, patches.images, patches.valid, crop=16)[:, 0])
+
+    files = Files(folder / "state.npz", folder / "model.keras", folder / "metrics.jsonl")
+    return fit(config, batches, validate, files, reporter or Silent(), **options)
+
+
+def end_state(folder: Path, config: Experiment) -> tuple[list[np.ndarray[Any, Any]], Progress]:
+    model = compiled(config, 16, 18)
+    average = WeightAverage(model, config.training.ema) if config.training.ema else None
+    progress = load_state(folder / "state.npz", model, average)
+    arrays = [np.asarray(v) for v in [*model.variables, *model.optimizer.variables]] + (average.values if average else [])
+    return arrays, progress
+
+
+def test_it_learns_and_keeps_the_best_epoch(patches: Patches, tmp_path: Path):
+    progress = run(patches, tmp_path, experiment(epochs=6))
+    aucs = [line["valid_auc"] for line in progress.history]
+    assert progress.best_auc == max(aucs) > 0.85
+    assert progress.best_epoch == 1 + int(np.argmax(aucs))
+    kept = predict(load_model(tmp_path / "model.keras"), patches.images, patches.valid, crop=16)
+    assert roc_auc(patches.labels[patches.valid], kept[:, 0]) == pytest.approx(progress.best_auc, abs=1e-9)
+    assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 6
+
+
+@pytest.mark.parametrize("stop_at", [(1, 1), (1, 4), (2, 1), (2, 6), (3, 5)])
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_a_killed_training_resumes_to_the_very_same_weights(patches: Patches, tmp_path: Path, stop_at: tuple[int, int], ema: float | None):
+    config = experiment(ema=ema)
+    run(patches, tmp_path / "whole", config)
+    with pytest.raises(SystemError):  # stands for SIGKILL: nothing of the loop's own handling of Ctrl-C runs
+        run(patches, tmp_path / "killed", config, Silent(stop_at, SystemError), checkpoint_seconds=0.0)
+    progress = run(patches, tmp_path / "killed", config)
+    whole, whole_progress = end_state(tmp_path / "whole", config)
+    killed, _ = end_state(tmp_path / "killed", config)
+    for a, b in zip(whole, killed, strict=True):
+        np.testing.assert_array_equal(a, b)
+    same = [{k: v for k, v in line.items() if k != "seconds"} for line in progress.history]
+    assert same == [{k: v for k, v in line.items() if k != "seconds"} for line in whole_progress.history]
+    for a, b in zip(*(weights_of(load_model(tmp_path / name / "model.keras")) for name in ("whole", "killed")), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_without_a_checkpoint_inside_the_epoch_it_resumes_from_the_last_epoch(patches: Patches, tmp_path: Path):
+    config = experiment()
+    run(patches, tmp_path / "whole", config)
+    with pytest.raises(SystemError):
+        run(patches, tmp_path / "killed", config, Silent((2, 3), SystemError))
+    again = Silent()
+    run(patches, tmp_path / "killed", config, again)
+    assert len(again.steps) == 12
+    for a, b in zip(end_state(tmp_path / "whole", config)[0], end_state(tmp_path / "killed", config)[0], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_ctrl_c_ends_after_the_step_with_a_checkpoint_of_it(patches: Patches, tmp_path: Path):
+    import signal
+
+    class Interrupting(Silent):
+        def step(self, epoch: int, step: int, loss: float) -> None:
+            super().step(epoch, step, loss)
+            if (epoch, step) == (2, 2):
+                signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted, match="epoch 2 after step 2 of 6"):
+        run(patches, tmp_path, experiment(), Interrupting())
+    assert signal.getsignal(signal.SIGINT) is before
+    again = Silent()
+    run(patches, tmp_path, experiment(), again)
+    assert len(again.steps) == 4 + 6
+
+
+def test_a_loss_that_is_not_finite_names_epoch_and_step(patches: Patches, tmp_path: Path):
+    with pytest.raises(TrainingError, match=r"loss became (nan|inf) in epoch 1, step \d of 6"):
+        run(
+            patches,
+            tmp_path,
+            experiment(LabCnn(name="lab_cnn"), optimizer="sgd", learning_rate=1e20, weight_decay=0.0, schedule="constant"),
+        )
+    assert not (tmp_path / "model.keras").exists()
+
+
+def test_early_stopping_waits_for_its_patience():
+    config = Training(epochs=50, early_stopping=3)
+    assert not finished(Progress(epoch=5, best_epoch=3), config)
+    assert finished(Progress(epoch=6, best_epoch=3), config)
+    assert finished(Progress(epoch=50, best_epoch=49), config)
+    assert not finished(Progress(epoch=49, best_epoch=1), Training(epochs=50))
+
+
+def test_a_checkpoint_of_another_network_is_refused(patches: Patches, tmp_path: Path):
+    run(patches, tmp_path, experiment(epochs=1))
+    with pytest.raises(RunError, match="does not fit this model"):
+        run(patches, tmp_path, experiment(ResNet(name="resnet", widths=[8, 12])))
+
+
+def test_cosine_rises_linearly_and_falls_to_zero():
+    rate = learning_rate(Training(schedule="cosine", learning_rate=0.1, warmup=0.1), 100)
+    values = [float(rate(step)) for step in range(100)]
+    np.testing.assert_allclose(values[:10], 0.1 * np.arange(1, 11) / 10, rtol=1e-5)
+    assert values[10:] == sorted(values[10:], reverse=True)
+    assert values[54] == pytest.approx(0.05, rel=1e-3)
+    assert values[-1] == pytest.approx(0, abs=1e-8)
+
+
+def test_one_cycle_rises_over_three_tenths_from_a_25th():
+    rate = learning_rate(Training(schedule="one_cycle", learning_rate=1.0), 100)
+    values = [float(rate(step)) for step in range(100)]
+    assert int(np.argmax(values)) == 29
+    assert values[29] == pytest.approx(1.0)
+    assert values[0] == pytest.approx(1 / 25 + 24 / 25 / 30, rel=1e-5)
+    assert values[-1] == pytest.approx(1e-4, rel=1e-3)
+
+
+def test_weight_decay_spares_biases_and_normalisation(patches: Patches):
+    config = experiment(weight_decay=0.5, learning_rate=1e-2, schedule="constant")
+    model = compiled(config, 16, 10)
+    before = {weight.path: np.array(weight) for weight in model.trainable_weights}
+    model.optimizer.apply([keras.ops.zeros(weight.shape) for weight in model.trainable_weights], model.trainable_weights)
+    for weight in model.trainable_weights:
+        decayed = weight.path.endswith("kernel")
+        np.testing.assert_allclose(np.array(weight), before[weight.path] * (1 - 0.5 * 1e-2 if decayed else 1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_every_optimiser_is_built_with_its_schedule_and_clipping(name: Any):
+    optimizer = build_optimizer(Training(optimizer=name, clip_norm=1.0, learning_rate=0.5, schedule="constant"), 10)
+    assert float(np.asarray(optimizer.learning_rate)) == 0.5
+    assert optimizer.global_clipnorm == 1.0
+
+
+def test_the_average_follows_its_formula(patches: Patches):
+    model = compiled(experiment(), 16, 10)
+    average = WeightAverage(model, 0.9)
+    expected = weights_of(model)
+    rng = np.random.default_rng(0)
+    for step in range(1, 13):
+        new = [rng.normal(size=value.shape).astype(np.float32) for value in expected]
+        model.set_weights(new)
+        average.update(step)
+        if step % WeightAverage.EVERY == 0:
+            t = step // WeightAverage.EVERY
+            m = min(0.9**WeightAverage.EVERY, (1 + t) / (10 + t))
+            expected = [m * old + (1 - m) * value for old, value in zip(expected, new, strict=True)]
+    for a, b in zip(average.values, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_the_model_kept_has_the_averaged_weights_and_training_goes_on_with_its_own(patches: Patches, tmp_path: Path):
+    config = experiment(ema=0.9, epochs=1)
+    run(patches, tmp_path, config)
+    model = compiled(config, 16, 6)
+    average = WeightAverage(model, 0.9)
+    load_state(tmp_path / "state.npz", model, average)
+    kept = weights_of(load_model(tmp_path / "model.keras"))
+    for a, b in zip(kept, average.values, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert any(not np.array_equal(a, b) for a, b in zip(kept, weights_of(model), strict=True))
+
+
+def test_label_smoothing_is_in_the_loss():
+    logits, labels = np.array([[2.0], [-1.0]], np.float32), np.array([[1.0], [0.0]], np.float32)
+    loss = float(np.asarray(compiled(experiment(label_smoothing=0.2), 16, 10).compute_loss(y=labels, y_pred=logits)))
+    p, y = 1 / (1 + np.exp(-logits)), labels * 0.8 + 0.1
+    assert loss == pytest.approx(float(-(y * np.log(p) + (1 - y) * np.log(1 - p)).mean()), rel=1e-5)
+
+
+def test_l2_is_in_the_loss_of_the_report_network(patches: Patches, tmp_path: Path):
+    plain = Silent()
+    strong = Silent()
+    base = ReportCnn(name="report_cnn", filters=[4], units=4, block_dropout=0.0, dropout=0.0, l2=0.0)
+    run(patches, tmp_path / "a", experiment(base, epochs=1, learning_rate=1e-6), plain)
+    run(patches, tmp_path / "b", experiment(base.model_copy(update={"l2": 0.1}), epochs=1, learning_rate=1e-6), strong)
+    assert strong.steps[0] > plain.steps[0] + 0.1
+
+
+def test_a_symmetric_average_is_the_same_for_every_orientation_of_a_patch(patches: Patches):
+    model = compiled(experiment(), 16, 10)
+    turned = replace(patches, images=np.ascontiguousarray(np.rot90(patches.images, axes=(1, 2))))
+    means = [predict(model, p.images, p.valid, crop=16, symmetries=range(8)).mean(axis=1) for p in (patches, turned)]
+    np.testing.assert_allclose(*means, atol=1e-5)
+
+
+def test_a_patch_has_the_same_result_in_any_company(patches: Patches, monkeypatch: pytest.MonkeyPatch):
+    model = compiled(experiment(), 16, 10)
+    told: list[int] = []
+    monkeypatch.setattr("pcam_kit.inference.BATCH", 16)
+    whole = predict(model, patches.images, patches.valid, crop=16, progress=told.append)
+    assert whole.shape == (56, 1)
+    assert told == [16, 32, 48, 56]
+    np.testing.assert_allclose(whole[50:53], predict(model, patches.images, patches.valid[50:53], crop=16), atol=1e-5)

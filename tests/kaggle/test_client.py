@@ -1,0 +1,602 @@
+"""Listing, downloading, submitting and polling through the real client, in good and in bad weather."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+from loopback import EXPIRED, Loopback, Seen
+
+from pcam_kit.errors import AccessError, CredentialsError, KaggleError, StorageError, SubmissionError, TransferError
+from pcam_kit.kaggle_client import (
+    Limits,
+    RemoteFile,
+    download_all,
+    download_file,
+    get_submission,
+    list_files,
+    list_submissions,
+    retry,
+    session,
+    submission_limits,
+    submit_file,
+    transfer,
+)
+
+WriteCsv = Callable[..., Path]
+SLUG = "tiny-tissue"
+SIZE = 300_000
+TRAIN = RemoteFile("train.h5", SIZE)
+
+
+@pytest.fixture
+def served(kaggle: Loopback, folder: Path, solution: Path) -> Loopback:
+    kaggle.serve(SLUG, folder, solution, "accuracy")
+    return kaggle
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    return tmp_path / "raw" / "train.h5"
+
+
+def is_whole(here: Path, folder: Path, name: str = "train.h5") -> bool:
+    """The file is there byte for byte, and nothing else is."""
+    return here.read_bytes() == (folder / name).read_bytes() and [path.name for path in here.parent.iterdir()] == [here.name]
+
+
+def ranges(requests_seen: list[Seen]) -> list[str]:
+    return [seen.headers.get("range", "") for seen in requests_seen]
+
+
+# listing
+
+
+def test_listing_reads_pages_until_the_end(served: Loopback, folder: Path) -> None:
+    served.page_size = 3
+    listing = list_files(SLUG)
+    assert {file.name: file.size for file in listing.files} == {
+        path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()
+    }
+    assert listing.complete
+    assert [seen.json["pageToken"] for seen in served.seen("ListDataFiles")] == ["", "3"]
+
+
+@pytest.mark.parametrize(("limit", "complete"), [(2, False), (3, False), (4, True), (5, True)])
+def test_listing_stops_at_its_limit(served: Loopback, limit: int, complete: bool) -> None:
+    served.page_size = 2
+    listing = list_files(SLUG, limit=limit)
+    assert (len(listing.files), listing.complete) == (min(limit, 4), complete)
+
+
+# downloads
+
+
+def test_download_is_whole_and_leaves_nothing_else(served: Loopback, folder: Path, here: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    download_file(SLUG, TRAIN, here, progress=lambda *step: told.append(step))
+    assert is_whole(here, folder)
+    assert told[0] == ("train.h5", 0, SIZE)
+    assert told[-1] == ("train.h5", SIZE, SIZE)
+    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
+
+
+def test_a_name_with_folder_and_space_is_asked_for_as_it_is(served: Loopback, folder: Path, tmp_path: Path) -> None:
+    name = "extra/my notes.bin"
+    here = tmp_path / "raw" / name
+    download_file(SLUG, RemoteFile(name, 70_000), here)
+    assert is_whole(here, folder, name)
+    assert served.seen("DownloadDataFile")[0].json["fileName"] == name
+
+
+def test_credentials_go_to_kaggle_and_never_to_the_storage(
+    served: Loopback, folder: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = here.parent.parent / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password secret\nmachine localhost login someone password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    download_file(SLUG, TRAIN, here)
+    assert is_whole(here, folder)
+    assert all("authorization" in seen.headers for seen in served.seen("DownloadDataFile"))
+    assert not any("authorization" in seen.headers for seen in served.seen("storage"))
+
+
+@pytest.mark.parametrize("no_proxy", ["", "127.0.0.1"])
+def test_the_storage_is_reached_through_the_proxy_and_directly(
+    served: Loopback, folder: Path, here: Path, monkeypatch: pytest.MonkeyPatch, no_proxy: str
+) -> None:
+    monkeypatch.setenv("no_proxy", no_proxy)
+    download_file(SLUG, TRAIN, here)
+    assert is_whole(here, folder)
+    assert served.seen("storage")[0].path.startswith("/storage" if no_proxy else "http://127.0.0.1")
+
+
+def test_a_body_without_redirect_is_taken(kaggle: Loopback, folder: Path, here: Path) -> None:
+    kaggle.serve(SLUG, folder, direct=True)
+    download_file(SLUG, TRAIN, here)
+    assert is_whole(here, folder)
+
+
+def test_an_empty_file_is_downloaded(served: Loopback, folder: Path, here: Path) -> None:
+    (folder / "empty.csv").touch()
+    download_file(SLUG, RemoteFile("empty.csv", 0), here)
+    assert is_whole(here, folder, "empty.csv")
+
+
+def test_a_broken_download_goes_on_where_it_stopped(served: Loopback, folder: Path, here: Path) -> None:
+    served.fail("storage", truncate=200_000)
+    download_file(SLUG, TRAIN, here)
+    assert is_whole(here, folder)
+    first, second = served.seen("storage")
+    start = int(second.headers["range"].removeprefix("bytes=").removesuffix("-"))
+    assert 200_000 - transfer.CHUNK <= start <= 200_000
+    assert second.headers["if-range"].startswith('"')
+    assert first.path != second.path, "an old signed URL was used again"
+    assert len(served.seen("DownloadDataFile")) == 2
+
+
+def test_the_next_process_goes_on_too(served: Loopback, folder: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "ATTEMPTS", 1)
+    served.fail("storage", truncate=200_000)
+    with pytest.raises(TransferError, match="cannot reach Kaggle") as caught:
+        download_file(SLUG, TRAIN, here)
+    assert "same command again" in caught.value.hint
+    assert not here.exists()
+    assert here.with_name("train.h5.part").stat().st_size > 100_000
+    download_file(SLUG, TRAIN, here)
+    assert is_whole(here, folder)
+    assert ranges(served.seen("storage"))[-1] != ""
+
+
+def test_a_part_that_is_complete_needs_no_further_bytes(
+    served: Loopback, folder: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(transfer, "_finish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            download_file(SLUG, TRAIN, here)
+    download_file(SLUG, TRAIN, here)
+    assert is_whole(here, folder)
+    assert len(served.seen("storage")) == 1
+
+
+def test_an_expired_url_while_resuming_adds_no_error_page(served: Loopback, folder: Path, here: Path) -> None:
+    served.fail("storage", truncate=200_000)
+    served.fail("storage", status=403, body=EXPIRED, content_type="application/xml")
+    download_file(SLUG, TRAIN, here)
+    assert is_whole(here, folder)
+    assert ranges(served.seen("storage"))[2] != "", "the part was thrown away"
+
+
+@pytest.mark.parametrize("content_type", ["application/xml", "text/html", "application/octet-stream"])
+def test_an_error_page_with_status_200_is_not_the_file(served: Loopback, folder: Path, here: Path, content_type: str) -> None:
+    served.fail("storage", body=EXPIRED, content_type=content_type)
+    download_file(SLUG, RemoteFile("train.h5", 0), here)  # no size to tell them apart
+    assert is_whole(here, folder)
+
+
+def test_a_page_with_status_200_while_resuming_costs_nothing(served: Loopback, folder: Path, here: Path) -> None:
+    served.fail("storage", truncate=200_000)
+    served.fail("storage", body=b"Please sign in", content_type="text/html; charset=utf-8")
+    download_file(SLUG, RemoteFile("train.h5", 0), here)
+    assert is_whole(here, folder)
+    assert ranges(served.seen("storage"))[2] != "", "the part was thrown away"
+
+
+def test_an_error_page_as_long_as_the_file_is_not_the_file(served: Loopback, here: Path) -> None:
+    page = b"\n<!DOCTYPE html><html>" + b" " * 979
+    served.fail("storage", body=page, content_type="application/octet-stream", times=9)
+    with pytest.raises(TransferError, match="an error page came instead of the file"):
+        download_file(SLUG, RemoteFile("test.h5", len(page)), here)
+    assert list(here.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("fault", [{"ignore_range": True}, {"wrong_range": True}])
+def test_a_wrong_continuation_starts_over(kaggle: Loopback, folder: Path, here: Path, fault: dict[str, bool]) -> None:
+    kaggle.serve(SLUG, folder, hashes=False)  # the size alone would not tell
+    kaggle.fail("storage", truncate=200_000)
+    kaggle.fail("storage", **fault)
+    download_file(SLUG, TRAIN, here)
+    assert is_whole(here, folder)
+
+
+def test_a_file_that_changed_meanwhile_starts_over(served: Loopback, folder: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "ATTEMPTS", 1)
+    served.fail("storage", truncate=200_000)
+    with pytest.raises(TransferError):
+        download_file(SLUG, TRAIN, here)
+    (folder / "train.h5").write_bytes(os.urandom(SIZE))
+    download_file(SLUG, TRAIN, here)
+    assert is_whole(here, folder)
+
+
+@pytest.mark.parametrize("damage", ["other source", "longer than all", "not JSON", "no notes"])
+def test_a_part_that_cannot_be_trusted_is_thrown_away(
+    served: Loopback, folder: Path, here: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    served.fail("storage", truncate=200_000)
+    with monkeypatch.context() as hasty:
+        hasty.setattr(retry, "ATTEMPTS", 1)
+        with pytest.raises(TransferError):
+            download_file(SLUG, TRAIN, here)
+    part, notes = here.with_name("train.h5.part"), here.with_name("train.h5.part.json")
+    match damage:
+        case "other source":
+            notes.write_text(notes.read_text().replace(SLUG, "another-competition"))
+        case "longer than all":
+            part.write_bytes(bytes(SIZE + 1))
+        case "not JSON":
+            notes.write_text("{")
+        case _:
+            notes.unlink()
+    download_file(SLUG, TRAIN, here)
+    assert is_whole(here, folder)
+    assert ranges(served.seen("storage"))[-1] == ""
+
+
+def test_wrong_bytes_of_the_right_length_are_fetched_again(served: Loopback, folder: Path, here: Path) -> None:
+    served.fail("storage", corrupt=True)
+    download_file(SLUG, TRAIN, here)
+    assert is_whole(here, folder)
+    assert len(served.seen("storage")) == 2
+
+
+def test_bytes_that_stay_wrong_are_never_accepted(served: Loopback, here: Path) -> None:
+    served.fail("storage", corrupt=True, times=99)
+    with pytest.raises(TransferError, match=r"could not download train\.h5: .*md5"):
+        download_file(SLUG, TRAIN, here)
+    assert list(here.parent.iterdir()) == []
+    assert len(served.seen("storage")) == 3, "full downloads count twice"
+
+
+def test_a_short_body_with_consistent_headers_is_not_accepted(kaggle: Loopback, folder: Path, here: Path) -> None:
+    kaggle.serve(SLUG, folder, hashes=False)
+    kaggle.fail("storage", short=1234, times=99)
+    with pytest.raises(TransferError, match=r"1,234 bytes were sent where Kaggle lists 300,000"):
+        download_file(SLUG, TRAIN, here)
+    assert list(here.parent.iterdir()) == []
+
+
+def test_a_slow_line_that_gets_further_each_time_is_not_given_up(
+    served: Loopback, folder: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "GAIN", 10_000)
+    monkeypatch.setattr(transfer, "CHUNK", 10_000)
+    monkeypatch.setattr(retry, "ATTEMPTS", 2)
+    served.fail("storage", truncate=50_000, times=5)
+    download_file(SLUG, TRAIN, here)
+    assert is_whole(here, folder)
+    assert len(served.seen("storage")) == 6
+
+
+def test_a_file_that_kaggle_zipped_is_unwrapped(kaggle: Loopback, folder: Path, here: Path) -> None:
+    kaggle.serve(SLUG, folder, zipped=("train.h5",))
+    download_file(SLUG, TRAIN, here)
+    assert is_whole(here, folder)
+
+
+@pytest.mark.parametrize("members", [{"other.h5": SIZE}, {"train.h5": SIZE - 1}, {"train.h5": SIZE, "more": 1}])
+def test_another_zip_is_not_unwrapped(served: Loopback, here: Path, members: dict[str, int]) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, size in members.items():
+            archive.writestr(name, bytes(size))
+    served.fail("storage", body=buffer.getvalue(), content_type="application/zip", times=99)
+    with pytest.raises(TransferError, match="bytes arrived where Kaggle lists"):
+        download_file(SLUG, TRAIN, here)
+    assert list(here.parent.iterdir()) == []
+
+
+def test_a_zip_that_is_the_file_itself_stays_a_zip(served: Loopback, folder: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(folder / "data.zip", "w") as archive:
+        archive.writestr("data.zip", b"x" * 100)
+    here = tmp_path / "raw" / "data.zip"
+    download_file(SLUG, RemoteFile("data.zip", (folder / "data.zip").stat().st_size), here)
+    assert is_whole(here, folder, "data.zip")
+
+
+def test_the_whole_competition_comes_as_one_zip(served: Loopback, folder: Path, tmp_path: Path) -> None:
+    here = tmp_path / "raw" / "all.zip"
+    told: list[tuple[str, int, int]] = []
+    served.fail("storage", truncate=150_000)
+    download_all(SLUG, here, progress=lambda *step: told.append(step))
+    with zipfile.ZipFile(here) as archive:
+        assert sorted(archive.namelist()) == sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        assert archive.read("train.h5") == (folder / "train.h5").read_bytes()
+    assert told[-1] == (f"{SLUG}.zip", here.stat().st_size, here.stat().st_size)
+    assert ranges(served.seen("storage"))[1] != ""
+
+
+def test_a_whole_competition_that_is_no_zip_is_not_accepted(kaggle: Loopback, folder: Path, tmp_path: Path) -> None:
+    kaggle.serve(SLUG, folder, hashes=False)
+    kaggle.fail("storage", short=200_000, times=99)
+    with pytest.raises(TransferError, match="not a readable zip"):
+        download_all(SLUG, tmp_path / "raw" / "all.zip")
+    assert list((tmp_path / "raw").iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_told_as_such(served: Loopback, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "_discard", lambda job: None)  # leaves the part, which is a disk without space
+    here.parent.mkdir(parents=True)
+    here.with_name("train.h5.part").symlink_to("/dev/full")
+    with pytest.raises(StorageError, match="no space left"):
+        download_file(SLUG, TRAIN, here)
+    assert len(served.seen("storage")) == 1, "a full disk is no reason to try again"
+
+
+# what may be repeated, and how often
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("what", ["ListDataFiles", "DownloadDataFile", "storage"])
+def test_reads_are_repeated(served: Loopback, folder: Path, here: Path, what: str, status: int) -> None:
+    served.fail(what, status=status, message="busy", times=2)
+    assert len(list_files(SLUG).files) == 4
+    download_file(SLUG, TRAIN, here)
+    assert is_whole(here, folder)
+    assert len(served.seen(what)) == 3
+
+
+@pytest.mark.parametrize("what", ["ListDataFiles", "DownloadDataFile", "storage"])
+def test_a_connection_that_is_reset_is_repeated(served: Loopback, folder: Path, here: Path, what: str) -> None:
+    served.fail(what, reset=True, times=2)
+    assert len(list_files(SLUG).files) == 4
+    download_file(SLUG, TRAIN, here)
+    assert is_whole(here, folder)
+
+
+def test_repeating_ends(served: Loopback) -> None:
+    served.fail("ListDataFiles", status=503, message="Down for maintenance.", times=99)
+    with pytest.raises(TransferError, match='could not list the files of tiny-tissue: "Down for maintenance"'):
+        list_files(SLUG)
+    assert len(served.seen("ListDataFiles")) == retry.ATTEMPTS
+
+
+def test_retry_after_is_honoured(served: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(retry.time, "sleep", pauses.append)
+    served.fail("ListDataFiles", status=429, retry_after="7")
+    list_files(SLUG)
+    assert pauses == [7.0]
+
+
+def test_a_very_long_pause_is_told_instead_of_waited_for(served: Loopback) -> None:
+    served.fail("ListDataFiles", status=429, message="Too many requests", retry_after="3600")
+    with pytest.raises(TransferError, match="asks for a pause of 60 minutes"):
+        list_files(SLUG)
+    assert len(served.seen("ListDataFiles")) == 1
+
+
+def test_a_server_that_says_nothing_is_not_waited_for_forever(served: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "READ_TIMEOUT", 0.1)
+    monkeypatch.setattr(retry, "ATTEMPTS", 2)
+    served.fail("ListDataFiles", wait=1.0, times=2)
+    with pytest.raises(TransferError, match=r"cannot reach Kaggle.*no answer in time"):
+        list_files(SLUG)
+
+
+def test_a_login_page_in_place_of_kaggle_is_named(served: Loopback) -> None:
+    served.fail("ListDataFiles", body=b"<html>Welcome to our WiFi</html>", content_type="text/html", times=99)
+    with pytest.raises(TransferError, match="cannot be read: it is not JSON"):
+        list_files(SLUG)
+
+
+def test_a_redirect_of_an_api_call_is_not_followed(served: Loopback) -> None:
+    served.fail("ListDataFiles", status=302, body=b"", location="http://wifi.test/login", times=99)
+    with pytest.raises(TransferError, match="cannot be read: it points to another address"):
+        list_files(SLUG)
+
+
+def test_no_server_at_all(kaggle: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with pytest.raises(TransferError, match=r"cannot reach Kaggle \(localhost\)") as caught:
+        list_files(SLUG)
+    assert "same command again" in caught.value.hint
+
+
+# what Kaggle refuses
+
+
+def test_rules_not_accepted(kaggle: Loopback, folder: Path, here: Path) -> None:
+    kaggle.serve(SLUG, folder, rules_accepted=False)
+    with pytest.raises(AccessError, match="the rules of tiny-tissue are not accepted") as caught:
+        download_file(SLUG, TRAIN, here)
+    assert f"https://www.kaggle.com/competitions/{SLUG}/rules" in caught.value.hint
+    assert len(kaggle.seen("DownloadDataFile")) == 1
+
+
+def test_forbidden_for_another_reason(served: Loopback) -> None:
+    served.fail("ListDataFiles", status=403, message="Permission 'competitions.get' was denied")
+    with pytest.raises(AccessError, match=r"Permission 'competitions\.get' was denied") as caught:
+        list_files(SLUG)
+    assert f"https://www.kaggle.com/competitions/{SLUG}" in caught.value.hint
+
+
+def test_unknown_competition(served: Loopback) -> None:
+    with pytest.raises(AccessError, match="does not know the competition no-such-thing") as caught:
+        list_files("no-such-thing")
+    assert "pcam fetch no-such-thing --from PATH" in caught.value.hint
+
+
+def test_unknown_file(served: Loopback, here: Path) -> None:
+    with pytest.raises(AccessError, match=r"does not know the file gone\.h5 of the competition tiny-tissue"):
+        download_file(SLUG, RemoteFile("gone.h5", 1), here)
+
+
+def test_kaggles_own_words_are_quoted(served: Loopback) -> None:
+    served.fail("ListDataFiles", status=400, message="Page size must be friendly.")
+    with pytest.raises(KaggleError, match='refused to list the files of tiny-tissue: "Page size must be friendly"'):
+        list_files(SLUG)
+    assert len(served.seen("ListDataFiles")) == 1
+
+
+def test_an_error_inside_a_success_is_an_error(served: Loopback) -> None:
+    served.fail("ListDataFiles", body=b'{"code": 404, "message": "Not found"}')
+    with pytest.raises(AccessError, match="does not know"):
+        list_files(SLUG)
+
+
+def test_refused_credentials_name_their_source(served: Loopback) -> None:
+    served.users.clear()
+    with pytest.raises(CredentialsError, match="refused the credentials in KAGGLE_USERNAME and KAGGLE_KEY") as caught:
+        list_files(SLUG)
+    assert "https://www.kaggle.com/settings" in caught.value.hint
+    assert len(served.seen("ListDataFiles")) == 1
+
+
+# submissions
+
+
+def test_a_submission_is_uploaded_scored_and_read_back(served: Loopback, write_csv: WriteCsv) -> None:
+    path = write_csv(wrong=10)
+    ref = submit_file(SLUG, path, "first try")
+    upload = served.seen("upload")[0]
+    assert (upload.method, upload.body) == ("PUT", path.read_bytes())
+    assert "authorization" not in upload.headers
+    assert served.seen("StartSubmissionUpload")[0].json["lastModifiedEpochSeconds"] == int(path.stat().st_mtime)
+    pending, complete = get_submission(ref), get_submission(ref)
+    assert (pending.status, pending.public_score, pending.private_score) == ("pending", None, None)
+    assert (complete.status, complete.public_score, complete.private_score) == ("complete", 0.75, 0.75)
+    assert (complete.ref, complete.file_name, complete.description) == (ref, "submission.csv", "first try")
+    assert complete.date.endswith("Z")
+    assert submission_limits(SLUG) == Limits(today=1, allowed_now=4)
+
+
+def test_auc_is_scored_with_ties(kaggle: Loopback, folder: Path, solution: Path, tmp_path: Path) -> None:
+    kaggle.serve(SLUG, folder, solution, "roc_auc", pending_polls=0)
+    path = tmp_path / "half.csv"
+    path.write_text("id,label\n" + "".join(f"p{i},{0.5 if i < 20 else i % 2}\n" for i in range(40)))
+    # pairs: 10x10 undecided, 2x100 of a half against a certain one right, 10x10 certain right: (50 + 300) / 400
+    assert get_submission(submit_file(SLUG, path, "")).public_score == 0.875
+
+
+@pytest.mark.parametrize(("how", "words"), [({"header": "id,class"}, "columns id,label"), ({"rows": 39}, "must match")])
+def test_a_submission_that_cannot_be_scored_tells_why(served: Loopback, write_csv: WriteCsv, how: dict[str, object], words: str) -> None:
+    ref = submit_file(SLUG, write_csv(**how), "bad")
+    get_submission(ref)
+    submission = get_submission(ref)
+    assert (submission.status, submission.public_score) == ("error", None)
+    assert words in submission.error
+
+
+def test_submissions_are_listed_newest_first_over_pages(served: Loopback, write_csv: WriteCsv) -> None:
+    served.page_size = 2
+    refs = [submit_file(SLUG, write_csv(), f"number {i}") for i in range(5)]
+    assert [submission.ref for submission in list_submissions(SLUG)] == refs[::-1]
+
+
+def test_the_upload_is_repeated_with_a_fresh_address(served: Loopback, write_csv: WriteCsv) -> None:
+    served.fail("upload", status=503)
+    served.fail("upload", reset=True)
+    assert submit_file(SLUG, write_csv(), "patience") > 0
+    assert len({seen.path for seen in served.seen("upload")}) == 3
+    assert len(served.seen("CreateSubmission")) == 1
+
+
+def test_an_upload_that_stays_refused_submits_nothing(served: Loopback, write_csv: WriteCsv) -> None:
+    served.fail("upload", status=403, times=99)
+    with pytest.raises(TransferError, match=r"upload of submission\.csv was refused .*403.*nothing was submitted"):
+        submit_file(SLUG, write_csv(), "never")
+    assert served.seen("CreateSubmission") == []
+
+
+def test_a_lost_answer_is_looked_up_and_not_sent_again(served: Loopback, write_csv: WriteCsv) -> None:
+    first = submit_file(SLUG, write_csv(), "same words")
+    served.fail("CreateSubmission", lost=True)
+    second = submit_file(SLUG, write_csv(), "same words")
+    assert second > first
+    assert [submission.ref for submission in list_submissions(SLUG)] == [second, first]
+    assert len(served.seen("CreateSubmission")) == 2
+
+
+@pytest.mark.parametrize("fault", [{"reset": True}, {"status": 500}, {"status": 503}, {"body": b"<html>", "content_type": "text/html"}])
+def test_a_submission_that_did_not_arrive_is_not_sent_again_either(served: Loopback, write_csv: WriteCsv, fault: dict[str, object]) -> None:
+    served.fail("CreateSubmission", **fault)
+    with pytest.raises(TransferError, match=r"submission of submission\.csv was lost .* does not show it") as caught:
+        submit_file(SLUG, write_csv(), "gone")
+    assert f"https://www.kaggle.com/competitions/{SLUG}/submissions" in caught.value.hint
+    assert len(served.seen("CreateSubmission")) == 1
+
+
+def test_a_submission_without_number_is_not_trusted(served: Loopback, write_csv: WriteCsv) -> None:
+    served.fail("CreateSubmission", zero_ref=True)
+    with pytest.raises(KaggleError, match='no number; it said: "Could not submit to competition"'):
+        submit_file(SLUG, write_csv(), "zero")
+
+
+def test_the_daily_limit(kaggle: Loopback, folder: Path, solution: Path, write_csv: WriteCsv) -> None:
+    kaggle.serve(SLUG, folder, solution, daily_limit=1)
+    submit_file(SLUG, write_csv(), "one")
+    with pytest.raises(KaggleError, match="daily Submission allowance") as caught:
+        submit_file(SLUG, write_csv(), "two")
+    assert "00:00 UTC" in caught.value.hint
+    assert submission_limits(SLUG) == Limits(today=1, allowed_now=0)
+
+
+def test_a_csv_that_is_not_there(served: Loopback, tmp_path: Path) -> None:
+    with pytest.raises(SubmissionError, match="cannot read the submission"):
+        submit_file(SLUG, tmp_path / "none.csv", "")
+    assert served.requests == []
+
+
+@pytest.mark.parametrize("word", ["complete", "COMPLETE", "Complete"])
+def test_a_status_in_any_case(served: Loopback, word: str) -> None:
+    served.fail("GetSubmission", body=b'{"ref": 7, "status": "%s", "publicScore": "0.5"}' % word.encode())
+    submission = get_submission(7)
+    assert (submission.status, submission.public_score, submission.private_score) == ("complete", 0.5, None)
+
+
+def test_an_unknown_status_is_an_error_that_names_it(served: Loopback) -> None:
+    served.fail("GetSubmission", body=b'{"ref": 7, "status": "RESCORING"}')
+    with pytest.raises(KaggleError, match="RESCORING"):
+        get_submission(7)
+
+
+def test_an_unknown_submission(served: Loopback) -> None:
+    with pytest.raises(AccessError, match="does not know a submission 7"):
+        get_submission(7)
+
+
+# what a caller may rely on
+
+
+def test_stdout_stdin_and_the_client_are_left_as_they_were(served: Loopback, capsys: pytest.CaptureFixture[str]) -> None:
+    from kagglesdk.kaggle_http_client import KaggleHttpClient
+
+    stdin, enter = sys.stdin, KaggleHttpClient.__enter__
+    list_files(SLUG)
+    assert capsys.readouterr().out == ""
+    assert sys.stdin is stdin
+    assert KaggleHttpClient.__enter__ is enter
+
+
+def test_no_error_holds_a_secret(served: Loopback, here: Path, write_csv: WriteCsv) -> None:
+    texts: list[str] = []
+    for what, act in {
+        "storage": lambda: download_file(SLUG, TRAIN, here),
+        "DownloadDataFile": lambda: download_file(SLUG, TRAIN, here),
+        "upload": lambda: submit_file(SLUG, write_csv(), "x"),
+        "CreateSubmission": lambda: submit_file(SLUG, write_csv(), "x"),
+    }.items():
+        served.fail(what, reset=True, times=retry.ATTEMPTS)
+        with pytest.raises(TransferError) as caught:
+            act()
+        texts.append(f"{caught.value.message} {caught.value.hint}")
+    secrets = ("secret", "0123456789abcdef", "ignature")
+    assert not any(secret in text for text in texts for secret in secrets), texts
+
+
+def test_the_proxy_of_the_environment_is_used_for_every_request(served: Loopback, here: Path) -> None:
+    download_file(SLUG, TRAIN, here)
+    assert all(seen.path.startswith("http://") for seen in served.requests)
+    assert requests.utils.get_environ_proxies("http://localhost")["http"] == served.url

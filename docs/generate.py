@@ -1,39 +1,77 @@
-"""Write docs/cli.md from `pcam COMMAND --help`; with --check, fail when it is not what would be written."""
+"""Write what can be read off the code: docs/cli.md from `pcam COMMAND --help`, the tree in README.md from docstrings.
+
+With --check it writes nothing and fails when something is not what would be written.
+"""
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-PAGE = Path(__file__).with_name("cli.md")
+ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = ("demo", "fetch", "train", "evaluate", "predict", "submit", "runs", "submissions")
+BEGIN, END = "<!-- tree: written by `make docs` -->", "<!-- end of tree -->"
+OTHERS = {
+    "configs/*.yaml": "experiments, each with its command, time and expected score",
+    "configs/competitions/*.yaml": "competitions: where data comes from and where predictions go",
+    "submissions/": "CSVs and ledger.jsonl, the record of what was sent",
+    "tests/": "unit, property, framework (Keras), kaggle (real client, loopback server), cli, e2e",
+    "benchmarks/": "measurements that take too long for a test",
+    "docs/": "cli.md, and what writes it",
+}
 
 
-def shown(*arguments: str) -> str:
+def help_text(*arguments: str) -> str:
     """The help text, 100 columns wide whatever the terminal."""
     environment = {**os.environ, "COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1"}
-    result = subprocess.run(
-        [sys.executable, "-m", "pcam_kit", *arguments, "--help"], capture_output=True, text=True, check=True, env=environment
-    )
-    return result.stdout.strip()
+    command = [sys.executable, "-m", "pcam_kit", *arguments, "--help"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=ROOT).stdout.strip()
 
 
-def page() -> str:
-    """The whole page."""
-    parts = ["# Commands", "Written by `make docs` from `--help`; change the help texts in `pcam_kit/cli.py`.", f"```text\n{shown()}\n```"]
+def cli_page() -> str:
+    """docs/cli.md."""
+    parts = [
+        "# Commands",
+        "Written by `make docs` from `--help`; change the help texts in `pcam_kit/cli.py`.",
+        f"```text\n{help_text()}\n```",
+    ]
     for command in COMMANDS:
-        parts += [f"## pcam {command}", f"```text\n{shown(command)}\n```"]
+        parts += [f"## pcam {command}", f"```text\n{help_text(command)}\n```"]
     return "\n\n".join(parts) + "\n"
+
+
+def tree() -> str:
+    """A line a file: the first sentence of its docstring."""
+    lines: dict[str, str] = {}
+    for path in sorted((ROOT / "pcam_kit").rglob("*.py")):
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        lines[path.relative_to(ROOT).as_posix()] = text.split("\n")[0].split(". ")[0].rstrip(".")
+    lines |= OTHERS
+    width = max(map(len, lines)) + 2
+    return "\n".join(["```text", *(f"{name:<{width}}{text}" for name, text in lines.items()), "```"])
+
+
+def readme() -> str:
+    """README.md with its tree as it should be."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{tree()}\n{END}{after}"
 
 
 def main() -> None:
     """Write or check."""
-    if "--check" not in sys.argv[1:]:
-        PAGE.write_text(page(), encoding="utf-8")
-    elif not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != page():
-        sys.exit("docs/cli.md is not what --help says; run: make docs")
+    stale: list[str] = []
+    for path, text in ((ROOT / "docs" / "cli.md", cli_page()), (ROOT / "README.md", readme())):
+        if "--check" not in sys.argv[1:]:
+            path.write_text(text, encoding="utf-8")
+        elif not path.is_file() or path.read_text(encoding="utf-8") != text:
+            stale.append(path.name)
+    if stale:
+        sys.exit(f"not what the code says: {', '.join(stale)}; run: make docs")
 
 
 if __name__ == "__main__":

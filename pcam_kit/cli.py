@@ -1,9 +1,8 @@
-"""`pcam`: parses, calls one command, prints. Nothing heavy is imported before a command runs."""
+"""The commands as Typer sees them: each parses, calls one command, prints. Nothing heavy is imported before a command runs."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pcam_kit import __version__
-from pcam_kit.errors import Interrupted, PcamError, UsageError
+from pcam_kit.options import DataDir, Debug, Json, Runs, RunsDir, SubmissionsDir
 
 if TYPE_CHECKING:
     from pcam_kit.commands.folders import Folders
@@ -24,31 +23,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="PatchCamelyon from raw files to a scored submission.\n\nNew here? pcam demo needs no account and no download.",
 )
-
-DataDir = Annotated[
-    Path | None,
-    typer.Option("--data-dir", envvar="PCAM_DATA_DIR", metavar="DIR", help="Where data lies. [default: data]", show_default=False),
-]
-RunsDir = Annotated[
-    Path | None,
-    typer.Option("--runs-dir", envvar="PCAM_RUNS_DIR", metavar="DIR", help="Where runs lie. [default: runs]", show_default=False),
-]
-SubmissionsDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--submissions-dir",
-        envvar="PCAM_SUBMISSIONS_DIR",
-        metavar="DIR",
-        help="Where CSVs and the ledger lie. [default: submissions]",
-        show_default=False,
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Runs = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[RUN]...", help="Run folders, names or unique parts of names. [default: the newest run]", show_default=False),
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -67,10 +41,8 @@ def demo(
 
     No account, no download. Writes into demo/ unless told otherwise.
     """
-    from pcam_kit.commands.console import quiet_import
+    from pcam_kit.commands import demo as command
 
-    with quiet_import():
-        from pcam_kit.commands import demo as command
     result = command.demo(_folders(data_dir, runs_dir, submissions_dir, base=Path("demo")))
     if as_json:
         _print_json(command.describe(result))
@@ -136,13 +108,13 @@ def train(
         else:
             sys.stdout.write(show_config.as_yaml(experiment))
         return
-    from pcam_kit.commands.console import quiet_import
+    from pcam_kit.commands import train as command
 
-    with quiet_import():
-        from pcam_kit.commands import train as command
     run = command.train(command.Request(config, changes, resume, workers), folders)
     if as_json:
         _print_json(command.describe(run))
+    else:
+        print(run.path)
 
 
 @app.command()
@@ -230,6 +202,9 @@ def submit(
     submitted = command.submit(request, _folders(data_dir, None, submissions_dir), (lambda _: True) if yes else command.ask)
     if as_json:
         _print_json(command.describe(submitted))
+    else:
+        command.show(submitted)
+    command.raise_if_refused(submitted)
 
 
 @app.command(name="runs")
@@ -293,47 +268,3 @@ def _chosen(names: list[str] | None, folders: Folders) -> list[Any]:
 
 def _print_json(value: dict[str, Any]) -> None:
     print(json.dumps(value, indent=2, allow_nan=False))
-
-
-def with_resume_value(arguments: list[str]) -> list[str]:
-    """`--resume` without a value becomes `--resume=`: Typer has no options with an optional value."""
-    result: list[str] = []
-    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
-        result.append("--resume=" if argument == "--resume" and following.startswith("-") else argument)
-    return result
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; every error a user can meet ends here, in one place."""
-    given = with_resume_value(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given
-    try:
-        app(args=given, prog_name="pcam", standalone_mode=True)
-    except PcamError as error:
-        if debug:
-            raise
-        _fail(error)
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        _fail(Interrupted("stopped; what was finished is kept", hint="run the same command again"))
-    except BrokenPipeError:  # e.g. `pcam runs | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        if debug:
-            raise
-        from pcam_kit.files import storage_error
-
-        _fail(storage_error(error, Path(error.filename or "?")) if error.errno else UsageError(str(error)))
-    except MemoryError:
-        if debug:
-            raise
-        _fail(PcamError("out of memory", hint="try a smaller --set training.batch_size=..."))
-
-
-def _fail(error: PcamError) -> None:
-    print(f"error: {error.message}", file=sys.stderr)
-    if error.hint:
-        print(f"  -> {error.hint}", file=sys.stderr)
-    sys.exit(error.exit_code)

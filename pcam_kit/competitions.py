@@ -73,4 +73,4 @@ def read_profile(path: Path) -> Competition:
     """Read one profile. Raises ConfigError with every fault in it."""
     if not path.is_file():
         raise ConfigError(f"no competition profile at {path}")
-    return load.validate(Competition, load.read_yaml(path.read_text(encoding="utf-8"), str(path)), str(path))
+    return load.validate(Competition, load.read_yaml_file(path), str(path))

@@ -18,18 +18,18 @@ from pcam_kit.errors import StorageError
 PARTIAL = ".partial-"  # begins every temporary name; what carries it is never read and may be deleted
 
 
-def storage_error(error: OSError, path: Path) -> StorageError:
-    """The OSError as a sentence about `path`, with what to do about it."""
+def storage_error(error: OSError, path: Path, doing: str = "write") -> StorageError:
+    """The OSError as a sentence about `path` and what was being done with it, with what to do about it."""
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return StorageError(f"no space left on the disk while writing {path}", hint="free some space, then run the same command again")
         case errno.EROFS | errno.EACCES | errno.EPERM:
             return StorageError(
-                f"cannot write {path}: {os.strerror(error.errno or 0).lower()}",
-                hint="choose a folder you may write to with --data-dir, --runs-dir or --submissions-dir",
+                f"cannot {doing} {path}: {os.strerror(error.errno or 0).lower()}",
+                hint="choose a folder you may use with --data-dir, --runs-dir or --submissions-dir",
             )
         case _:
-            return StorageError(f"cannot write {path}: {error.strerror or error}")
+            return StorageError(f"cannot {doing} {path}: {error.strerror or error}")
 
 
 @contextmanager
@@ -53,6 +53,13 @@ def writing(path: Path) -> Generator[Path]:
     finally:
         with suppress(OSError):  # the error under way is the one that matters
             temporary.unlink(missing_ok=True)
+
+
+def clear_partial(folder: Path) -> None:
+    """Delete what killed writers left below `folder`. The caller holds the lock under which it is written."""
+    for path in folder.rglob(f"{PARTIAL}*"):
+        with suppress(OSError):  # it is in nobody's way
+            path.unlink()
 
 
 def sync_folder(folder: Path) -> None:
@@ -104,6 +111,15 @@ def read_json_lines(path: Path) -> tuple[list[Any], int]:
         except json.JSONDecodeError:
             bad += bool(line.strip())
     return values, bad
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """A JSON object that can be made again: an absent or damaged file is an empty one."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def sha256_file(path: Path, progress: Callable[[int], None] | None = None) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -22,14 +23,17 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from pcam_kit.competitions import Competition
 from pcam_kit.config import load
 from pcam_kit.config.schema import Experiment
-from pcam_kit.errors import PcamError, RunError
+from pcam_kit.errors import ConfigError, PcamError, RunError
 from pcam_kit.files import storage_error, write_json, writing
 
 SCHEMA_VERSION = 1
+META_KEYS = ("started", "backend", "seed", "competition", "store_fingerprint", "split_hash")  # without these it is of no use
+DAMAGED = "the run folder is damaged: train again"
 Tta = Literal["none", "d4"]
 
 
@@ -121,7 +125,7 @@ class Run:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return Predictions(arrays["ids"], arrays["labels"], arrays["orbit"])
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise RunError(f"cannot read {path}: {error}", hint=f"delete it, then run the same command again: rm {path}") from error
 
     def complete(self, result: Result) -> Run:
@@ -151,13 +155,19 @@ def update_meta(run: Run, **changes: Any) -> Run:
 
 
 def open_run(path: Path) -> Run:
-    """Read a run folder. Raises RunError when it is none, or of another schema."""
+    """Read a run folder. Raises RunError when it is none, damaged, or of another schema."""
     if not (path / "meta.json").is_file():
         raise RunError(f"{path} is not a run folder: it has no meta.json", hint="see what there is: pcam runs")
     meta = _read(path / "meta.json")
-    experiment = load.load_experiment(str(path / "config.yaml")) if (path / "config.yaml").is_file() else None
-    if experiment is None:
-        raise RunError(f"{path} has no config.yaml", hint="the folder is damaged: train again")
+    try:
+        if lost := [key for key in META_KEYS if key not in meta]:
+            raise RunError(f"{path / 'meta.json'} has no {', '.join(lost)}", hint=DAMAGED)
+        Competition.model_validate(meta["competition"])
+        experiment = load.load_experiment(str(path / "config.yaml"))
+    except ConfigError as error:
+        raise RunError(f"{path} is damaged: {error.message}", hint=DAMAGED) from error
+    except ValidationError as error:
+        raise RunError(f"{path / 'meta.json'} has an unusable competition: {error.errors()[0]['msg']}", hint=DAMAGED) from error
     values = _read(path / "result.json") if (path / "result.json").is_file() else None
     return Run(path, experiment, meta, _result(values, path / "result.json") if values is not None else None)
 
@@ -204,7 +214,7 @@ def _locate(runs_dir: Path, name: str) -> Path:
     found: Sequence[str] = [other for other in names if name and (other.startswith(name) or other.endswith(name))]
     if len(found) == 1:
         return runs_dir / found[0]
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         raise RunError(f"{name} is not a run folder: it has no meta.json", hint="see what there is: pcam runs")
     what = "no run" if not found else f"{len(found)} runs"
     raise RunError(f"{what} called {name!r} in {runs_dir}{load.suggestion(name, names)}", hint="see what there is: pcam runs")
@@ -214,7 +224,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError(f"cannot read {path}: {error}", hint="the run folder is damaged: train again") from error
+        raise RunError(f"cannot read {path}: {error}", hint=DAMAGED) from error
     version = values.pop("schema_version", None) if isinstance(values, dict) else None
     if version != SCHEMA_VERSION:
         raise RunError(
@@ -226,6 +236,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _result(values: dict[str, Any], path: Path) -> Result:
     try:
-        return Result(**values)
+        return TypeAdapter(Result).validate_python(asdict(Result(**values)))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RunError(f"{path}: {first['loc'][0]}: {first['msg']}, found {first['input']!r}", hint=DAMAGED) from error
     except TypeError as error:
-        raise RunError(f"{path} does not have the expected keys: {error}", hint="the run folder is damaged: train again") from error
+        raise RunError(f"{path} does not have the expected keys: {error}", hint=DAMAGED) from error

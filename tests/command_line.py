@@ -86,7 +86,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 class Warm:
     """A process that has imported TensorFlow and forks for each command, so that a hundred starts cost seconds, not minutes.
 
-    Each child runs `pcam_kit.cli.main`, in its own folder and environment, and can be killed like any process.
+    Each child runs `pcam_kit.__main__.main`, in its own folder and environment, and can be killed like any process.
     """
 
     def __init__(self, folder: Path) -> None:

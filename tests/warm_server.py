@@ -18,7 +18,7 @@ from typing import Any
 def main() -> None:
     """Serve until stdin ends."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    from pcam_kit import cli
+    from pcam_kit.__main__ import main as pcam
     from pcam_kit.commands import demo  # noqa: F401  (brings all commands, and TensorFlow)
 
     answer("ready")
@@ -30,7 +30,7 @@ def main() -> None:
             continue
         child = os.fork()
         if child == 0:
-            run(cli.main, request)
+            run(pcam, request)
         answer(child)
 
 

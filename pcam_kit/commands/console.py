@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -33,14 +33,16 @@ def warn(text: str) -> None:
     say(f"warning: {text}", style="yellow")
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout; right-aligned but for the first column. Without a terminal nothing is cut to a width."""
-    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=400)
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, stderr: bool = False) -> None:
+    """A table on stdout, columns of numbers to the right. Without a terminal nothing is cut to a width."""
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    console = Console(stderr=stderr, highlight=False, width=None if terminal else 400)
     if title:
         console.print(Text(title, style="bold"))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+        numbers = all(cell[:1].isdigit() or cell in {"", "-"} for cell in (row[i] for row in rows))
+        table.add_column(column, justify="right" if numbers and i > 0 else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)
@@ -82,12 +84,11 @@ def work() -> Generator[Work]:
 class TrainingDisplay:
     """Tells of a training: a bar on a terminal, a line an epoch everywhere. Implements `training.fit.Reporter`."""
 
-    def __init__(self, seconds: float = 0.0) -> None:
+    def __init__(self) -> None:
         self._console = messages()
         self._bars: Progress | None = None
         self._task: TaskID | None = None
         self._epochs = self._steps = 0
-        self._before = seconds  # of this training, in an earlier process
         self._began = self._said = time.monotonic()
         self._first = 0  # steps that were done before this process began
 
@@ -109,12 +110,10 @@ class TrainingDisplay:
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[loss]}"),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+                TextColumn("{task.fields[left]}"),
             )
-            self._bars = Progress(*columns, console=self._console, transient=True, speed_estimate_period=60)
-            self._task = self._bars.add_task(f"epoch {epoch}/{epochs}", total=epochs * steps, completed=self._first, loss="")
+            self._bars = Progress(*columns, console=self._console, transient=True)
+            self._task = self._bars.add_task(f"epoch {epoch}/{epochs}", total=epochs * steps, completed=self._first, loss="", left="")
             self._bars.start()
 
     def step(self, epoch: int, step: int, loss: float) -> None:
@@ -122,27 +121,28 @@ class TrainingDisplay:
         done = (epoch - 1) * self._steps + step
         now = time.monotonic()
         if self._bars is not None and self._task is not None:
-            self._bars.update(self._task, completed=done, description=f"epoch {epoch}/{self._epochs}", loss=f"loss {loss:.4f}")
+            left = f"{self._left(done)} left"
+            self._bars.update(self._task, completed=done, description=f"epoch {epoch}/{self._epochs}", loss=f"loss {loss:.4f}", left=left)
         elif now - self._said > PLAIN_SECONDS:
             self._said = now
-            left = (now - self._began) / max(1, done - self._first) * (self._epochs * self._steps - done)
-            print(
-                f"epoch {epoch}/{self._epochs}  step {step}/{self._steps}  loss {loss:.4f}  {duration(left)} left",
-                file=sys.stderr,
-                flush=True,
-            )
+            text = f"epoch {epoch}/{self._epochs}  step {step}/{self._steps}  loss {loss:.4f}  {self._left(done)} left"
+            print(text, file=sys.stderr, flush=True)
+
+    def _left(self, done: int) -> str:
+        """How long the steps after `done` will take if they are as fast as those of this process so far."""
+        per_step = (time.monotonic() - self._began) / max(1, done - self._first)
+        return duration(per_step * (self._epochs * self._steps - done))
 
     def epoch(self, metrics: dict[str, Any]) -> None:
         """A line for the finished epoch."""
-        now = self._said = time.monotonic()
-        done = metrics["epoch"] * self._steps
-        left = (now - self._began) / max(1, done - self._first) * (self._epochs * self._steps - done)
+        self._said = time.monotonic()
         text = (
             f"epoch {metrics['epoch']:>{len(str(self._epochs))}}/{self._epochs}  loss {metrics['loss']:.4f}  "
-            f"validation AUC {metrics['valid_auc']:.4f}{' (best)' if metrics['best'] else ''}"
+            f"validation AUC {metrics['valid_auc']:.4f}{' (best)' if metrics['best'] else ''}  {duration(metrics['seconds'])}"
         )
-        tail = f"{duration(metrics['seconds'])}, {duration(left)} left" if metrics["epoch"] < self._epochs else duration(metrics["seconds"])
-        (self._bars.console if self._bars is not None else self._console).print(Text(f"{text}  {tail}"))
+        if metrics["epoch"] < self._epochs:
+            text += f", {self._left(metrics['epoch'] * self._steps)} left"
+        (self._bars.console if self._bars is not None else self._console).print(Text(text))
 
 
 @contextmanager

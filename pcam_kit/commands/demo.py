@@ -33,10 +33,10 @@ def demo(folders: Folders) -> Demo:
     step("pcam fetch synthetic", "draws patches of made-up tissue and builds the store")
     store = fetch.fetch("synthetic", None, folders)
     step("pcam train demo", "trains a small network on them")
-    run = train.train(train.Request(config="demo", overrides=("competition=synthetic",)), folders)
+    run = train.train(train.Request(config="demo"), folders)
     step("pcam evaluate", "scores it on the validation split")
     scored = score.score([run], "valid", folders)
-    score.show(scored)
+    score.show(scored, stderr=True)  # stdout is for --json
     step("pcam predict", "writes the CSV for the test split")
     predicted = predict.predict([run], "test", None, None, folders)
     step("pcam submit --dry-run", "checks the CSV as a submission; nothing is sent")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +15,11 @@ from pcam_kit.competitions import Competition, find_competition
 from pcam_kit.data.sources import open_raw
 from pcam_kit.data.store import Store, build_store, open_store, verify_store
 from pcam_kit.errors import AccessError, DataError
-from pcam_kit.files import locked, write_json
+from pcam_kit.files import clear_partial, locked, read_json_object, write_json
 
 KAGGLE_INPUT = Path("/kaggle/input")
+RECORD = "fetched.json"  # in the competition's folder: when, and for --from what of
+COMPLETE = "complete.json"  # in raw/: the sizes of all files, once they are all there
 FEW_FILES = 50  # up to here each file is downloaded by itself, so that a broken transfer costs one file
 
 
@@ -29,14 +30,20 @@ def fetch(competition: str, source: Path | None, folders: Folders) -> Store:
     """
     profile = find_competition(competition)
     home = folders.home(profile.slug)
+    if source is not None and not source.exists():
+        raise DataError(f"no such file or folder: {source}", hint="give the folder or .zip with the competition's files to --from")
     with locked(home / ".lock", f"fetching {profile.slug}"), work() as progress:
-        store = _intact(home, source, progress)
-        if store is not None:
+        clear_partial(home)
+        recorded = read_json_object(home / RECORD)
+        stamp = _stamp(source) if source is not None else recorded.get("stamp")
+        store = _intact(profile, home, progress)
+        if store is not None and stamp == recorded.get("stamp"):
             say(f"{profile.slug}: the store is there and intact ({store.path}); nothing to do")
         else:
-            raw = source if source is not None else _raw_files(profile, home, progress)
-            store = _build(profile, raw, home, progress)
-        write_json(home / "fetched.json", {"time": datetime.now(UTC).isoformat(), "source": str(source or ""), "stamp": _stamp(source)})
+            raw = source if source is not None else _raw_files(profile, home, recorded.get("source"), progress)
+            store = _build(raw, profile, home, progress)
+            recorded = {"source": str(source.resolve()), "stamp": _stamp(source)} if source is not None else {}
+        write_json(home / RECORD, {**recorded, "time": datetime.now(UTC).isoformat()})
     return store
 
 
@@ -63,62 +70,57 @@ def show(store: Store) -> None:
     say("next: pcam train")
 
 
-def _intact(home: Path, source: Path | None, progress: Work) -> Store | None:
-    """The store, when it is there, whole, and made of `source` as it is now."""
+def _intact(profile: Competition, home: Path, progress: Work) -> Store | None:
+    """The store, when it is there, whole, and of this very profile."""
     if not (home / "store" / "manifest.json").is_file():
         return None
     try:
         store = open_store(home / "store")
         verify_store(store, progress=progress)
     except DataError as error:
-        warn(f"{error} It is built anew.")
+        warn(f"{error}; it is built anew")
         return None
-    recorded = json.loads((home / "fetched.json").read_text(encoding="utf-8")) if (home / "fetched.json").is_file() else {}
-    return store if source is None or recorded.get("stamp") == _stamp(source) else None
+    return store if store.profile == profile else None
 
 
-def _stamp(source: Path | None) -> str:
+def _stamp(source: Path) -> str:
     """A digest of names, sizes and times of the files at `source`: equal means that nothing changed there."""
-    if source is None:
-        return ""
     digest = hashlib.sha256(str(source.resolve()).encode())
     for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
         if path.is_file():
             stat = path.stat()
-            digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+            digest.update(f"{path.relative_to(source)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
-def _build(profile: Competition, raw: Path | None, home: Path, progress: Work) -> Store:
-    if raw is not None and not raw.exists():
-        raise DataError(f"no such file or folder: {raw}", hint="give the folder or .zip with the competition's files to --from")
-    opened = open_raw(profile, raw)
-    for note in opened.notes:
+def _build(raw: Path | None, profile: Competition, home: Path, progress: Work) -> Store:
+    store = build_store(open_raw(profile, raw), home / "store", progress=progress)
+    for note in store.notes:
         say(note)
-    return build_store(opened, home / "store", progress=progress)
+    return store
 
 
-def _raw_files(profile: Competition, home: Path, progress: Work) -> Path | None:
-    """Where the raw files are, after downloading what is missing; None for made-up data."""
+def _raw_files(profile: Competition, home: Path, earlier: str | None, progress: Work) -> Path | None:
+    """Where the raw files are, after downloading what is missing; None for made-up data. `earlier`: what --from said last time."""
     if profile.layout == "synthetic":
         return None
-    mounted = KAGGLE_INPUT / profile.slug
-    if mounted.is_dir():
-        say(f"using {mounted}")
-        return mounted
     raw = home / "raw"
-    if (raw / "complete.json").is_file() and _all_there(raw):
-        return raw
-    try:
-        _download(profile, raw, progress)
-    except AccessError as error:
-        raise AccessError(error.message, hint=profile.missing_hint or error.hint) from error
+    known = [KAGGLE_INPUT / profile.slug, KAGGLE_INPUT / "competitions" / profile.slug, *([Path(earlier)] if earlier else [])]
+    for folder in known:
+        if folder.exists():
+            say(f"using {folder}")
+            return folder
+    if not _all_there(raw):
+        try:
+            _download(profile, raw, progress)
+        except AccessError as error:
+            raise AccessError(error.message, hint=profile.missing_hint or error.hint) from error
     return raw
 
 
 def _all_there(raw: Path) -> bool:
-    recorded: dict[str, int] = json.loads((raw / "complete.json").read_text(encoding="utf-8"))
-    return all((raw / name).is_file() and (raw / name).stat().st_size == size for name, size in recorded.items())
+    recorded: dict[str, int] = read_json_object(raw / COMPLETE)
+    return bool(recorded) and all((raw / name).is_file() and (raw / name).stat().st_size == size for name, size in recorded.items())
 
 
 def _download(profile: Competition, raw: Path, progress: Work) -> None:
@@ -129,13 +131,20 @@ def _download(profile: Competition, raw: Path, progress: Work) -> None:
         )
     if listing.complete and len(listing.files) <= FEW_FILES:
         for file in listing.files:
-            target = raw / file.name
-            if not (target.is_file() and target.stat().st_size == file.size):
+            target = raw / _safe(file.name)
+            if not (target.is_file() and file.size in {0, target.stat().st_size}):  # 0: Kaggle does not tell
                 kaggle_client.download_file(profile.slug, file, target, progress=progress)
-        sizes = {file.name: file.size for file in listing.files}
+        sizes = {file.name: (raw / file.name).stat().st_size for file in listing.files}
     else:
         target = raw / f"{profile.slug}.zip"
         if not target.is_file():  # it has its name only once it is whole
             kaggle_client.download_all(profile.slug, target, progress=progress)
         sizes = {target.name: target.stat().st_size}
-    write_json(raw / "complete.json", sizes)
+    write_json(raw / COMPLETE, sizes)
+
+
+def _safe(name: str) -> str:
+    """A name from Kaggle's listing, if it stays inside the folder it is put in."""
+    if name.startswith("/") or "\\" in name or ".." in name.split("/"):
+        raise DataError(f"Kaggle lists a file with an unsafe name: {name!r}", hint="download it by hand, look at it, and use --from")
+    return name

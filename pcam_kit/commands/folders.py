@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from pcam_kit.competitions import Competition, find_competition
 from pcam_kit.data.store import Store, open_store
 from pcam_kit.errors import RunError, UsageError
+from pcam_kit.files import read_json_object
 from pcam_kit.runs import Run
 from pcam_kit.submissions import Ledger
 
@@ -25,8 +25,9 @@ class Folders:
         """Everything of one competition: `raw/`, `store/`, `fetched.json`."""
         return self.data / slug
 
-    def store(self, slug: str) -> Store:
-        """The store of a competition. Raises DataError when it is not there or not whole."""
+    def store(self, name: str) -> Store:
+        """The store of a competition, by slug or alias. Raises DataError when it is not there or not whole."""
+        slug = name if self.home(name).is_dir() else find_competition(name).slug
         return open_store(self.home(slug) / "store")
 
     def store_of(self, run: Run) -> Store:
@@ -50,7 +51,7 @@ class Folders:
         times: dict[str, str] = {}
         for path in self.data.glob("*/fetched.json"):
             if (path.parent / "store" / "manifest.json").is_file():
-                times[path.parent.name] = json.loads(path.read_text(encoding="utf-8"))["time"]
+                times[path.parent.name] = str(read_json_object(path).get("time", ""))
         if not times:
             raise UsageError(
                 f"no competition's data in {self.data}",

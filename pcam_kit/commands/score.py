@@ -94,7 +94,7 @@ def describe(scored: Scored) -> dict[str, Any]:
     }
 
 
-def show(scored: Sequence[Scored]) -> None:
+def show(scored: Sequence[Scored], *, stderr: bool = False) -> None:
     """The scores as a table, a column a run."""
     rows: list[tuple[str, Callable[[Scored], str]]] = [
         ("patches (positive)", lambda x: f"{x.scores.n:,} ({x.scores.positive:,})"),
@@ -111,7 +111,8 @@ def show(scored: Sequence[Scored]) -> None:
         ("false negatives / true positives", lambda x: f"{x.scores.confusion.fn:,} / {x.scores.confusion.tp:,}"),
     ]
     split = scored[0].split
-    print_table(f"{split} split", ["", *(x.run.name for x in scored)], [[label, *(cell(x) for x in scored)] for label, cell in rows])
+    columns = ["", *(x.run.name for x in scored)]
+    print_table(f"{split} split", columns, [[label, *(cell(x) for x in scored)] for label, cell in rows], stderr=stderr)
     if split == "valid":
         say("The threshold was chosen on these same patches, so the accuracy at it is a little optimistic.")
     if any(x.run.meta.get("synthetic") for x in scored):

@@ -36,13 +36,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Submitted:
-    """How it ended. status "dry-run": checked, not sent; "pending": sent, no score yet."""
+    """How it ended. status "dry-run": checked, not sent; "pending": sent, no score yet; "complete"; "error": it cannot be scored."""
 
     csv: CheckedCsv
     status: str
     ref: int | None = None
     public_score: float | None = None
     private_score: float | None = None
+    error: str = ""  # Kaggle's own words, with status "error"
 
 
 def submit(request: Request, folders: Folders, confirm: Callable[[str], bool]) -> Submitted:
@@ -76,6 +77,22 @@ def describe(submitted: Submitted) -> dict[str, Any]:
         "private_score": submitted.private_score,
         "csv_sha256": submitted.csv.sha256,
     }
+
+
+def show(submitted: Submitted) -> None:
+    """The score on stdout, if there is one."""
+    if submitted.status == "complete":
+        private = "" if submitted.private_score is None else f", private score {submitted.private_score}"
+        print(f"public score {submitted.public_score}{private}")
+
+
+def raise_if_refused(submitted: Submitted) -> None:
+    """Raises SubmissionError when Kaggle could not score it."""
+    if submitted.status == "error":
+        raise SubmissionError(
+            f"Kaggle could not score submission {submitted.ref}: {submitted.error or 'it gives no reason'}",
+            hint="compare the CSV with what the competition's page asks for",
+        )
 
 
 def refresh(ledger: Ledger) -> int:
@@ -200,13 +217,7 @@ def _follow(checked: CheckedCsv, ref: int, number: str, ledger: Ledger, timeout:
             return Submitted(checked, "pending", ref)
         time.sleep(pause)
         pause = min(1.5 * pause, LONGEST_POLL)
-    if remote.status == "error":
-        raise SubmissionError(
-            f"Kaggle could not score submission {ref}: {remote.error or 'it gives no reason'}",
-            hint="check the CSV against the competition's data page",
-        )
-    say(f"public score {remote.public_score}, private score {'not shown' if remote.private_score is None else remote.private_score}")
-    return Submitted(checked, "complete", ref, remote.public_score, remote.private_score)
+    return Submitted(checked, remote.status, ref, remote.public_score, remote.private_score, remote.error)
 
 
 def _record(ledger: Ledger, number: str, remote: RemoteSubmission) -> RemoteSubmission:

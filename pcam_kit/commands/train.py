@@ -1,4 +1,7 @@
-"""`pcam train`: an experiment and a store in, a finished run out."""
+"""`pcam train`: an experiment and a store in, a finished run out.
+
+Keras is imported late: a fault in the config or the data is told at once, not after the seconds that TensorFlow takes.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from numpy.typing import NDArray
 
 from pcam_kit import runs
 from pcam_kit.commands.config import resolve
-from pcam_kit.commands.console import TrainingDisplay, duration, say
+from pcam_kit.commands.console import TrainingDisplay, duration, quiet_import, say
 from pcam_kit.commands.folders import Folders
 from pcam_kit.commands.provenance import now, provenance
 from pcam_kit.commands.score import predict_split
@@ -19,13 +22,10 @@ from pcam_kit.data.store import Store
 from pcam_kit.errors import ConfigError, Interrupted, UsageError
 from pcam_kit.evaluation.calibration import best_threshold
 from pcam_kit.evaluation.metrics import evaluate, roc_auc
-from pcam_kit.files import locked
-from pcam_kit.inference import predict
+from pcam_kit.files import clear_partial, locked
 from pcam_kit.pipeline.augment import Augmenter
 from pcam_kit.pipeline.batches import Batches
 from pcam_kit.runs import Result, Run
-from pcam_kit.training.backend import backend_name, device_names
-from pcam_kit.training.fit import Files, fit
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ def train(request: Request, folders: Folders) -> Run:
         say(f"{run.name} is complete already")
         return run
     with locked(run.lock_file, f"training {run.name}"):
+        clear_partial(run.path)
         try:
             return _finish(run, store, request.workers)
         except KeyboardInterrupt:  # outside the loop, e.g. during the last evaluation: the checkpoint on disk is good
@@ -77,10 +78,11 @@ def _new(request: Request, folders: Folders) -> tuple[Run, Store]:
     experiment = resolve(request.config, request.overrides, folders)
     store = folders.store(experiment.competition or folders.fetched_last())
     _check(experiment, store)
+    backend, device = _keras()
     meta = provenance(list(request.overrides)) | {
         "config": request.config,
-        "backend": backend_name(),
-        "device": device_names(),
+        "backend": backend,
+        "device": device,
         "seed": experiment.seed,
         "competition": store.profile.model_dump(mode="json"),
         "synthetic": store.synthetic,
@@ -100,17 +102,28 @@ def _resumed(request: Request, folders: Folders) -> tuple[Run, Store]:
         )
     run = runs.find_run(folders.runs, request.resume or None, complete=None if request.resume else False)
     store = folders.store_of(run)
-    if run.meta["backend"] != backend_name():
+    if run.result is not None:
+        return run, store
+    backend, _ = _keras()
+    if run.meta["backend"] != backend:
         raise UsageError(
-            f"{run.name} was begun with Keras on {run.meta['backend']}, this is {backend_name()}",
+            f"{run.name} was begun with Keras on {run.meta['backend']}, this is {backend}",
             hint=f"KERAS_BACKEND={run.meta['backend']} pcam train --resume {run.name}",
         )
     say(f"going on with {run.name}")
-    return (runs.update_meta(run, resumed=[*run.meta.get("resumed", []), now()]) if run.result is None else run), store
+    return runs.update_meta(run, resumed=[*run.meta.get("resumed", []), now()]), store
+
+
+def _keras() -> tuple[str, str]:
+    """Its backend and devices."""
+    with quiet_import():
+        from pcam_kit.training.backend import backend_name, device_names
+    return backend_name(), device_names()
 
 
 def _check(experiment: Experiment, store: Store) -> None:
-    """Faults that show only with the store in hand."""
+    """Faults that show only with the store in hand, and those of the augmentation, before a run folder is made."""
+    Augmenter(experiment.augment, seed=experiment.seed)
     size = store.images.shape[1]
     if (experiment.data.crop or size) > size:
         raise ConfigError(f"data.crop: {experiment.data.crop} is larger than the patches of {store.profile.slug}, {size}x{size}")
@@ -123,6 +136,9 @@ def _check(experiment: Experiment, store: Store) -> None:
 
 def _finish(run: Run, store: Store, workers: int) -> Run:
     """Train to the end, then measure the best weights on the validation split and choose the threshold there."""
+    with quiet_import():
+        from pcam_kit.inference import predict
+        from pcam_kit.training.fit import Files, fit
     experiment = run.experiment
     crop = experiment.data.crop or store.images.shape[1]
     valid = store.rows("valid")

@@ -66,6 +66,17 @@ def read_yaml(text: str, where: str) -> dict[str, Any]:
     return value
 
 
+def read_yaml_file(path: Path) -> dict[str, Any]:
+    """Parse a YAML file. Raises ConfigError naming it, also when it is not text."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text: byte {error.start} is 0x{error.object[error.start]:02x}") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
+    return read_yaml(text, str(path))
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` when a known word is close, else nothing."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
@@ -105,7 +116,7 @@ def validate(model: type[Model], values: dict[str, Any], where: str) -> Model:
 def load_experiment(name: str, overrides: Sequence[str] = ()) -> Experiment:
     """The experiment of a YAML file or a shipped config's name, with --set options applied. Raises ConfigError."""
     path = find_config(name)
-    values = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    values = read_yaml_file(path)
     values.setdefault("name", path.stem)
     return validate(Experiment, apply_overrides(values, overrides), name if not overrides else f"{name} with --set")
 

@@ -1,4 +1,4 @@
-"""A small residual network with pre-activation (He et al. 2016, "Identity mappings in deep residual networks")."""
+"""A small residual network with pre-activation, after "Identity mappings in deep residual networks" (He and others, 2016)."""
 
 # pyright: basic
 

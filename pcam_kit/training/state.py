@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,20 +74,28 @@ def save_state(path: Path, model: keras.Model, average: WeightAverage | None, pr
 
 def load_state(path: Path, model: keras.Model, average: WeightAverage | None) -> Progress:
     """Put a saved state back into `model` and `average`. Raises RunError when it does not fit them."""
-    with np.load(path, allow_pickle=False) as arrays:
-        progress = json.loads(str(arrays["progress"]))
-        version = progress.pop("schema_version", None)
-        if version != SCHEMA_VERSION:
-            raise RunError(f"{path} has schema version {version}, this pcam reads {SCHEMA_VERSION}", hint="start the training anew")
-        variables = _variables(model)
-        names = {name for name in arrays.files if name.startswith("v")}
-        if len(names) != len(variables) or any(arrays[f"v{i}"].shape != tuple(v.shape) for i, v in enumerate(variables)):
-            raise RunError(f"{path} does not fit this model: another Keras version or backend wrote it", hint="start the training anew")
-        for i, variable in enumerate(variables):
-            variable.assign(arrays[f"v{i}"])
-        if average is not None:
-            average.values = [arrays[f"a{i}"] for i in range(len(average.values))]
+    arrays = _read(path)
+    progress = json.loads(str(arrays["progress"]))
+    version = progress.pop("schema_version", None)
+    if version != SCHEMA_VERSION:
+        raise RunError(f"{path} has schema version {version}, this pcam reads {SCHEMA_VERSION}", hint="start the training anew")
+    variables = _variables(model)
+    names = {name for name in arrays if name.startswith("v")}
+    if len(names) != len(variables) or any(arrays[f"v{i}"].shape != tuple(v.shape) for i, v in enumerate(variables)):
+        raise RunError(f"{path} does not fit this model: another Keras version or backend wrote it", hint="start the training anew")
+    for i, variable in enumerate(variables):
+        variable.assign(arrays[f"v{i}"])
+    if average is not None:
+        average.values = [arrays[f"a{i}"] for i in range(len(average.values))]
     return Progress(**progress)
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise RunError(f"cannot read the checkpoint {path}: {error}", hint="it is damaged: start the training anew") from error
 
 
 def _variables(model: keras.Model) -> list[Any]:

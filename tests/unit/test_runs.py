@@ -1,0 +1,194 @@
+"""Run folders: made, found, listed, read back, and refused when they cannot be trusted."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pcam_kit import runs
+from pcam_kit.competitions import find_competition
+from pcam_kit.config.schema import Experiment, LabCnn
+from pcam_kit.errors import RunError, StorageError
+
+META: dict[str, Any] = {
+    "started": "2024-01-02T03:04:05+00:00",
+    "backend": "tensorflow",
+    "seed": 0,
+    "competition": find_competition("synthetic").model_dump(mode="json"),
+    "store_fingerprint": "ab" * 32,
+    "split_hash": "cd" * 32,
+}
+RESULT = runs.Result(3, 2, 100, 0.9, 0.8, 0.95, 0.85, 0.84, 0.47, 0.44, 0.5, "d4", 12.5)
+
+
+def experiment(name: str) -> Experiment:
+    return Experiment(name=name, model=LabCnn(name="lab_cnn"))
+
+
+def make(folder: Path, name: str, *, slug: str = "synthetic") -> runs.Run:
+    """A run that looks as if begun one second after the last."""
+    run = runs.create_run(folder, experiment(name), META | {"competition": META["competition"] | {"slug": slug}})
+    later = run.path.with_name(f"20240102T{30405 + len(list(folder.iterdir())):06d}{run.name[15:]}")
+    run.path.rename(later)
+    return runs.open_run(later)
+
+
+def test_a_new_run_reads_back(tmp_path: Path) -> None:
+    run = runs.create_run(tmp_path / "runs", experiment("a-b.c"), META)
+    assert re.fullmatch(r"\d{8}T\d{6}-a-b\.c-[0-9a-f]{4}", run.name)
+    assert run.result is None
+    assert runs.open_run(run.path) == run
+    assert run.experiment == experiment("a-b.c")
+    assert run.competition == find_competition("synthetic")
+    assert {path.name for path in run.path.iterdir()} == {"config.yaml", "meta.json"}
+
+
+def test_complete_is_written_last_and_drops_the_checkpoint(tmp_path: Path) -> None:
+    run = make(tmp_path, "a")
+    run.state_file.write_bytes(b"state")
+    done = run.complete(RESULT)
+    assert done.result == RESULT
+    assert not run.state_file.exists()
+    assert runs.open_run(run.path).result == RESULT
+
+
+def test_update_meta_keeps_the_rest(tmp_path: Path) -> None:
+    run = runs.update_meta(make(tmp_path, "a"), ended="now")
+    assert run.meta == META | {"ended": "now"}
+    assert json.loads((run.path / "meta.json").read_text())["schema_version"] == runs.SCHEMA_VERSION
+
+
+@pytest.mark.parametrize("columns", [1, 8])
+def test_predictions_round_trip(tmp_path: Path, columns: int) -> None:
+    run = make(tmp_path, "a")
+    assert run.load_predictions("valid") is None
+    orbit = np.random.default_rng(0).random((5, columns), np.float32)
+    made = runs.Predictions(np.array(["é", "b", "c", "d", "e" * 50]), np.array([0, 1, -1, 0, 1], np.int8), orbit)
+    run.save_predictions("valid", made)
+    kept = run.load_predictions("valid")
+    assert kept is not None
+    for one, other in ((kept.ids, made.ids), (kept.labels, made.labels), (kept.orbit, made.orbit)):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+    assert kept.covers("none")
+    assert kept.covers("d4") == (columns == 8)
+    np.testing.assert_array_equal(kept.probability("none"), orbit[:, 0])
+    mean = kept.probability("d4")
+    assert mean.dtype == np.float32
+    np.testing.assert_allclose(mean, orbit.mean(axis=1), rtol=1e-6)
+    assert run.load_predictions("test") is None
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 cut", b"\x93NUMPY", b"text"])
+def test_damaged_predictions_are_refused(tmp_path: Path, data: bytes) -> None:
+    run = make(tmp_path, "a")
+    path = run.path / "predictions" / "valid.npz"
+    path.parent.mkdir()
+    path.write_bytes(data)
+    with pytest.raises(RunError, match=re.escape(str(path))) as caught:
+        run.load_predictions("valid")
+    assert f"rm {path}" in caught.value.hint
+
+
+def test_find_by_path_name_and_unique_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = make(tmp_path / "runs", "lab").complete(RESULT), make(tmp_path / "runs", "lab").complete(RESULT)
+    monkeypatch.chdir(tmp_path)
+    for name in (str(first.path), f"runs/{first.name}", f"runs/{first.name}/", first.name, first.name[:15], first.name[-6:]):
+        assert runs.find_run(Path("runs"), name).path.resolve() == first.path.resolve(), name
+    assert runs.find_run(tmp_path / "runs", None).name == second.name
+
+
+def test_find_refuses_what_is_not_one_run(tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    run = make(folder, "lab").complete(RESULT)
+    make(folder, "lab").complete(RESULT)
+    with pytest.raises(RunError, match="2 runs called '2024'"):
+        runs.find_run(folder, "2024")
+    with pytest.raises(RunError, match="no run called 'nothing'"):
+        runs.find_run(folder, "nothing")
+    with pytest.raises(RunError, match="no run called ''"):
+        runs.find_run(folder, "")
+    with pytest.raises(RunError, match=f"did you mean '{run.name}'"):
+        runs.find_run(folder, f"x{run.name}")
+    with pytest.raises(RunError, match=r"is not a run folder: it has no meta\.json"):
+        runs.find_run(folder, str(tmp_path))
+    with pytest.raises(RunError, match="no run called 'x'"):
+        runs.find_run(tmp_path / "none", "x")
+
+
+def test_find_by_completeness_and_competition(tmp_path: Path) -> None:
+    done, other = make(tmp_path, "a").complete(RESULT), make(tmp_path, "b", slug="other").complete(RESULT)
+    stopped = make(tmp_path, "c")
+    assert runs.find_run(tmp_path, None).name == other.name
+    assert runs.find_run(tmp_path, None, complete=False).name == stopped.name
+    assert runs.find_run(tmp_path, None, complete=None).name == stopped.name
+    assert runs.find_run(tmp_path, None, competition="synthetic").name == done.name
+    with pytest.raises(RunError, match="is not complete") as caught:
+        runs.find_run(tmp_path, stopped.name)
+    assert caught.value.hint == f"pcam train --resume {stopped.name}"
+    assert runs.find_run(tmp_path, stopped.name, complete=None).name == stopped.name
+    with pytest.raises(RunError, match="no finished run"):
+        runs.find_run(tmp_path, None, competition="third")
+
+
+def test_listing_tells_what_it_leaves_out(tmp_path: Path) -> None:
+    good, bad = make(tmp_path, "good"), make(tmp_path, "bad")
+    (bad.path / "meta.json").write_text("{")
+    (tmp_path / "begun-but-killed").mkdir()
+    (tmp_path / "begun-but-killed" / "config.yaml").write_text("")
+    (tmp_path / "notes.txt").write_text("mine")
+    told: list[str] = []
+    assert [run.name for run in runs.list_runs(tmp_path, told.append)] == [good.name]
+    assert len(told) == 1
+    assert bad.name in told[0]
+    assert runs.list_runs(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize("name", ["meta.json", "result.json"])
+@pytest.mark.parametrize("version", [0, 2, None, "1"])
+def test_another_schema_is_refused(tmp_path: Path, name: str, version: object) -> None:
+    run = make(tmp_path, "a").complete(RESULT)
+    values = json.loads((run.path / name).read_text()) | {"schema_version": version}
+    (run.path / name).write_text(json.dumps(values))
+    with pytest.raises(RunError, match=f"{name} has schema version {version}, this pcam reads version {runs.SCHEMA_VERSION}"):
+        runs.open_run(run.path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("meta.json", "[]", "schema version None"),
+        ("meta.json", '{"schema_version": 1}', "has no started, backend"),
+        ("meta.json", json.dumps(META | {"schema_version": 1, "competition": {}}), "unusable competition"),
+        ("result.json", "", "cannot read"),
+        ("result.json", '{"schema_version": 1, "epochs": 3}', "expected keys"),
+        ("result.json", json.dumps({"schema_version": 1} | vars(replace(RESULT, valid_auc="good"))), "valid_auc"),  # type: ignore[arg-type]
+        ("config.yaml", "model: {name: perceptron}", "perceptron"),
+    ],
+)
+def test_damaged_runs_are_refused(tmp_path: Path, name: str, text: str, words: str) -> None:
+    run = make(tmp_path, "a").complete(RESULT)
+    (run.path / name).write_text(text)
+    with pytest.raises(RunError) as caught:
+        runs.open_run(run.path)
+    assert words in caught.value.message
+    assert str(run.path) in caught.value.message
+
+
+def test_a_run_without_config_is_refused(tmp_path: Path) -> None:
+    run = make(tmp_path, "a")
+    (run.path / "config.yaml").unlink()
+    with pytest.raises(RunError, match=re.escape("config.yaml")):
+        runs.open_run(run.path)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("")
+    with pytest.raises(StorageError, match="plain"):
+        runs.create_run(tmp_path / "plain", experiment("a"), META)

@@ -87,33 +87,40 @@ def test_it_learns_and_keeps_the_best_epoch(patches: Patches, tmp_path: Path):
     assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 6
 
 
-@pytest.mark.parametrize("stop_at", [(1, 1), (1, 4), (2, 1), (2, 6), (3, 5)])
-@pytest.mark.parametrize("ema", [None, 0.9])
-def test_a_killed_training_resumes_to_the_very_same_weights(patches: Patches, tmp_path: Path, stop_at: tuple[int, int], ema: float | None):
+@pytest.fixture(scope="module")
+def whole(patches: Patches, tmp_path_factory: pytest.TempPathFactory) -> dict[float | None, tuple[Path, Progress]]:
+    """Trainings that nothing stopped, without and with averaged weights."""
+    folders = {ema: tmp_path_factory.mktemp("whole") for ema in (None, 0.9)}
+    return {ema: (folder, run(patches, folder, experiment(ema=ema))) for ema, folder in folders.items()}
+
+
+@pytest.mark.parametrize(("stop_at", "ema"), [((1, 1), 0.9), ((1, 4), None), ((2, 1), 0.9), ((2, 6), 0.9), ((3, 5), None)])
+def test_a_killed_training_resumes_to_the_very_same_weights(
+    patches: Patches, tmp_path: Path, whole: dict[float | None, tuple[Path, Progress]], stop_at: tuple[int, int], ema: float | None
+):
     config = experiment(ema=ema)
-    run(patches, tmp_path / "whole", config)
+    folder, expected = whole[ema]
     with pytest.raises(SystemError):  # stands for SIGKILL: nothing of the loop's own handling of Ctrl-C runs
-        run(patches, tmp_path / "killed", config, Silent(stop_at, SystemError), checkpoint_seconds=0.0)
-    progress = run(patches, tmp_path / "killed", config)
-    whole, whole_progress = end_state(tmp_path / "whole", config)
-    killed, _ = end_state(tmp_path / "killed", config)
-    for a, b in zip(whole, killed, strict=True):
+        run(patches, tmp_path, config, Silent(stop_at, SystemError), checkpoint_seconds=0.0)
+    progress = run(patches, tmp_path, config)
+    for a, b in zip(end_state(folder, config)[0], end_state(tmp_path, config)[0], strict=True):
         np.testing.assert_array_equal(a, b)
-    same = [{k: v for k, v in line.items() if k != "seconds"} for line in progress.history]
-    assert same == [{k: v for k, v in line.items() if k != "seconds"} for line in whole_progress.history]
-    for a, b in zip(*(weights_of(load_model(tmp_path / name / "model.keras")) for name in ("whole", "killed")), strict=True):
+    for a, b in zip(*(weights_of(load_model(path / "model.keras")) for path in (folder, tmp_path)), strict=True):
         np.testing.assert_array_equal(a, b)
+    timeless = [[{k: v for k, v in line.items() if k != "seconds"} for line in p.history] for p in (progress, expected)]
+    assert timeless[0] == timeless[1]
 
 
-def test_without_a_checkpoint_inside_the_epoch_it_resumes_from_the_last_epoch(patches: Patches, tmp_path: Path):
+def test_without_a_checkpoint_inside_the_epoch_it_resumes_from_the_last_epoch(
+    patches: Patches, tmp_path: Path, whole: dict[float | None, tuple[Path, Progress]]
+):
     config = experiment()
-    run(patches, tmp_path / "whole", config)
     with pytest.raises(SystemError):
-        run(patches, tmp_path / "killed", config, Silent((2, 3), SystemError))
+        run(patches, tmp_path, config, Silent((2, 3), SystemError))
     again = Silent()
-    run(patches, tmp_path / "killed", config, again)
+    run(patches, tmp_path, config, again)
     assert len(again.steps) == 12
-    for a, b in zip(end_state(tmp_path / "whole", config)[0], end_state(tmp_path / "killed", config)[0], strict=True):
+    for a, b in zip(end_state(whole[None][0], config)[0], end_state(tmp_path, config)[0], strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -157,6 +164,14 @@ def test_a_checkpoint_of_another_network_is_refused(patches: Patches, tmp_path: 
     run(patches, tmp_path, experiment(epochs=1))
     with pytest.raises(RunError, match="does not fit this model"):
         run(patches, tmp_path, experiment(ResNet(name="resnet", widths=[8, 12])))
+
+
+def test_a_damaged_checkpoint_is_named(patches: Patches, tmp_path: Path):
+    run(patches, tmp_path, experiment(epochs=1))
+    state = tmp_path / "state.npz"
+    state.write_bytes(state.read_bytes()[:-100])
+    with pytest.raises(RunError, match="cannot read the checkpoint"):
+        run(patches, tmp_path, experiment(epochs=1))
 
 
 def test_cosine_rises_linearly_and_falls_to_zero():

@@ -56,7 +56,6 @@ def test_shipped_configs_load_by_name_and_round_trip(path: Path) -> None:
     assert load.load_experiment("printed.yaml") == experiment
 
 
-@pytest.mark.xfail(strict=True, reason="times and scores are still being measured; take this line out with the last of them")
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_configs_begin_with_command_time_and_score(path: Path) -> None:
     head = "".join(line for line in path.read_text().splitlines(keepends=True)[:12] if line.startswith("#"))

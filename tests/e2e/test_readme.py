@@ -1,0 +1,50 @@
+"""What the README tells people to type works as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+
+import pytest
+from command_line import CHECKOUT, Done
+from conftest import Layout, Project
+from loopback import Loopback
+
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+BLOCKS = [block.splitlines() for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)]
+COMMANDS = [words for block in BLOCKS for line in block if (words := shlex.split(line, comments=True))]
+INLINE = [words for text in re.findall(r"`(pcam [^`]+)`", README) if (words := shlex.split(text.replace("<run>", "RUN")))]
+
+
+def test_first_success_stands_in_the_first_lines_and_needs_two_commands() -> None:
+    assert COMMANDS[:2] == [["make", "demo"], ["make", "test"]]
+    assert README.splitlines().index("make test    # the whole test suite") < 25
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_the_make_targets_do_what_the_readme_says(target: str) -> None:
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    planned = subprocess.run(["make", "--dry-run", target], cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+    assert planned.splitlines()[-1].startswith({"demo": ".venv/bin/pcam demo", "test": ".venv/bin/python -m pytest"}[target])
+
+
+def test_the_four_commands_lead_from_kaggle_to_a_score(
+    real_patches: Layout, empty: Project, kaggle: Loopback, account: dict[str, str]
+) -> None:
+    road = [words for words in COMMANDS if words[0] == "pcam"]
+    assert [words[1] for words in road] == ["fetch", "train", "predict", "submit"]
+    raw, solution = real_patches("tnm112", "--train", "256", "--valid", "200", "--test", "100")
+    kaggle.serve(road[0][2], raw, solution, "accuracy")
+    done: list[Done] = [empty.pcam(*words[1:], **account).ok() for words in road]
+    assert re.fullmatch(r"public score 0\.\d+.*\n", done[-1].out)
+    assert len(empty.csvs()) == 1
+    assert (empty.path / "submissions" / "ledger.jsonl").is_file()
+
+
+@pytest.mark.parametrize("words", COMMANDS[2:] + INLINE, ids=" ".join)
+def test_every_command_named_exists_with_its_options(words: list[str], empty: Project) -> None:
+    if words[0] == "pcam":
+        empty.pcam(*words[1:], "--help").ok()  # unknown options are refused before the help is shown

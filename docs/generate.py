@@ -21,6 +21,9 @@ OTHERS = {
     "tests/": "unit, property, framework (Keras), kaggle (real client, loopback server), cli, e2e",
     "benchmarks/": "measurements that take too long for a test",
     "docs/": "cli.md, and what writes it",
+    "Makefile": "demo, test, check, fmt, lint, types, imports, docs, bench; installs into .venv by itself",
+    "pyproject.toml": "the package, its dependencies, the layers import-linter checks, tool settings",
+    ".ci/run": "what must be green on a clean checkout: make check",
 }
 
 

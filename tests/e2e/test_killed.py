@@ -291,7 +291,13 @@ def test_ctrl_c_in_fetch(empty: Project, kaggle: Loopback, account: dict[str, st
     kaggle.serve("tnm-112-lab-2-2024", lab_files(tmp_path / "raw", 40))
     kaggle.fail("storage", skip=1, wait=30.0)
     process = subprocess.Popen(
-        command("fetch", "tnm112", "--json"), cwd=empty.path, env=account, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command("fetch", "tnm112", "--json"),
+        cwd=empty.path,
+        env=account,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job, as CI may be, ignores it
     )
     deadline = time.monotonic() + 60
     while len(kaggle.seen("storage")) < 2:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ EVALUATE_KEYS = {
 }
 PREDICT_KEYS = {"csv", "rows", "runs", "positive_rate"}
 SUBMIT_KEYS = {"ref", "status", "public_score", "private_score", "csv_sha256"}
+
+Layout = Callable[..., tuple[Path, Path]]  # see the fixture real_patches
 
 
 @dataclass(frozen=True)
@@ -148,3 +150,29 @@ class Started:
     def kill(self, signal: int) -> None:
         """Send it a signal. It is there until waited for, so the number cannot be another process's."""
         os.kill(self.pid, signal)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A working directory in which someone uses pcam, and how to run it there."""
+
+    path: Path
+    env: dict[str, str]
+    warm: Warm | None = None
+
+    def pcam(self, *args: str | Path, **more: str) -> Done:
+        """Run `pcam` in a process of its own; keywords go into its environment."""
+        return run_pcam(args, self.path, self.env | more)
+
+    def quick(self, *args: str | Path, hook: dict[str, Any] | None = None, **more: str) -> Done:
+        """The same in a process forked from one that has imported TensorFlow already."""
+        assert self.warm is not None
+        return self.warm.run(args, self.path, self.env | more, hook)
+
+    def runs(self) -> list[Path]:
+        """The run folders, oldest first."""
+        return sorted((self.path / "runs").iterdir()) if (self.path / "runs").is_dir() else []
+
+    def csvs(self) -> list[Path]:
+        """The CSVs, by name."""
+        return sorted((self.path / "submissions").glob("*.csv"))

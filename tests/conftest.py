@@ -5,16 +5,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 sys.path.append(str(Path(__file__).parent / "kaggle"))  # for the loopback server
 
-from command_line import PATCHES, Done, Warm, clean_env, run_pcam
+from command_line import PATCHES, Layout, Project, Warm, clean_env
 from loopback import Loopback
 
 QUICK = """\
@@ -37,32 +35,6 @@ default_config: quick
 """
 FAINT = TINY.replace("tiny", "faint").replace("very-small", "pale").replace("class", "probability").replace("accuracy", "roc_auc")
 FAINT = FAINT.replace("target_column: probability", "target_column: label").replace("Tiny", "Faint").replace("300", "200")
-
-
-@dataclass(frozen=True)
-class Project:
-    """A working directory in which someone uses pcam, and how to run it there."""
-
-    path: Path
-    env: dict[str, str]
-    warm: Warm | None = None
-
-    def pcam(self, *args: str | Path, **more: str) -> Done:
-        """Run `pcam` in a process of its own; keywords go into its environment."""
-        return run_pcam(args, self.path, self.env | more)
-
-    def quick(self, *args: str | Path, hook: dict[str, Any] | None = None, **more: str) -> Done:
-        """The same in a process forked from one that has imported TensorFlow already."""
-        assert self.warm is not None
-        return self.warm.run(args, self.path, self.env | more, hook)
-
-    def runs(self) -> list[Path]:
-        """The run folders, oldest first."""
-        return sorted((self.path / "runs").iterdir()) if (self.path / "runs").is_dir() else []
-
-    def csvs(self) -> list[Path]:
-        """The CSVs, by name."""
-        return sorted((self.path / "submissions").glob("*.csv"))
 
 
 @pytest.fixture(scope="session")
@@ -130,9 +102,6 @@ def account(kaggle: Loopback, tmp_path: Path) -> dict[str, str]:
     home = tmp_path / "home"
     ours = {name: value for name, value in kaggle.env(home).items() if name.startswith("KAGGLE_") or name.endswith("_proxy")}
     return clean_env(home) | ours
-
-
-Layout = Callable[..., tuple[Path, Path]]
 
 
 @pytest.fixture(scope="session")

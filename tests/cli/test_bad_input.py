@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import tree
-from conftest import Project
+from command_line import Project, tree
 from loopback import Loopback
 
 ROWS = 60

@@ -8,8 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from command_line import EVALUATE_KEYS, PREDICT_KEYS, SUBMIT_KEYS, TRAIN_KEYS, command
-from conftest import Project
+from command_line import EVALUATE_KEYS, PREDICT_KEYS, SUBMIT_KEYS, TRAIN_KEYS, Project, command
 
 from pcam_kit import __version__
 

@@ -8,8 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from command_line import EVALUATE_KEYS, PREDICT_KEYS, SUBMIT_KEYS, TRAIN_KEYS, clean_env, command, tree
-from conftest import Project
+from command_line import EVALUATE_KEYS, PREDICT_KEYS, SUBMIT_KEYS, TRAIN_KEYS, Project, clean_env, command, tree
 
 HEAVY = ("tensorflow", "keras", "kaggle", "albumentations", "sklearn", "pydantic")
 

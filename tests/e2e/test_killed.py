@@ -16,8 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from command_line import Done, Started, command, tree
-from conftest import Project
+from command_line import Done, Project, Started, command, tree
 from loopback import Loopback
 
 SEED = 20240229

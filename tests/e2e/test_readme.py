@@ -9,8 +9,7 @@ import shutil
 import subprocess
 
 import pytest
-from command_line import CHECKOUT, Done
-from conftest import Layout, Project
+from command_line import CHECKOUT, Done, Layout, Project
 from loopback import Loopback
 
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import EVALUATE_KEYS, PREDICT_KEYS, SUBMIT_KEYS, TRAIN_KEYS, Done
-from conftest import Layout, Project
+from command_line import EVALUATE_KEYS, PREDICT_KEYS, SUBMIT_KEYS, TRAIN_KEYS, Done, Layout, Project
 from loopback import Loopback
 from sklearn.metrics import roc_auc_score
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pcam_kit import __version__
-from pcam_kit.options import DataDir, Debug, Json, Runs, RunsDir, SubmissionsDir
+from pcam_kit import __version__, cli_lab
+from pcam_kit.options import DataDir, Debug, Json, Overrides, Runs, RunsDir, Seed, SubmissionsDir, folders, print_json
 
 if TYPE_CHECKING:
     from pcam_kit.commands.folders import Folders
@@ -43,9 +42,9 @@ def demo(
     """
     from pcam_kit.commands import demo as command
 
-    result = command.demo(_folders(data_dir, runs_dir, submissions_dir, base=Path("demo")))
+    result = command.demo(folders(data_dir, runs_dir, submissions_dir, base=Path("demo")))
     if as_json:
-        _print_json(command.describe(result))
+        print_json(command.describe(result))
 
 
 @app.command()
@@ -66,9 +65,9 @@ def fetch(
     """
     from pcam_kit.commands import fetch as command
 
-    store = command.fetch(competition, source, _folders(data_dir))
+    store = command.fetch(competition, source, folders(data_dir))
     if as_json:
-        _print_json(command.describe(store))
+        print_json(command.describe(store))
     else:
         command.show(store)
 
@@ -81,10 +80,8 @@ def train(
             help="A .yaml file or a shipped config's name. [default: the one for the competition fetched last]", show_default=False
         ),
     ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value, e.g. training.epochs=3.", show_default=False)
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Same as --set seed=N.", show_default=False)] = None,
+    overrides: Overrides = None,
+    seed: Seed = None,
     resume: Annotated[
         str | None,
         typer.Option("--resume", metavar="[RUN]", help="Go on with a stopped run; without RUN the newest one.", show_default=False),
@@ -97,22 +94,22 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train a network. Ctrl-C leaves a run that --resume goes on with."""
-    folders = _folders(data_dir, runs_dir)
+    places = folders(data_dir, runs_dir)
     changes = (*(overrides or ()), *(() if seed is None else (f"seed={seed}",)))
     if print_config:
         from pcam_kit.commands import config as show_config
 
-        experiment = show_config.resolve(config, changes, folders)
+        experiment = show_config.resolve(config, changes, places)
         if as_json:
-            _print_json(experiment.model_dump(mode="json"))
+            print_json(experiment.model_dump(mode="json"))
         else:
             sys.stdout.write(show_config.as_yaml(experiment))
         return
     from pcam_kit.commands import train as command
 
-    run = command.train(command.Request(config, changes, resume, workers), folders)
+    run = command.train(command.Request(config, changes, resume, workers), places)
     if as_json:
-        _print_json(command.describe(run))
+        print_json(command.describe(run))
     else:
         print(run.path)
 
@@ -132,11 +129,11 @@ def evaluate(
     """
     from pcam_kit.commands import score
 
-    folders = _folders(data_dir, runs_dir)
-    scored = score.score(_chosen(runs, folders), split, folders)
+    places = folders(data_dir, runs_dir)
+    scored = score.score(_chosen(runs, places), split, places)
     if as_json:
         objects = [score.describe(one) for one in scored]
-        _print_json(objects[0] if len(objects) == 1 else {"runs": objects})
+        print_json(objects[0] if len(objects) == 1 else {"runs": objects})
     else:
         score.show(scored)
 
@@ -165,10 +162,10 @@ def predict(
     """
     from pcam_kit.commands import predict as command
 
-    folders = _folders(data_dir, runs_dir, submissions_dir)
-    predicted = command.predict(_chosen(runs, folders), split, tta, out, folders)
+    places = folders(data_dir, runs_dir, submissions_dir)
+    predicted = command.predict(_chosen(runs, places), split, tta, out, places)
     if as_json:
-        _print_json(command.describe(predicted))
+        print_json(command.describe(predicted))
     else:
         print(predicted.csv.path)
 
@@ -199,9 +196,9 @@ def submit(
     from pcam_kit.commands import submit as command
 
     request = command.Request(csv, competition, message, wait, dry_run, again, timeout)
-    submitted = command.submit(request, _folders(data_dir, None, submissions_dir), (lambda _: True) if yes else command.ask)
+    submitted = command.submit(request, folders(data_dir, None, submissions_dir), (lambda _: True) if yes else command.ask)
     if as_json:
-        _print_json(command.describe(submitted))
+        print_json(command.describe(submitted))
     else:
         command.show(submitted)
     command.raise_if_refused(submitted)
@@ -214,9 +211,9 @@ def runs_command(runs_dir: RunsDir = None, as_json: Json = False, debug: Debug =
     from pcam_kit.commands.console import warn
     from pcam_kit.runs import list_runs
 
-    found = list_runs(_folders(None, runs_dir).runs, warn)
+    found = list_runs(folders(None, runs_dir).runs, warn)
     if as_json:
-        _print_json({"runs": [listing.describe_run(run) for run in listing.best_runs_first(found)]})
+        print_json({"runs": [listing.describe_run(run) for run in listing.best_runs_first(found)]})
     else:
         listing.show_runs(found)
 
@@ -233,26 +230,19 @@ def submissions(
 
     from pcam_kit.commands import listing
 
-    ledger = _folders(None, None, submissions_dir).ledger
+    ledger = folders(None, None, submissions_dir).ledger
     if refresh:
         from pcam_kit.commands.submit import refresh as ask_kaggle
 
         ask_kaggle(ledger)
     entries = ledger.entries()
     if as_json:
-        _print_json({"submissions": [asdict(entry) for entry in listing.best_submissions_first(entries)]})
+        print_json({"submissions": [asdict(entry) for entry in listing.best_submissions_first(entries)]})
     else:
         listing.show_submissions(entries)
 
 
-def _folders(data: Path | None = None, runs: Path | None = None, submissions: Path | None = None, *, base: Path = Path()) -> Folders:
-    from pcam_kit.commands.folders import Folders
-
-    return Folders(
-        data if data is not None else base / "data",
-        runs if runs is not None else base / "runs",
-        submissions if submissions is not None else base / "submissions",
-    )
+app.add_typer(cli_lab.app, name="lab")
 
 
 def _chosen(names: list[str] | None, folders: Folders) -> list[Any]:
@@ -264,7 +254,3 @@ def _chosen(names: list[str] | None, folders: Folders) -> list[Any]:
     run = find_run(folders.runs, None)
     say(f"using {run.name}, the newest finished run")
     return [run]
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, indent=2, allow_nan=False))

@@ -13,6 +13,7 @@
     │   └── TransferError                a download or an upload that could not be finished
     │       └── OutcomeUnknownError      a submission that may or may not have arrived
     ├── StorageError (OSError)    exit 8   disk full, folder read-only, a lock held by another process
+    ├── MismatchError (ArithmeticError)  exit 9   two computations that must agree do not
     └── Interrupted               exit 130 Ctrl-C; what was done so far is kept
 
 A message says what is wrong, where, what was expected and what was found; the hint says what to type next.
@@ -97,6 +98,12 @@ class StorageError(PcamError, OSError):
     """The disk is full, a folder is read-only, or another process holds a lock."""
 
     exit_code = 8
+
+
+class MismatchError(PcamError, ArithmeticError):
+    """Two computations that must agree do not."""
+
+    exit_code = 9
 
 
 class Interrupted(PcamError):

@@ -1,11 +1,15 @@
-"""Options and arguments that several commands share."""
+"""Options and arguments that several commands share, and what all of them do with their values."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from pcam_kit.commands.folders import Folders
 
 DataDir = Annotated[
     Path | None,
@@ -31,3 +35,23 @@ Runs = Annotated[
     list[str] | None,
     typer.Argument(metavar="[RUN]...", help="Run folders, names or unique parts of names. [default: the newest run]", show_default=False),
 ]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value, e.g. training.epochs=3.", show_default=False)
+]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Same as --set seed=N.", show_default=False)]
+
+
+def folders(data: Path | None = None, runs: Path | None = None, submissions: Path | None = None, *, base: Path = Path()) -> Folders:
+    """The folders as given, the others below `base`."""
+    from pcam_kit.commands.folders import Folders
+
+    return Folders(
+        data if data is not None else base / "data",
+        runs if runs is not None else base / "runs",
+        submissions if submissions is not None else base / "submissions",
+    )
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """The one object on stdout of `--json`."""
+    print(json.dumps(value, indent=2, allow_nan=False))

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -29,7 +28,7 @@ from pcam_kit.competitions import Competition
 from pcam_kit.config import load
 from pcam_kit.config.schema import Experiment
 from pcam_kit.errors import ConfigError, PcamError, RunError
-from pcam_kit.files import storage_error, write_json, writing
+from pcam_kit.files import read_npz, storage_error, write_json, writing
 
 SCHEMA_VERSION = 1
 META_KEYS = ("started", "backend", "seed", "competition", "store_fingerprint", "split_hash")  # without these it is of no use
@@ -123,9 +122,9 @@ class Run:
         if not path.is_file():
             return None
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return Predictions(arrays["ids"], arrays["labels"], arrays["orbit"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            arrays = read_npz(path)
+            return Predictions(arrays["ids"], arrays["labels"], arrays["orbit"])
+        except (ValueError, KeyError) as error:
             raise RunError(f"cannot read {path}: {error}", hint=f"delete it, then run the same command again: rm {path}") from error
 
     def complete(self, result: Result) -> Run:

@@ -14,6 +14,7 @@ from typing import Any
 TESTS = Path(__file__).resolve().parent
 CHECKOUT = TESTS.parent
 PATCHES = CHECKOUT.parent / "shared" / "pcam"  # real patches; never part of the repository
+MNIST = CHECKOUT.parent / "shared" / "mnist" / "mnist.npz"  # nor is this
 
 TRAIN_KEYS = {"run", "epochs", "best_epoch", "valid_auc", "valid_accuracy", "threshold", "seconds"}
 EVALUATE_KEYS = {

@@ -13,12 +13,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
-from pcam_kit.config.schema import Experiment
+from pcam_kit.config.schema import Experiment, FewDigits
 from pcam_kit.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
 
 PACKAGE = Path(__file__).resolve().parent.parent
+DIGITS = "mnist"  # the kind of `pcam lab mnist`'s configs
 
 
 def config_folders() -> tuple[Path, ...]:
@@ -109,16 +110,27 @@ def validate(model: type[Model], values: dict[str, Any], where: str) -> Model:
         return model.model_validate(values)
     except ValidationError as error:
         lines = [_fault(model, item) for item in error.errors()]
+        command = "pcam lab mnist" if model is FewDigits else "pcam train"
         found = f"{where}: {len(lines)} fault{'s' if len(lines) > 1 else ''}"
-        raise ConfigError("\n  ".join([found, *lines]), hint="pcam train --print-config shows every key with its value") from error
+        raise ConfigError("\n  ".join([found, *lines]), hint=f"{command} --print-config shows every key with its value") from error
 
 
 def load_experiment(name: str, overrides: Sequence[str] = ()) -> Experiment:
     """The experiment of a YAML file or a shipped config's name, with --set options applied. Raises ConfigError."""
-    path = find_config(name)
+    if name not in (there := list_configs()) and name in list_configs(kind=DIGITS):
+        raise ConfigError(f"{name} is a config of few digits", hint=f"pcam lab mnist {name}; for pcam train there are: {', '.join(there)}")
+    return _load(Experiment, find_config(name), name, overrides)
+
+
+def load_few_digits(name: str, overrides: Sequence[str] = ()) -> FewDigits:
+    """The same for `pcam lab mnist`, whose configs lie in `configs/mnist/`."""
+    return _load(FewDigits, find_config(name, kind=DIGITS), name, overrides)
+
+
+def _load(model: type[Model], path: Path, name: str, overrides: Sequence[str]) -> Model:
     values = read_yaml_file(path)
     values.setdefault("name", path.stem)
-    return validate(Experiment, apply_overrides(values, overrides), name if not overrides else f"{name} with --set")
+    return validate(model, apply_overrides(values, overrides), name if not overrides else f"{name} with --set")
 
 
 def dump_yaml(model: BaseModel) -> str:

@@ -43,6 +43,7 @@ class ReportCnn(_Part):
     block_dropout: float = Field(default=0.2, ge=0, lt=1)
     dropout: float = Field(default=0.5, ge=0, lt=1)
     l2: float = Field(default=1e-4, ge=0)
+    batch_norm: bool = False  # after every convolution and the dense layer; the report has none
 
 
 class LabCnn(_Part):
@@ -50,7 +51,7 @@ class LabCnn(_Part):
 
     name: Literal["lab_cnn"]
     filters: list[int] = Field(default=[16, 32], min_length=1)
-    units: int = Field(default=64, gt=0)
+    units: int | None = Field(default=64, gt=0)  # null: no hidden dense layer
 
 
 class ResNet(_Part):
@@ -94,14 +95,36 @@ class Evaluation(_Part):
     tta: Literal["none", "d4"] = "d4"  # average the probabilities over the 8 symmetries
 
 
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*$")]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
 class Experiment(_Part):
     """One training, completely: with the store and the package versions it determines the run."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*$")
+    name: Name
     competition: str | None = None  # slug of the store to train on; null: the one fetched last
-    seed: int = Field(default=0, ge=0, lt=2**31)
+    seed: Seed = 0
     data: Data = Data()
     augment: Augment = Augment()
     model: Model
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
+
+
+class FewDigits(_Part):
+    """Learning from few digits (`pcam lab mnist`): run i, counted from 0, draws its images, weights and order with `seed` + i."""
+
+    name: Name
+    seed: Seed = 0
+    images: int = Field(default=128, gt=1)  # training images of a run
+    runs: int = Field(default=5, gt=0)
+    augment: Augment = Augment(d4=False)
+    model: Model
+    training: Training = Training()
+
+    @model_validator(mode="after")
+    def _nothing_to_stop_on(self) -> FewDigits:
+        if self.training.early_stopping is not None:
+            raise ValueError("training.early_stopping needs a validation split, and few digits have none")
+        return self

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from pcam_kit.data.raw import SPLITS, Labels
 from pcam_kit.errors import DataError
+from pcam_kit.files import read_npz
 
 SCHEMA = 1
 IMAGES, INDEX, MANIFEST = "images.npy", "index.npz", "manifest.json"
@@ -61,9 +61,9 @@ def pack_index(index: Index) -> bytes:
 def read_index(path: Path, n: int, hint: str) -> Index:
     """Read the index of `n` rows. Raises DataError when it is damaged or of another shape."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            index = Index(archive["id"], archive["label"], archive["group"], archive["split"], archive["part"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        arrays = read_npz(path)
+        index = Index(arrays["id"], arrays["label"], arrays["group"], arrays["split"], arrays["part"])
+    except (ValueError, KeyError) as error:
         raise DataError(f"{path} is damaged: {error}", hint=hint) from error
     kinds = [(index.ids, "S"), (index.labels, "i"), (index.groups, "i"), (index.splits, "u"), (index.parts, "u")]
     if any(column.shape != (n,) or column.dtype.kind != kind for column, kind in kinds):

@@ -1,7 +1,7 @@
 """Models: one file a family, one table from name to builder. `keras` and `keras.ops` only, so any backend works.
 
-Every builder takes its own config and the side of a patch in pixels, and returns a functional model from
-uint8-range pixels [n, size, size, 3] to one logit [n, 1]; normalisation is inside.
+Every builder takes its own config and a `Task`, and returns a functional model from uint8-range pixels
+[n, size, size, channels] to logits [n, outputs]; normalisation is inside.
 """
 
 # pyright: basic
@@ -15,19 +15,22 @@ import keras
 
 from pcam_kit.config.schema import Model
 from pcam_kit.models import lab, resnet
+from pcam_kit.models.task import Task
 
-BUILDERS: dict[str, Callable[[Any, int], keras.Model]] = {
+BUILDERS: dict[str, Callable[[Any, Task], keras.Model]] = {
     "report_cnn": lab.report_cnn,
     "lab_cnn": lab.lab_cnn,
     "resnet": resnet.resnet,
 }
 
 
-def build_model(config: Model, size: int) -> keras.Model:
-    """The untrained model of `config` for `size` x `size` patches; its output is a logit."""
-    return BUILDERS[config.name](config, size)
+def build_model(config: Model, task: Task) -> keras.Model:
+    """The untrained model of `config` for `task`; its outputs are logits."""
+    return BUILDERS[config.name](config, task)
 
 
 def with_probability(model: keras.Model) -> keras.Model:
-    """The same weights with the sigmoid on top: what is saved, so that a saved model answers with probabilities."""
-    return keras.Model(model.inputs, keras.layers.Activation("sigmoid", dtype="float32", name="probability")(model.output), name=model.name)
+    """The same weights with sigmoid, or softmax, on top: what is saved, so that a saved model answers with probabilities."""
+    (logits,) = model.outputs
+    kind = "sigmoid" if logits.shape[-1] == 1 else "softmax"
+    return keras.Model(model.inputs, keras.layers.Activation(kind, dtype="float32", name="probability")(logits), name=model.name)

@@ -10,12 +10,12 @@ import keras
 from keras import layers
 
 from pcam_kit.config.schema import ResNet
-from pcam_kit.models.lab import pixels
+from pcam_kit.models.task import Task, logits, pixels
 
 
-def resnet(config: ResNet, size: int) -> keras.Model:
-    """Stem, then `blocks` residual blocks a stage, global average pooling, dropout, one logit."""
-    inputs, x = pixels(size)
+def resnet(config: ResNet, task: Task) -> keras.Model:
+    """Stem, then `blocks` residual blocks a stage, global average pooling, dropout, logits."""
+    inputs, x = pixels(task)
     x = layers.Conv2D(config.widths[0], 3, strides=config.stem_stride, padding="same", use_bias=False, name="stem")(x)
     for stage, width in enumerate(config.widths):
         for block in range(config.blocks):
@@ -23,7 +23,7 @@ def resnet(config: ResNet, size: int) -> keras.Model:
     x = _normalise(x)
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(config.dropout)(x)
-    return keras.Model(inputs, layers.Dense(1, name="logit")(x), name=config.name)
+    return keras.Model(inputs, logits(x, task), name=config.name)
 
 
 def _normalise(x: Any) -> Any:

@@ -22,15 +22,15 @@ from typing import Any, Protocol
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from pcam_kit.config.schema import Experiment, Training
 from pcam_kit.errors import Interrupted, TrainingError
 from pcam_kit.files import write_bytes, writing
 from pcam_kit.models import build_model, with_probability
+from pcam_kit.models.task import Task
 from pcam_kit.pipeline.batches import Batches
 from pcam_kit.training.schedule import build_optimizer
-from pcam_kit.training.state import Progress, WeightAverage, load_state, save_state, weights_of
+from pcam_kit.training.state import Progress, WeightAverage, load_state, save_state, using_weights
 
 CHECKPOINT_SECONDS = 60.0  # between two checkpoints inside an epoch
 
@@ -99,7 +99,7 @@ def finished(progress: Progress, config: Training) -> bool:
 
 def compiled(experiment: Experiment, size: int, steps: int) -> keras.Model:
     """The untrained model with its loss and optimiser."""
-    model = build_model(experiment.model, size)
+    model = build_model(experiment.model, Task(size))
     loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=experiment.training.label_smoothing)
     model.compile(build_optimizer(experiment.training, steps), loss)
     model.optimizer.build(model.trainable_variables)
@@ -144,7 +144,7 @@ def _finish_epoch(
     model: keras.Model, average: WeightAverage | None, validate: Validate, progress: Progress, files: Files, reporter: Reporter
 ) -> None:
     began = time.monotonic()
-    with _weights(model, average.values if average is not None else None):
+    with using_weights(model, average.values if average is not None else None):
         auc = validate(model)
         progress.epoch += 1
         if auc > progress.best_auc:
@@ -166,20 +166,6 @@ def _finish_epoch(
     write_bytes(files.metrics, "".join(f"{json.dumps(line, allow_nan=False)}\n" for line in progress.history).encode())
     save_state(files.state, model, average, progress)
     reporter.epoch(metrics)
-
-
-@contextmanager
-def _weights(model: keras.Model, values: list[NDArray[np.float32]] | None) -> Generator[None]:
-    """Use `values` as the weights of `model` for a while; None: leave them."""
-    if values is None:
-        yield
-        return
-    own = weights_of(model)
-    model.set_weights(values)
-    try:
-        yield
-    finally:
-        model.set_weights(own)
 
 
 @contextmanager

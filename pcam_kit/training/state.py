@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import json
-import zipfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcam_kit.errors import RunError
-from pcam_kit.files import writing
+from pcam_kit.files import read_npz, writing
 
 SCHEMA_VERSION = 1
 
@@ -62,6 +63,20 @@ def weights_of(model: keras.Model) -> list[NDArray[np.float32]]:
     return [np.array(keras.ops.convert_to_numpy(weight.value)) for weight in model.weights]
 
 
+@contextmanager
+def using_weights(model: keras.Model, values: list[NDArray[np.float32]] | None) -> Generator[None]:
+    """Use `values` as the weights of `model` for a while; None: leave them."""
+    if values is None:
+        yield
+        return
+    own = weights_of(model)
+    model.set_weights(values)
+    try:
+        yield
+    finally:
+        model.set_weights(own)
+
+
 def save_state(path: Path, model: keras.Model, average: WeightAverage | None, progress: Progress) -> None:
     """Write the state atomically. `model` must be compiled."""
     arrays: dict[str, Any] = {f"v{i}": keras.ops.convert_to_numpy(v.value) for i, v in enumerate(_variables(model))}
@@ -74,7 +89,10 @@ def save_state(path: Path, model: keras.Model, average: WeightAverage | None, pr
 
 def load_state(path: Path, model: keras.Model, average: WeightAverage | None) -> Progress:
     """Put a saved state back into `model` and `average`. Raises RunError when it does not fit them."""
-    arrays = _read(path)
+    try:
+        arrays = read_npz(path)
+    except ValueError as error:
+        raise RunError(f"cannot read the checkpoint {path}: {error}", hint="it is damaged: start the training anew") from error
     progress = json.loads(str(arrays["progress"]))
     version = progress.pop("schema_version", None)
     if version != SCHEMA_VERSION:
@@ -88,14 +106,6 @@ def load_state(path: Path, model: keras.Model, average: WeightAverage | None) ->
     if average is not None:
         average.values = [arrays[f"a{i}"] for i in range(len(average.values))]
     return Progress(**progress)
-
-
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise RunError(f"cannot read the checkpoint {path}: {error}", hint="it is damaged: start the training anew") from error
 
 
 def _variables(model: keras.Model) -> list[Any]:

@@ -11,10 +11,13 @@ import pytest
 
 from pcam_kit.config.schema import LabCnn, Model, ReportCnn, ResNet
 from pcam_kit.models import BUILDERS, build_model, with_probability
+from pcam_kit.models.task import Task
 
 CONFIGS: list[Any] = [
     ReportCnn(name="report_cnn"),
+    ReportCnn(name="report_cnn", batch_norm=True),
     LabCnn(name="lab_cnn"),
+    LabCnn(name="lab_cnn", units=None),
     ResNet(name="resnet"),
     ResNet(name="resnet", widths=[8, 16], blocks=2, stem_stride=2),
 ]
@@ -29,7 +32,7 @@ def test_the_table_has_every_model_of_the_schema():
 @pytest.mark.parametrize(("config", "size"), CASES)
 def test_uint8_pixels_in_one_finite_logit_out_and_the_saved_model_is_its_sigmoid(config: Any, size: int, tmp_path: Path):
     keras.utils.set_random_seed(1)
-    model = build_model(config, size)
+    model = build_model(config, Task(size))
     assert model.input_shape == (None, size, size, 3)
     assert model.output_shape == (None, 1)
     pixels = np.random.default_rng(0).integers(256, size=(5, size, size, 3), dtype=np.uint8)
@@ -43,7 +46,7 @@ def test_uint8_pixels_in_one_finite_logit_out_and_the_saved_model_is_its_sigmoid
 
 @pytest.mark.parametrize(("config", "size"), CASES)
 def test_every_weight_gets_a_gradient(config: Any, size: int):
-    model = build_model(config, size)
+    model = build_model(config, Task(size))
     before = [np.array(weight) for weight in model.trainable_weights]
     model.compile(keras.optimizers.SGD(0.5), keras.losses.BinaryCrossentropy(from_logits=True))
     rng = np.random.default_rng(0)
@@ -54,15 +57,25 @@ def test_every_weight_gets_a_gradient(config: Any, size: int):
     assert still == []
 
 
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
+def test_ten_classes_in_grey_get_ten_logits_and_the_saved_model_is_their_softmax(config: Any):
+    model = build_model(config, Task(28, channels=1, outputs=10))
+    pixels = np.random.default_rng(0).integers(256, size=(3, 28, 28, 1), dtype=np.uint8)
+    logits = model.predict_on_batch(pixels).astype(np.float64)
+    assert logits.shape == (3, 10)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(with_probability(model).predict_on_batch(pixels), shares, atol=1e-6)
+
+
 def test_the_scale_of_pixels_is_handled_inside():
-    model = build_model(LabCnn(name="lab_cnn"), 32)
+    model = build_model(LabCnn(name="lab_cnn"), Task(32))
     normalised = keras.Model(model.inputs, model.get_layer("normalise").output)
     out = np.asarray(normalised.predict_on_batch(np.stack([np.zeros((32, 32, 3), np.uint8), np.full((32, 32, 3), 255, np.uint8)])))
     np.testing.assert_allclose([out.min(), out.max()], [-1, 1], atol=1e-6)
 
 
 def test_the_report_network_has_the_dropout_and_l2_it_names():
-    model = build_model(ReportCnn(name="report_cnn"), 32)
+    model = build_model(ReportCnn(name="report_cnn"), Task(32))
     assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [0.2, 0.2, 0.2, 0.5]
     regularised = [layer for layer in model.layers if getattr(layer, "kernel_regularizer", None) is not None]
     assert len(regularised) == 7

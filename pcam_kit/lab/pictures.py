@@ -1,0 +1,107 @@
+"""Pictures for the lab: kernels, feature maps, augmented images, learning curves; each a PNG."""
+
+# pyright: basic
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from pcam_kit.files import writing
+
+CHANNELS = 8  # feature maps shown of a layer
+
+
+def draw_kernels(kernels: NDArray[Any], name: str, path: Path) -> Path:
+    """The kernels [kh, kw, channels in, filters] of a layer called `name`: a row an input channel, a column a filter, 16 at most."""
+    kernels = kernels[..., :16]
+    limit = float(np.abs(kernels).max())
+    channels, filters = kernels.shape[2:]
+    figure = Figure(figsize=(1.1 * filters + 1.3, 1.1 * channels + 0.7), layout="constrained")
+    axes = figure.subplots(channels, filters, squeeze=False)
+    for c in range(channels):
+        for f in range(filters):
+            shown = axes[c, f].imshow(kernels[:, :, c, f], cmap="RdBu_r", vmin=-limit, vmax=limit)
+            _bare(axes[c, f], f"filter {f + 1}" if c == 0 else "")
+    figure.colorbar(shown, ax=axes, shrink=0.8, label="weight")
+    figure.suptitle(f"Kernels of {name}", fontsize=11)
+    return _save(figure, path)
+
+
+def draw_feature_maps(image: NDArray[np.uint8], maps: Mapping[str, NDArray[Any]], answer: NDArray[Any], path: Path) -> Path:
+    """The image [h, w, c]; a row for each of `maps` [h, w, channels] with its first channels; the probabilities [classes]."""
+    last = len(maps)
+    figure = Figure(figsize=(1.15 * (CHANNELS + 1), 1.25 * last + 2.0), layout="constrained")
+    grid = figure.add_gridspec(last + 1, CHANNELS + 1, height_ratios=[1] * last + [1.3])
+    first = figure.add_subplot(grid[0, 0])
+    _show_image(first, image)
+    _bare(first, "image")
+    for row, (name, channels) in enumerate(maps.items()):
+        for channel in range(min(CHANNELS, channels.shape[-1])):
+            axis = figure.add_subplot(grid[row, channel + 1])
+            axis.imshow(channels[:, :, channel], cmap="viridis")
+            _bare(axis, f"{name}\n{'x'.join(map(str, channels.shape))}" if channel == 0 else "")
+    bars = figure.add_subplot(grid[last, :])
+    bars.bar(range(len(answer)), answer, color="tab:blue")
+    bars.set_xticks(range(len(answer)))
+    bars.set_ylim(0, 1)
+    bars.set_ylabel("probability")
+    bars.set_xlabel("class")
+    return _save(figure, path)
+
+
+def draw_augmented(originals: NDArray[np.uint8], augmented: Sequence[NDArray[np.uint8]], title: str, path: Path) -> Path:
+    """A row an image: as it is, then once from each of `augmented`, all [n, h, w, c]."""
+    n, k = len(originals), len(augmented)
+    figure = Figure(figsize=(1.05 * (k + 1), 1.05 * n + 0.7), layout="constrained")
+    axes = figure.subplots(n, k + 1, squeeze=False)
+    for i in range(n):
+        for j, images in enumerate([originals, *augmented]):
+            _show_image(axes[i, j], images[i])
+            _bare(axes[i, j], ("as it is" if j == 0 else f"epoch {j}") if i == 0 else "")
+    figure.suptitle(title, fontsize=11)
+    return _save(figure, path)
+
+
+def draw_curves(curves: Mapping[str, Sequence[tuple[int, float, float]]], title: str, path: Path) -> Path:
+    """Accuracy by epoch, a panel a network: (epoch, on the training images, on the test images)."""
+    figure = Figure(figsize=(4.2 * len(curves), 3.4), layout="constrained")
+    axes = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
+    for axis, (name, points) in zip(axes, curves.items(), strict=True):
+        epochs, training, test = zip(*points, strict=True)
+        axis.plot(epochs, training, color="tab:gray", label=f"training images: {training[-1]:.3f} at the end")
+        axis.plot(epochs, test, color="tab:blue", label=f"test images: {test[-1]:.3f} at the end")
+        axis.fill_between(epochs, test, training, color="tab:orange", alpha=0.15)
+        axis.set_title(name, fontsize=10)
+        axis.set_xlabel("epoch")
+        axis.grid(alpha=0.3)
+        axis.legend(loc="lower right", fontsize=8)
+    axes[0].set_ylabel("accuracy")
+    axes[0].set_ylim(0, 1.02)
+    figure.suptitle(title, fontsize=11)
+    return _save(figure, path)
+
+
+def _show_image(axis: Any, image: NDArray[np.uint8]) -> None:
+    if image.shape[-1] == 1:
+        axis.imshow(image[..., 0], cmap="gray", vmin=0, vmax=255)
+    else:
+        axis.imshow(image)
+
+
+def _bare(axis: Any, title: str) -> None:
+    axis.set_xticks([])
+    axis.set_yticks([])
+    if title:
+        axis.set_title(title, fontsize=8)
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    with writing(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png", metadata={"Software": None})
+    return path

@@ -1,4 +1,4 @@
-"""`pcam lab ...` as Typer sees it: the three tasks of the lab."""
+"""`pcam lab` as Typer sees it: the three tasks of the lab."""
 
 from __future__ import annotations
 

@@ -19,7 +19,9 @@ def main() -> None:
     """Serve until stdin ends."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     from pcam_kit.__main__ import main as pcam
-    from pcam_kit.commands import demo  # noqa: F401  (brings all commands, and TensorFlow)
+    from pcam_kit.pipeline.augment import import_albumentations
+
+    import_albumentations()
 
     answer("ready")
     for line in sys.stdin:

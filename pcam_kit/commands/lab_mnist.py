@@ -19,6 +19,7 @@ from pcam_kit.pipeline.augment import Augmenter
 if TYPE_CHECKING:
     from pcam_kit.lab.classify import DigitRun
 
+Curve = list[tuple[int, float, float]]  # epoch, accuracy on the run's training images, accuracy on the test images
 EXAMPLES = 4  # digits in the picture of the augmentation
 POINTS = 50  # about, on a learning curve
 
@@ -61,10 +62,11 @@ def learn(request: Request) -> Learnt:
     variants: list[Variant] = []
     if request.ablation:
         variants = [without_any(config), *alone(config), *harmful(config)]
-    runs = _runs(Variant("all of them", config), digits)
+    points: Curve | None = [] if request.pictures is not None else None
+    runs = _runs(Variant("all of them", config), digits, points)
     learnt = Learnt(config, digits.name, runs, {one.name: _runs(one, digits) for one in variants})
-    if request.pictures is not None:
-        for path in _draw(config, digits, request.pictures):
+    if request.pictures is not None and points is not None:
+        for path in _draw(config, digits, points, request.pictures):
             say(f"drawn: {path}")
     return learnt
 
@@ -111,17 +113,22 @@ def _summary(runs: Sequence[DigitRun]) -> dict[str, Any]:
     return summary
 
 
-def _runs(variant: Variant, digits: Digits) -> list[DigitRun]:
+def _runs(variant: Variant, digits: Digits, curve: Curve | None = None) -> list[DigitRun]:
+    """All runs of a variant. The learning curve of the first is added to `curve`: it is drawn, and nothing is chosen by it."""
     from pcam_kit.lab import classify
 
     config = variant.config
     runs: list[DigitRun] = []
     epochs = config.training.epochs
     what, total = f"{variant.name}, epochs of {config.runs} runs", config.runs * epochs
+    own = classify.subset(digits, config.images, config.seed)
     with work() as progress:
 
-        def watch(epoch: int, _: Any) -> None:
+        def watch(epoch: int, model: Any) -> None:
             progress(what, len(runs) * epochs + epoch, total)
+            if curve is not None and not runs and (epoch == 1 or epoch % max(1, epochs // POINTS) == 0):
+                training = classify.measure(model, digits.train_images[own], digits.train_labels[own])
+                curve.append((epoch, training.accuracy, classify.measure(model, digits.test_images, digits.test_labels).accuracy))
 
         for number in range(config.runs):
             runs.append(classify.run_once(config, number, digits, watch))
@@ -131,35 +138,19 @@ def _runs(variant: Variant, digits: Digits) -> list[DigitRun]:
     return runs
 
 
-def _draw(config: FewDigits, digits: Digits, folder: Path) -> list[Path]:
-    """What the augmentation does, and the learning curves of run 1 with and without all regularisers."""
+def _draw(config: FewDigits, digits: Digits, curve: Curve, folder: Path) -> list[Path]:
+    """What the augmentation does; the learning curves of the first run, with all regularisers (`curve`) and without any."""
     from pcam_kit.lab import classify, pictures
 
-    rows = classify.subset(digits, config.images, config.seed)
-    originals = digits.train_images[rows[:EXAMPLES]]
+    rows = classify.subset(digits, config.images, config.seed)[:EXAMPLES]
+    originals = digits.train_images[rows]
     augmenter = Augmenter(config.augment, seed=config.seed)
-    augmented = [augmenter(originals, rows[:EXAMPLES], epoch, len(digits.train_images)) for epoch in range(1, 9)]
-    drawn = [
-        pictures.draw_augmented(originals, augmented, f"{digits.name}, augmented as in {config.name}", folder / "digits-augmented.png")
-    ]
-    curves = {one.name: _curve(one, digits) for one in (without_any(config), Variant(f"all of {config.name}", config))}
+    augmented = [augmenter(originals, rows, epoch, len(digits.train_images)) for epoch in range(1, 9)]
+    title = f"{digits.name}, augmented as in {config.name}"
+    examples = pictures.draw_augmented(originals, augmented, title, folder / "digits-augmented.png")
+    bare = without_any(config)
+    bare_curve: Curve = []
+    _runs(Variant(bare.name, bare.config.model_copy(update={"runs": 1})), digits, bare_curve)
+    curves = {"no regulariser": bare_curve, f"all of {config.name}": curve}
     title = f"Over-fitting on {config.images} images of {digits.name}"
-    return [*drawn, pictures.draw_curves(curves, title, folder / "over-fitting.png")]
-
-
-def _curve(variant: Variant, digits: Digits) -> list[tuple[int, float, float]]:
-    """(epoch, accuracy on the images of run 1, accuracy on the test images). Drawn only: nothing is chosen by it."""
-    from pcam_kit.lab import classify
-
-    config = variant.config
-    rows = classify.subset(digits, config.images, config.seed)
-    every = max(1, config.training.epochs // POINTS)
-    points: list[tuple[int, float, float]] = []
-
-    def watch(epoch: int, model: Any) -> None:
-        if epoch % every == 0 or epoch == 1:
-            training = classify.measure(model, digits.train_images[rows], digits.train_labels[rows])
-            points.append((epoch, training.accuracy, classify.measure(model, digits.test_images, digits.test_labels).accuracy))
-
-    classify.run_once(config, 0, digits, watch)
-    return points
+    return [examples, pictures.draw_curves(curves, title, folder / "over-fitting.png")]

@@ -7,14 +7,23 @@ import re
 import shlex
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from command_line import CHECKOUT, Done, Layout, Project
 from loopback import Loopback
 
-README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-BLOCKS = [block.splitlines() for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)]
-COMMANDS = [words for block in BLOCKS for line in block if (words := shlex.split(line, comments=True))]
+PAGES = {path: path.read_text(encoding="utf-8") for path in (CHECKOUT / "README.md", CHECKOUT / "docs" / "lab.md")}
+README, LAB = PAGES.values()
+
+
+def commands(page: str) -> list[list[str]]:
+    """The commands of a page's sh blocks, as words."""
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in re.split(r"\n|&&", block)]
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+COMMANDS = commands(README)
 INLINE = [words for text in re.findall(r"`(pcam [^`]+)`", README) if (words := shlex.split(text.replace("<run>", "RUN")))]
 
 
@@ -46,7 +55,14 @@ def test_the_four_commands_lead_from_kaggle_to_a_score(
     assert (empty.path / "submissions" / "ledger.jsonl").is_file()
 
 
-@pytest.mark.parametrize("words", COMMANDS[2:] + INLINE, ids=" ".join)
+@pytest.mark.parametrize("words", COMMANDS[2:] + INLINE + commands(LAB), ids=" ".join)
 def test_every_command_named_exists_with_its_options(words: list[str], empty: Project) -> None:
     if words[0] == "pcam":
         empty.pcam(*words[1:], "--help").ok()  # unknown options are refused before the help is shown
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_and_picture_is_there(page: Path) -> None:
+    links = [link for link in re.findall(r"\]\(([^)#]+)", PAGES[page]) if not link.startswith("http")]
+    assert links
+    assert [link for link in links if not (page.parent / link).is_file()] == []

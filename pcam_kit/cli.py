@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from pcam_kit import __version__, cli_lab
-from pcam_kit.options import DataDir, Debug, Json, Overrides, Runs, RunsDir, Seed, SubmissionsDir, folders, print_json
+from pcam_kit.options import (
+    DataDir,
+    Debug,
+    Json,
+    Overrides,
+    Runs,
+    RunsDir,
+    Seed,
+    ShowConfig,
+    SubmissionsDir,
+    folders,
+    print_config,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from pcam_kit.commands.folders import Folders
@@ -86,7 +98,7 @@ def train(
         str | None,
         typer.Option("--resume", metavar="[RUN]", help="Go on with a stopped run; without RUN the newest one.", show_default=False),
     ] = None,
-    print_config: Annotated[bool, typer.Option("--print-config", help="Print the resolved config and stop.")] = False,
+    show_config: ShowConfig = False,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that prepare batches.")] = 2,
     data_dir: DataDir = None,
     runs_dir: RunsDir = None,
@@ -96,14 +108,10 @@ def train(
     """Train a network. Ctrl-C leaves a run that --resume goes on with."""
     places = folders(data_dir, runs_dir)
     changes = (*(overrides or ()), *(() if seed is None else (f"seed={seed}",)))
-    if print_config:
-        from pcam_kit.commands import config as show_config
+    if show_config:
+        from pcam_kit.commands.config import resolve
 
-        experiment = show_config.resolve(config, changes, places)
-        if as_json:
-            print_json(experiment.model_dump(mode="json"))
-        else:
-            sys.stdout.write(show_config.as_yaml(experiment))
+        print_config(resolve(config, changes, places), as_json=as_json)
         return
     from pcam_kit.commands import train as command
 

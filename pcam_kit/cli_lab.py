@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pcam_kit.options import DataDir, Debug, Json, Overrides, RunsDir, Seed, SubmissionsDir, folders, print_json
+from pcam_kit.options import DataDir, Debug, Json, Overrides, RunsDir, Seed, ShowConfig, SubmissionsDir, folders, print_config, print_json
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -74,7 +74,7 @@ def mnist(
     ablation: Annotated[bool, typer.Option("--ablation", help="Also with each of its regularisers alone, none, and harmful ones.")] = False,
     overrides: Overrides = None,
     seed: Seed = None,
-    print_config: Annotated[bool, typer.Option("--print-config", help="Print the resolved config and stop.")] = False,
+    show_config: ShowConfig = False,
     pictures: Pictures = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -83,12 +83,14 @@ def mnist(
 
     Each run draws its own images; the whole test part of MNIST measures it.
     """
-    from pcam_kit.commands import lab_mnist as command
+    from pcam_kit.config.load import load_few_digits
 
     changes = [*(overrides or ()), *([] if seed is None else [f"seed={seed}"]), *([] if runs is None else [f"runs={runs}"])]
-    if print_config:
-        command.print_config(config, changes)
+    if show_config:
+        print_config(load_few_digits(config, changes), as_json=as_json)
         return
+    from pcam_kit.commands import lab_mnist as command
+
     learnt = command.learn(command.Request(config, tuple(changes), source, ablation, pictures))
     if as_json:
         print_json(command.describe(learnt))

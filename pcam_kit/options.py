@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from pcam_kit.commands.folders import Folders
 
 DataDir = Annotated[
@@ -38,6 +40,7 @@ Runs = Annotated[
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value, e.g. training.epochs=3.", show_default=False)
 ]
+ShowConfig = Annotated[bool, typer.Option("--print-config", help="Print the resolved config and stop.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Same as --set seed=N.", show_default=False)]
 
 
@@ -50,6 +53,16 @@ def folders(data: Path | None = None, runs: Path | None = None, submissions: Pat
         runs if runs is not None else base / "runs",
         submissions if submissions is not None else base / "submissions",
     )
+
+
+def print_config(config: BaseModel, *, as_json: bool) -> None:
+    """What `--print-config` shows: YAML that can be loaded back, or JSON."""
+    from pcam_kit.config.load import dump_yaml
+
+    if as_json:
+        print_json(config.model_dump(mode="json"))
+    else:
+        print(dump_yaml(config), end="")
 
 
 def print_json(value: dict[str, Any]) -> None:

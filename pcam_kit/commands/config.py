@@ -17,8 +17,3 @@ def resolve(config: str | None, overrides: Sequence[str], folders: Folders) -> E
         config = competition.default_config
         say(f"config {config}: the default for {competition.slug}")
     return load.load_experiment(config, overrides)
-
-
-def as_yaml(experiment: Experiment) -> str:
-    """The experiment as a file that `pcam train` reads back."""
-    return load.dump_yaml(experiment)

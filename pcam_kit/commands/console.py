@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -162,6 +163,12 @@ def quiet_import() -> Generator[None]:
         finally:
             os.dup2(original, 2)
             os.close(original)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean ± standard deviation (n - 1), or the only value."""
+    mean = f"{statistics.fmean(values):.4f}"
+    return f"{mean} ± {statistics.stdev(values):.4f}" if len(values) > 1 else mean
 
 
 def duration(seconds: float) -> str:

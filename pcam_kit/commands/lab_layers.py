@@ -126,7 +126,7 @@ def describe(checked: Checked) -> dict[str, Any]:
 
 def show(checked: Checked, *, stderr: bool = False) -> None:
     """The layers as a table, then the scores."""
-    columns = ["layer", "kind", "output", "weights", "sum |output|", "largest |difference|", "sum |difference|", "loop - vectorised"]
+    columns = ["layer", "kind", "output", "weights", "sum |out|", "max |diff|", "sum |diff|", "max |loop|"]
     rows = [
         [
             d.name,
@@ -147,6 +147,7 @@ def show(checked: Checked, *, stderr: bool = False) -> None:
     ]
     title = f"{checked.n:,} {checked.images}, {checked.parameters:,} weights"
     print_table(f"\n{title}", ["", "accuracy", "cross-entropy", "time"], scores, stderr=stderr)
+    say("|diff|: vectorised NumPy against Keras; |loop|: the plain loop against the vectorised form, where that takes a second at most.")
     say(f"After all layers in a row the probabilities differ by at most {checked.max_abs_diff:.1e}.")
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pcam_kit.commands.console import duration, print_table, quiet_import, say, warn, work
-from pcam_kit.config.load import dump_yaml, load_few_digits
+from pcam_kit.commands.console import duration, print_table, quiet_import, say, spread, warn, work
+from pcam_kit.config.load import load_few_digits
 from pcam_kit.config.schema import FewDigits
 from pcam_kit.lab.ablation import Variant, alone, harmful, without_any
 from pcam_kit.lab.mnist import Digits, load_digits
@@ -43,11 +42,6 @@ class Learnt:
     digits: str
     runs: Sequence[DigitRun]
     variants: dict[str, Sequence[DigitRun]] = field(default_factory=dict)
-
-
-def print_config(config: str, overrides: Sequence[str]) -> None:
-    """`--print-config`: the resolved config as YAML."""
-    sys.stdout.write(dump_yaml(load_few_digits(config, overrides)))
 
 
 def learn(request: Request) -> Learnt:
@@ -101,8 +95,7 @@ def show(learnt: Learnt) -> None:
 
 
 def _variant_row(name: str, runs: Sequence[DigitRun]) -> list[str]:
-    s = _summary(runs)
-    return [name, f"{s['accuracy_mean']:.4f} ± {s['accuracy_sd']:.4f}", f"{s['loss_mean']:.4f} ± {s['loss_sd']:.4f}"]
+    return [name, spread([run.score.accuracy for run in runs]), spread([run.score.loss for run in runs])]
 
 
 def _summary(runs: Sequence[DigitRun]) -> dict[str, Any]:
@@ -132,9 +125,8 @@ def _runs(variant: Variant, digits: Digits, curve: Curve | None = None) -> list[
 
         for number in range(config.runs):
             runs.append(classify.run_once(config, number, digits, watch))
-    summary = _summary(runs)
-    seconds = sum(run.seconds for run in runs)
-    say(f"{variant.name}: accuracy {summary['accuracy_mean']:.4f} ± {summary['accuracy_sd']:.4f}, n {len(runs)}, {duration(seconds)}")
+    accuracy, seconds = spread([run.score.accuracy for run in runs]), sum(run.seconds for run in runs)
+    say(f"{variant.name}: accuracy {accuracy} (n {len(runs)}, {duration(seconds)})")
     return runs
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pcam_kit.commands import fetch, predict, train
-from pcam_kit.commands.console import duration, print_table, say
+from pcam_kit.commands.console import duration, print_table, say, spread
 from pcam_kit.commands.folders import Folders
 from pcam_kit.config.load import load_experiment
 from pcam_kit.config.schema import Experiment
@@ -103,8 +103,8 @@ def show(compared: Compared) -> None:
     rows = [
         [
             recipe,
-            _spread([one.result.valid_auc for one in runs]),
-            _spread([one.result.valid_accuracy for one in runs]),
+            spread([one.result.valid_auc for one in runs]),
+            spread([one.result.valid_accuracy for one in runs]),
             str(len(runs)),
             duration(statistics.fmean(one.result.seconds for one in runs)),
         ]
@@ -119,11 +119,6 @@ def show(compared: Compared) -> None:
             print(one.csv)
     if compared.store.synthetic:
         say("Synthetic tissue: these scores say nothing about real patients.")
-
-
-def _spread(values: Sequence[float]) -> str:
-    mean = f"{statistics.fmean(values):.4f}"
-    return f"{mean} ± {statistics.stdev(values):.4f}" if len(values) > 1 else mean
 
 
 def _finished(recipe: str, seed: int, request: Request, store: Store, folders: Folders) -> Finished:

@@ -124,6 +124,7 @@ def test_a_digit_config_can_be_printed(finished: Project, tmp_path: Path) -> Non
     (tmp_path / "mine.yaml").write_text(done.out)
     assert finished.quick("lab", "mnist", tmp_path / "mine.yaml", "--print-config").ok().out == done.out
     assert "images: 64" in done.out
+    assert finished.quick("lab", "mnist", "--print-config", "--json").json["images"] == 128
 
 
 def test_the_two_recipes_side_by_side_and_finished_runs_are_used_again(started: Project, tmp_path: Path) -> None:

@@ -132,12 +132,16 @@ def _download(profile: Competition, raw: Path, progress: Work) -> None:
     if listing.complete and len(listing.files) <= FEW_FILES:
         for file in listing.files:
             target = raw / _safe(file.name)
-            if not (target.is_file() and file.size in {0, target.stat().st_size}):  # 0: Kaggle does not tell
+            if target.is_file() and file.size in {0, target.stat().st_size}:  # 0: Kaggle does not tell
+                kaggle_client.discard_part(target)
+            else:
                 kaggle_client.download_file(profile.slug, file, target, progress=progress)
         sizes = {file.name: (raw / file.name).stat().st_size for file in listing.files}
     else:
         target = raw / f"{profile.slug}.zip"
-        if not target.is_file():  # it has its name only once it is whole
+        if target.is_file():  # it has its name only once it is whole
+            kaggle_client.discard_part(target)
+        else:
             kaggle_client.download_all(profile.slug, target, progress=progress)
         sizes = {target.name: target.stat().st_size}
     write_json(raw / COMPLETE, sizes)

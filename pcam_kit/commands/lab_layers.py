@@ -72,7 +72,7 @@ def check(request: Request, folders: Folders) -> Checked:
     with quiet_import():
         from pcam_kit.lab import compare
         from pcam_kit.lab.convert import to_numpy
-    name, model, images = _small_network(request) if request.model is None else _given(request.model, request.source, folders)
+    name, model, images = _small_network(request) if request.model is None else _given(request.model, request, folders)
     converted = to_numpy(model)
     pixels, labels = _as_asked(images, request.images)
     classes = max(2, model.output_shape[-1])
@@ -205,35 +205,36 @@ def _test_part(digits: mnist.Digits) -> Images:
     return Images(f"test images of {digits.name}", digits.test_images, digits.test_labels.astype(np.int64))
 
 
-def _given(name: str, source: str | None, folders: Folders) -> tuple[str, Any, Images]:
+def _given(name: str, request: Request, folders: Folders) -> tuple[str, Any, Images]:
     """The model of a run or of a `.keras` file, and labelled images that fit it: a run's own validation patches."""
     with quiet_import():
         from pcam_kit.inference import load_model
+    patches = request.images if request.images is not None else PATCHES
     path = Path(name)
     if path.suffix != ".keras":
         run = find_run(folders.runs, name)
-        return name, load_model(run.model_file), _patches_of(run, folders)
+        return name, load_model(run.model_file), _patches_of(run, patches, folders)
     if not path.is_file():
         raise UsageError(f"no file {path}", hint="give a .keras file or a run (pcam runs shows them), or nothing to train a small network")
     model = load_model(path)
     if (path.parent / "meta.json").is_file():
-        return name, model, _patches_of(open_run(path.parent), folders)
-    return name, model, _images_for(model.input_shape, source)
+        return name, model, _patches_of(open_run(path.parent), patches, folders)
+    return name, model, _images_for(model.input_shape, request.source, patches)
 
 
-def _patches_of(run: Run, folders: Folders) -> Images:
+def _patches_of(run: Run, n: int, folders: Folders) -> Images:
     store = folders.store_of(run)
-    rows = store.rows("valid")[:PATCHES]
+    rows = store.rows("valid")[:n]
     crop = run.experiment.data.crop or store.images.shape[1]
     return Images(f"validation patches of {store.profile.slug}", take(store.images, rows, crop), store.labels[rows].astype(np.int64))
 
 
-def _images_for(shape: tuple[int | None, ...], source: str | None) -> Images:
+def _images_for(shape: tuple[int | None, ...], source: str | None, patches: int) -> Images:
     """Images that fit a model's input: digits for 28x28 in grey, made-up tissue for squares in colour."""
     if shape == (None, mnist.SIZE, mnist.SIZE, 1):
         return _test_part(mnist.load_digits(source, warn))
     if len(shape) == 4 and shape[3] == 3 and shape[1] is not None and shape[1] == shape[2] and shape[1] >= CENTRE:
-        (part,) = synthetic_parts({"test": PATCHES}, shape[1], seed=0)
+        (part,) = synthetic_parts({"test": patches}, shape[1], seed=0)
         return Images("patches of made-up tissue", np.concatenate(list(part.blocks())), part.labels.astype(np.int64))
     wanted = "x".join("any" if side is None else str(side) for side in shape[1:])
     raise UsageError(

@@ -26,7 +26,7 @@ from pcam_kit.kaggle_client.service import (
     submission_limits,
     submit_file,
 )
-from pcam_kit.kaggle_client.transfer import Progress
+from pcam_kit.kaggle_client.transfer import Progress, discard_part
 
 __all__ = [
     "FileListing",
@@ -35,6 +35,7 @@ __all__ = [
     "RemoteFile",
     "RemoteSubmission",
     "credentials_source",
+    "discard_part",
     "download_all",
     "download_file",
     "get_submission",

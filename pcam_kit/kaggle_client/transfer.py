@@ -50,11 +50,11 @@ class Job:
 
     @property
     def part(self) -> Path:
-        return self.destination.with_name(f"{self.destination.name}.part")
+        return _beside(self.destination)[0]
 
     @property
     def notes(self) -> Path:
-        return self.destination.with_name(f"{self.destination.name}.part.json")
+        return _beside(self.destination)[1]
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,16 @@ def download(job: Job) -> None:
         raise storage_error(error, job.destination) from error
 
 
+def discard_part(destination: Path) -> None:
+    """Delete what lies beside `destination` of a download; one killed just after its last rename leaves that beside the whole file."""
+    for path in _beside(destination):
+        path.unlink(missing_ok=True)
+
+
+def _beside(destination: Path) -> tuple[Path, Path]:
+    return destination.with_name(f"{destination.name}.part"), destination.with_name(f"{destination.name}.part.json")
+
+
 def _advance(job: Job) -> Version:
     """One attempt at getting the bytes that are missing; what the storage said of the file, when all are there."""
     version = _read_notes(job)
@@ -116,7 +126,7 @@ def _receive(job: Job, response: requests.Response, version: Version | None, hav
         case 206 if version is not None and have > 0 and _continues(response, have, version.total):
             pass
         case 200:
-            _discard(job)
+            discard_part(job.destination)
             version, have = _version(job, response), 0
             write_json(job.notes, asdict(version))
         case 206 | 416:
@@ -161,7 +171,7 @@ def _finish(job: Job, version: Version) -> None:
             os.fsync(part.fileno())
         job.part.replace(job.destination)
         sync_folder(job.destination.parent)
-    _discard(job)
+    discard_part(job.destination)
 
 
 def _unwrap(job: Job) -> bool:
@@ -220,7 +230,7 @@ def _read_notes(job: Job) -> Version | None:
         pass
     except (ValueError, TypeError):  # not ours, or of an older form
         pass
-    _discard(job)
+    discard_part(job.destination)
     return None
 
 
@@ -250,13 +260,8 @@ def _tell(job: Job, done: int, total: int) -> None:
         job.progress(job.name, done, total)
 
 
-def _discard(job: Job) -> None:
-    job.part.unlink(missing_ok=True)
-    job.notes.unlink(missing_ok=True)
-
-
 def _reject(job: Job, why: str) -> NoReturn:
-    _discard(job)
+    discard_part(job.destination)
     raise TransientError(_failed(job, why), weight=2)
 
 

@@ -60,6 +60,7 @@ def test_layers_of_a_run_by_its_model_file_and_of_a_stray_one(project: Project, 
     stray.write_bytes(model.read_bytes())
     done = project.quick("lab", "layers", stray, "--images", "7").ok()
     assert "7 patches of made-up tissue" in done.out
+    project.quick("lab", "layers", model, "--images", "101").refused(2, "--images 101: there are 100 validation patches")
 
 
 def test_a_tolerance_that_is_not_met_is_an_error_with_the_table(finished: Project, small: Path) -> None:

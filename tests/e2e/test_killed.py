@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -230,6 +231,23 @@ def test_fetch_killed_before_every_rename(started: Project, kaggle: Loopback, ac
         assert sorted(path.name for path in home.iterdir()) == [".lock", "fetched.json", "raw", "store"]
         assert [path.name for path in home.rglob("*") if ".part" in path.name] == []
     assert at > 5, "three files, a list of them, the store and the record"
+
+
+def test_a_part_left_beside_a_whole_file_is_cleared(started: Project, kaggle: Loopback, account: dict[str, str], tmp_path: Path) -> None:
+    """A kill between the rename of a finished download and the deletion of its notes: a window that random kills rarely hit."""
+    assert started.warm is not None
+    kaggle.serve("tnm-112-lab-2-2024", lab_files(tmp_path / "raw", 40))
+    args = ("fetch", "tnm112", "--json")
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    whole = started.warm.run(args, folder, account).json
+    home = folder / "data" / "tnm-112-lab-2-2024"
+    shutil.rmtree(home / "store")
+    (home / "raw" / "complete.json").unlink()
+    (home / "raw" / "valid.h5.part.json").write_text("{}")
+    (home / "raw" / "valid.h5.part").write_bytes(b"old")
+    assert started.warm.run(args, folder, account).json == whole
+    assert [path.name for path in home.rglob("*") if ".part" in path.name] == []
 
 
 def test_train_killed_at_random_moments(started: Project) -> None:

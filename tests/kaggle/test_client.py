@@ -326,7 +326,7 @@ def test_a_whole_competition_that_is_no_zip_is_not_accepted(kaggle: Loopback, fo
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_told_as_such(served: Loopback, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "_discard", lambda job: None)  # leaves the part, which is a disk without space
+    monkeypatch.setattr(transfer, "discard_part", lambda job: None)  # leaves the part, which is a disk without space
     here.parent.mkdir(parents=True)
     here.with_name("train.h5.part").symlink_to("/dev/full")
     with pytest.raises(StorageError, match="no space left"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -124,19 +125,19 @@ def _all_there(raw: Path) -> bool:
 
 
 def _download(profile: Competition, raw: Path, progress: Work) -> None:
-    listing = kaggle_client.list_files(profile.slug, limit=FEW_FILES + 1)
-    if not listing.files:
+    files = [*islice(kaggle_client.list_files(profile.slug), FEW_FILES + 1)]
+    if not files:
         raise AccessError(
             f"Kaggle lists no files for {profile.slug}", hint=f"look at {profile.url}/data; a course may have closed its competition"
         )
-    if listing.complete and len(listing.files) <= FEW_FILES:
-        for file in listing.files:
+    if len(files) <= FEW_FILES:
+        for file in files:
             target = raw / _safe(file.name)
             if target.is_file() and file.size in {0, target.stat().st_size}:  # 0: Kaggle does not tell
                 kaggle_client.discard_part(target)
             else:
                 kaggle_client.download_file(profile.slug, file, target, progress=progress)
-        sizes = {file.name: (raw / file.name).stat().st_size for file in listing.files}
+        sizes = {file.name: (raw / file.name).stat().st_size for file in files}
     else:
         target = raw / f"{profile.slug}.zip"
         if target.is_file():  # it has its name only once it is whole

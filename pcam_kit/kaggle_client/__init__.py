@@ -1,6 +1,7 @@
 """Kaggle through its official client: list, download, submit, poll. The only part of this package that imports `kaggle`.
 
-    service.py      the calls, as functions on plain dataclasses
+    downloads.py    the files of a competition or a dataset: listed, downloaded
+    submitting.py   a submission: sent once, looked up, followed
     transfer.py     downloads: resume, verify, rename
     session.py      the official client, held so that it cannot print, hang, exit or close stdin
     credentials.py  which credentials there are and which of them win, told without importing `kaggle`
@@ -13,15 +14,11 @@ Every failure is a KaggleError (CredentialsError, AccessError, TransferError), o
 from __future__ import annotations
 
 from pcam_kit.kaggle_client.credentials import credentials_source
-from pcam_kit.kaggle_client.service import (
-    FileListing,
+from pcam_kit.kaggle_client.downloads import RemoteFile, download_all, download_file, list_files
+from pcam_kit.kaggle_client.submitting import (
     Limits,
-    RemoteFile,
     RemoteSubmission,
-    download_all,
-    download_file,
     get_submission,
-    list_files,
     list_submissions,
     submission_limits,
     submit_file,
@@ -29,7 +26,6 @@ from pcam_kit.kaggle_client.service import (
 from pcam_kit.kaggle_client.transfer import Progress, discard_part
 
 __all__ = [
-    "FileListing",
     "Limits",
     "Progress",
     "RemoteFile",

@@ -18,15 +18,22 @@ SAME_AGAIN = "run the same command again"
 
 @dataclass(frozen=True)
 class Subject:
-    """What a call is about, for its error messages: `doing` = "list the files of x", `thing` = "the competition x"."""
+    """What a call is about, for its error messages: `doing` = "list the files of x", `thing` = "the competition x".
+
+    `slug`: of the competition, OWNER/SLUG of a dataset, "" for neither.
+    """
 
     doing: str
     thing: str
     slug: str = ""
 
     @property
+    def is_dataset(self) -> bool:
+        return "/" in self.slug
+
+    @property
     def url(self) -> str:
-        return f"https://www.kaggle.com/competitions/{self.slug}" if self.slug else "https://www.kaggle.com/competitions"
+        return f"https://www.kaggle.com/{'datasets' if self.is_dataset else 'competitions'}/{self.slug}".rstrip("/")
 
 
 def refusal(subject: Subject, response: requests.Response) -> KaggleError | TransientError:
@@ -50,10 +57,19 @@ def refusal(subject: Subject, response: requests.Response) -> KaggleError | Tran
                 f"the rules of {subject.slug} are not accepted yet",
                 hint=f"accept the rules at {subject.url}/rules, then {SAME_AGAIN}",
             )
+        case 403 if subject.is_dataset:
+            return AccessError(
+                f"Kaggle refused to {subject.doing}{quoted}", hint=f"it may be private: see {subject.url}, then {SAME_AGAIN}"
+            )
         case 403:
             return AccessError(
                 f"Kaggle refused to {subject.doing}{quoted}",
                 hint=f"join the competition at {subject.url} (it may ask for an invitation or a verified phone number), then {SAME_AGAIN}",
+            )
+        case 404 if subject.is_dataset:
+            return AccessError(
+                f"Kaggle does not know {subject.thing}",
+                hint="check the name: it is the end of the dataset's address, https://www.kaggle.com/datasets/OWNER/SLUG",
             )
         case 404:
             return AccessError(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, redirect_stdout
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 from urllib.parse import urljoin
 
 import requests
@@ -21,6 +23,7 @@ from pcam_kit.kaggle_client.retry import TransientError, repeat
 
 CONNECT_TIMEOUT = 15.0  # seconds
 READ_TIMEOUT = 90.0  # seconds without a single byte
+PAGE = 200  # the most names Kaggle lists in one answer
 
 _turn = threading.RLock()  # stdout, stdin and the client's class are the whole process's
 _authenticated: dict[tuple[object, ...], Any] = {}
@@ -35,24 +38,45 @@ class BoundedAdapter(HTTPAdapter):
         return super().send(request, *args, **options)
 
 
-def call(method: str, request_type: str, fields: dict[str, Any], subject: Subject) -> Any:
-    """Send one request of the competition service, again while that may help, and return the client's response object.
+@dataclass(frozen=True)
+class Request:
+    """A request in kagglesdk's names, of its `competitions` or its `datasets` service."""
 
-    `method` and `request_type` are kagglesdk's names. Raises KaggleError or one of its kinds.
-    """
-    return repeat(lambda: call_once(method, request_type, fields, subject))
+    method: str
+    type: str
+    fields: dict[str, Any]
+    service: Literal["competitions", "datasets"] = "competitions"
 
 
-def call_once(method: str, request_type: str, fields: dict[str, Any], subject: Subject) -> Any:
-    """Send one request once. Raises TransientError when it is not known what became of it, or when Kaggle says to come back later."""
+def call(request: Request, subject: Subject) -> Any:
+    """Send a request, again while that may help, and return the client's response object. Raises KaggleError or one of its kinds."""
+    return repeat(lambda: call_once(request, subject))
+
+
+def pages(request: Request, subject: Subject) -> Iterator[Any]:
+    """Every page of a listing; the next one is asked for when it is wanted. Ends at a page token seen before."""
+    seen = {""}
+    token = ""
+    while True:
+        fields = {**request.fields, "page_size": PAGE, "page_token": token}
+        page = call(replace(request, fields=fields), subject)
+        yield page
+        token = str(page.next_page_token or "")
+        if token in seen:
+            return
+        seen.add(token)
+
+
+def call_once(request: Request, subject: Subject) -> Any:
+    """Send a request once. Raises TransientError when it is not known what became of it, or when Kaggle says to come back later."""
     try:
         with _client() as client:
-            from kagglesdk.competitions.types import competition_api_service as types
-
-            request: Any = vars(types)[request_type]()
-            for name, value in fields.items():
-                setattr(request, name, value)
-            return getattr(client.competitions.competition_api_client, method)(request)
+            one = request.service.removesuffix("s")
+            types = importlib.import_module(f"kagglesdk.{request.service}.types.{one}_api_service")
+            message: Any = vars(types)[request.type]()
+            for name, value in request.fields.items():
+                setattr(message, name, value)
+            return getattr(getattr(getattr(client, request.service), f"{one}_api_client"), request.method)(message)
     except (PcamError, TransientError):
         raise
     except requests.HTTPError as error:
@@ -60,7 +84,7 @@ def call_once(method: str, request_type: str, fields: dict[str, Any], subject: S
             raise unreachable(error) from error
         raise refusal(subject, error.response) from error
     except requests.TooManyRedirects as error:
-        if error.response is None or not method.startswith("download_"):
+        if error.response is None or not request.method.startswith("download_"):
             raise TransientError(_unreadable(subject, "it points to another address")) from error
         return urljoin(error.response.url, error.response.headers["Location"])
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema) as error:

@@ -76,7 +76,7 @@ class Fault:
 
 @dataclass
 class Competition:
-    """A folder handed out as a competition, and the labels its submissions are scored with."""
+    """A folder handed out as a competition, and the labels its submissions are scored with; as a dataset if the slug is OWNER/SLUG."""
 
     slug: str
     folder: Path
@@ -234,7 +234,7 @@ class Loopback:
                 everything = (s for competition in self._competitions.values() for s in competition.submissions)
                 found = [submission for submission in everything if submission["ref"] == asked.get("ref")]
                 return (200, _look(found[0])) if found else _error(404, "Submission not found")
-            slug = asked.get("competitionName", "")
+            slug = asked["competitionName"] if "competitionName" in asked else f"{asked.get('ownerSlug')}/{asked.get('datasetSlug')}"
             if slug not in self._competitions:
                 return _error(404, "Not found")
             competition = self._competitions[slug]
@@ -244,11 +244,15 @@ class Loopback:
                 return _error(403, "You must accept this competition's rules before you'll be able to download files.")
             match method:
                 case "ListDataFiles":
-                    return self._list(competition, asked)
-                case "DownloadDataFile" if asked.get("fileName") not in competition.names():
+                    return self._list(competition, asked, "files")
+                case "ListDatasetFiles":
+                    return self._list(competition, asked, "datasetFiles")
+                case "DownloadDataFile" | "DownloadDataset" if asked.get("fileName", "") not in ["", *competition.names()]:
                     return _error(404, "File not found")
                 case "DownloadDataFile":
                     return 302, self.sign(competition, asked["fileName"])
+                case "DownloadDataset":
+                    return 302, self.sign(competition, asked.get("fileName", ""))
                 case "DownloadDataFiles":
                     return 302, self.sign(competition, "")
                 case "StartSubmissionUpload":
@@ -278,7 +282,7 @@ class Loopback:
             self._uploads[path] = (name, length, body)
             return 200
 
-    def _list(self, competition: Competition, asked: dict[str, Any]) -> tuple[int, Any]:
+    def _list(self, competition: Competition, asked: dict[str, Any], key: str) -> tuple[int, Any]:
         names = competition.names()
         start = int(asked.get("pageToken") or 0)
         stop = start + min(self.page_size, asked.get("pageSize") or 20)
@@ -286,7 +290,7 @@ class Loopback:
             {"name": name, "totalBytes": (competition.folder / name).stat().st_size, "creationDate": "2024-01-02T03:04:05.678Z"}
             for name in names[start:stop]
         ]
-        return 200, {"files": files} | ({"nextPageToken": str(stop)} if stop < len(names) else {})
+        return 200, {key: files} | ({"nextPageToken": str(stop)} if stop < len(names) else {})
 
     def _create(self, competition: Competition, asked: dict[str, Any]) -> tuple[int, Any]:
         name, _, data = self._uploads.get(f"/upload/{asked.get('blobFileTokens')}", ("", 0, None))

@@ -7,6 +7,7 @@ import os
 import sys
 import zipfile
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -60,19 +61,16 @@ def ranges(requests_seen: list[Seen]) -> list[str]:
 
 def test_listing_reads_pages_until_the_end(served: Loopback, folder: Path) -> None:
     served.page_size = 3
-    listing = list_files(SLUG)
-    assert {file.name: file.size for file in listing.files} == {
+    assert {file.name: file.size for file in list_files(SLUG)} == {
         path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()
     }
-    assert listing.complete
     assert [seen.json["pageToken"] for seen in served.seen("ListDataFiles")] == ["", "3"]
 
 
-@pytest.mark.parametrize(("limit", "complete"), [(2, False), (3, False), (4, True), (5, True)])
-def test_listing_stops_at_its_limit(served: Loopback, limit: int, complete: bool) -> None:
+def test_listing_asks_for_no_page_that_nobody_wants(served: Loopback) -> None:
     served.page_size = 2
-    listing = list_files(SLUG, limit=limit)
-    assert (len(listing.files), listing.complete) == (min(limit, 4), complete)
+    assert len([*islice(list_files(SLUG), 2)]) == 2
+    assert len(served.seen("ListDataFiles")) == 1
 
 
 # downloads
@@ -341,7 +339,7 @@ def test_a_full_disk_is_told_as_such(served: Loopback, here: Path, monkeypatch: 
 @pytest.mark.parametrize("what", ["ListDataFiles", "DownloadDataFile", "storage"])
 def test_reads_are_repeated(served: Loopback, folder: Path, here: Path, what: str, status: int) -> None:
     served.fail(what, status=status, message="busy", times=2)
-    assert len(list_files(SLUG).files) == 4
+    assert len([*list_files(SLUG)]) == 4
     download_file(SLUG, TRAIN, here)
     assert is_whole(here, folder)
     assert len(served.seen(what)) == 3
@@ -350,7 +348,7 @@ def test_reads_are_repeated(served: Loopback, folder: Path, here: Path, what: st
 @pytest.mark.parametrize("what", ["ListDataFiles", "DownloadDataFile", "storage"])
 def test_a_connection_that_is_reset_is_repeated(served: Loopback, folder: Path, here: Path, what: str) -> None:
     served.fail(what, reset=True, times=2)
-    assert len(list_files(SLUG).files) == 4
+    assert len([*list_files(SLUG)]) == 4
     download_file(SLUG, TRAIN, here)
     assert is_whole(here, folder)
 
@@ -358,7 +356,7 @@ def test_a_connection_that_is_reset_is_repeated(served: Loopback, folder: Path, 
 def test_repeating_ends(served: Loopback) -> None:
     served.fail("ListDataFiles", status=503, message="Down for maintenance.", times=99)
     with pytest.raises(TransferError, match='could not list the files of tiny-tissue: "Down for maintenance"'):
-        list_files(SLUG)
+        [*list_files(SLUG)]
     assert len(served.seen("ListDataFiles")) == retry.ATTEMPTS
 
 
@@ -366,14 +364,14 @@ def test_retry_after_is_honoured(served: Loopback, monkeypatch: pytest.MonkeyPat
     pauses: list[float] = []
     monkeypatch.setattr(retry.time, "sleep", pauses.append)
     served.fail("ListDataFiles", status=429, retry_after="7")
-    list_files(SLUG)
+    [*list_files(SLUG)]
     assert pauses == [7.0]
 
 
 def test_a_very_long_pause_is_told_instead_of_waited_for(served: Loopback) -> None:
     served.fail("ListDataFiles", status=429, message="Too many requests", retry_after="3600")
     with pytest.raises(TransferError, match="asks for a pause of 60 minutes"):
-        list_files(SLUG)
+        [*list_files(SLUG)]
     assert len(served.seen("ListDataFiles")) == 1
 
 
@@ -382,25 +380,25 @@ def test_a_server_that_says_nothing_is_not_waited_for_forever(served: Loopback, 
     monkeypatch.setattr(retry, "ATTEMPTS", 2)
     served.fail("ListDataFiles", wait=1.0, times=2)
     with pytest.raises(TransferError, match=r"cannot reach Kaggle.*no answer in time"):
-        list_files(SLUG)
+        [*list_files(SLUG)]
 
 
 def test_a_login_page_in_place_of_kaggle_is_named(served: Loopback) -> None:
     served.fail("ListDataFiles", body=b"<html>Welcome to our WiFi</html>", content_type="text/html", times=99)
     with pytest.raises(TransferError, match="cannot be read: it is not JSON"):
-        list_files(SLUG)
+        [*list_files(SLUG)]
 
 
 def test_a_redirect_of_an_api_call_is_not_followed(served: Loopback) -> None:
     served.fail("ListDataFiles", status=302, body=b"", location="http://wifi.test/login", times=99)
     with pytest.raises(TransferError, match="cannot be read: it points to another address"):
-        list_files(SLUG)
+        [*list_files(SLUG)]
 
 
 def test_no_server_at_all(kaggle: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with pytest.raises(TransferError, match=r"cannot reach Kaggle \(localhost\)") as caught:
-        list_files(SLUG)
+        [*list_files(SLUG)]
     assert "same command again" in caught.value.hint
 
 
@@ -418,13 +416,13 @@ def test_rules_not_accepted(kaggle: Loopback, folder: Path, here: Path) -> None:
 def test_forbidden_for_another_reason(served: Loopback) -> None:
     served.fail("ListDataFiles", status=403, message="Permission 'competitions.get' was denied")
     with pytest.raises(AccessError, match=r"Permission 'competitions\.get' was denied") as caught:
-        list_files(SLUG)
+        [*list_files(SLUG)]
     assert f"https://www.kaggle.com/competitions/{SLUG}" in caught.value.hint
 
 
 def test_unknown_competition(served: Loopback) -> None:
     with pytest.raises(AccessError, match="does not know the competition no-such-thing") as caught:
-        list_files("no-such-thing")
+        [*list_files("no-such-thing")]
     assert "pcam fetch no-such-thing --from PATH" in caught.value.hint
 
 
@@ -436,20 +434,20 @@ def test_unknown_file(served: Loopback, here: Path) -> None:
 def test_kaggles_own_words_are_quoted(served: Loopback) -> None:
     served.fail("ListDataFiles", status=400, message="Page size must be friendly.")
     with pytest.raises(KaggleError, match='refused to list the files of tiny-tissue: "Page size must be friendly"'):
-        list_files(SLUG)
+        [*list_files(SLUG)]
     assert len(served.seen("ListDataFiles")) == 1
 
 
 def test_an_error_inside_a_success_is_an_error(served: Loopback) -> None:
     served.fail("ListDataFiles", body=b'{"code": 404, "message": "Not found"}')
     with pytest.raises(AccessError, match="does not know"):
-        list_files(SLUG)
+        [*list_files(SLUG)]
 
 
 def test_refused_credentials_name_their_source(served: Loopback) -> None:
     served.users.clear()
     with pytest.raises(CredentialsError, match="refused the credentials in KAGGLE_USERNAME and KAGGLE_KEY") as caught:
-        list_files(SLUG)
+        [*list_files(SLUG)]
     assert "https://www.kaggle.com/settings" in caught.value.hint
     assert len(served.seen("ListDataFiles")) == 1
 
@@ -574,7 +572,7 @@ def test_stdout_stdin_and_the_client_are_left_as_they_were(served: Loopback, cap
     from kagglesdk.kaggle_http_client import KaggleHttpClient
 
     stdin, enter = sys.stdin, KaggleHttpClient.__enter__
-    list_files(SLUG)
+    [*list_files(SLUG)]
     assert capsys.readouterr().out == ""
     assert sys.stdin is stdin
     assert KaggleHttpClient.__enter__ is enter
@@ -600,3 +598,25 @@ def test_the_proxy_of_the_environment_is_used_for_every_request(served: Loopback
     download_file(SLUG, TRAIN, here)
     assert all(seen.path.startswith("http://") for seen in served.requests)
     assert requests.utils.get_environ_proxies("http://localhost")["http"] == served.url
+
+
+# datasets
+
+
+def test_a_dataset_is_listed_and_downloaded(kaggle: Loopback, folder: Path, tmp_path: Path) -> None:
+    kaggle.serve("someone/tiny-tissue", folder)
+    kaggle.page_size = 3
+    files = {file.name: file for file in list_files("someone/tiny-tissue")}
+    assert sorted(files) == ["extra/my notes.bin", "sample_submission.csv", "test.h5", "train.h5"]
+    kaggle.fail("storage", truncate=1000)
+    download_file("someone/tiny-tissue", files["extra/my notes.bin"], tmp_path / "notes.bin")
+    assert (tmp_path / "notes.bin").read_bytes() == (folder / "extra/my notes.bin").read_bytes()
+    download_all("someone/tiny-tissue", tmp_path / "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        assert sorted(archive.namelist()) == sorted(files)
+
+
+def test_an_unknown_dataset(kaggle: Loopback) -> None:
+    with pytest.raises(AccessError, match="does not know the dataset someone/nothing") as caught:
+        [*list_files("someone/nothing")]
+    assert "kaggle.com/datasets/OWNER/SLUG" in caught.value.hint

@@ -29,7 +29,7 @@ told = {}
 try:
     told["source"] = kaggle_client.credentials_source()
     told["imported"] = "kaggle" in sys.modules
-    told["files"] = len(kaggle_client.list_files(sys.argv[1]).files)
+    told["files"] = len([*kaggle_client.list_files(sys.argv[1])])
 except PcamError as error:
     told |= {"error": type(error).__name__, "message": error.message, "hint": error.hint, "imported": "kaggle" in sys.modules}
 told["stdin"] = sys.stdin.read()

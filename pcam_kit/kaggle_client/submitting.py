@@ -1,4 +1,4 @@
-"""Kaggle's competition service as functions on plain dataclasses."""
+"""What Kaggle takes: a submission sent once, looked up when its answer was lost, and followed until it is scored."""
 
 from __future__ import annotations
 
@@ -13,30 +13,13 @@ from typing import Any, Literal
 import requests
 
 from pcam_kit.errors import KaggleError, OutcomeUnknownError, SubmissionError, TransferError
-from pcam_kit.kaggle_client import retry, transfer
+from pcam_kit.kaggle_client import retry
 from pcam_kit.kaggle_client.refusals import SAME_AGAIN, Subject, answered, unreachable
-from pcam_kit.kaggle_client.session import call, call_once, plain_session
+from pcam_kit.kaggle_client.session import Request, call, call_once, pages, plain_session
 
-PAGE = 200  # the most names Kaggle lists in one answer
 LOOKS = 4  # looks at the list of submissions after the answer to one was lost
 
 Status = Literal["pending", "complete", "error"]
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """One file of a competition. `name` may hold folders ("train/a.tif"); `size` in bytes, 0 when Kaggle does not tell."""
-
-    name: str
-    size: int
-
-
-@dataclass(frozen=True)
-class FileListing:
-    """`complete` is False when the listing was stopped at its limit."""
-
-    files: tuple[RemoteFile, ...]
-    complete: bool
 
 
 @dataclass(frozen=True)
@@ -61,34 +44,6 @@ class Limits:
     allowed_now: int
 
 
-def list_files(slug: str, *, limit: int = PAGE) -> FileListing:
-    """The first `limit` files of a competition, in Kaggle's order."""
-    about = _about(slug, f"list the files of {slug}")
-    files: list[RemoteFile] = []
-    for page in _pages("list_data_files", "ApiListDataFilesRequest", slug, about):
-        if len(files) >= limit:  # another page, and no room for it
-            return FileListing(tuple(files[:limit]), complete=False)
-        files += [RemoteFile(str(file.name or file.ref), int(file.total_bytes)) for file in page.files]
-    return FileListing(tuple(files[:limit]), complete=len(files) <= limit)
-
-
-def download_file(slug: str, file: RemoteFile, destination: Path, *, progress: transfer.Progress | None = None) -> None:
-    """Download one file to `destination`, going on where an earlier try stopped; unwraps it if Kaggle zipped it.
-
-    `destination` appears only when whole and checked. Raises KaggleError's kinds, or StorageError.
-    """
-    about = Subject(f"hand out {file.name} of {slug}", f"the file {file.name} of the competition {slug}", slug)
-    request = ("download_data_file", "ApiDownloadDataFileRequest", {"competition_name": slug, "file_name": file.name}, about)
-    transfer.download(transfer.Job(f"{slug}/{file.name}", file.name, destination, lambda: call_once(*request), file.size, progress))
-
-
-def download_all(slug: str, destination: Path, *, progress: transfer.Progress | None = None) -> None:
-    """Download the whole competition as one zip to `destination`. Its directory is read; the members' CRCs are not."""
-    request = ("download_data_files", "ApiDownloadDataFilesRequest", {"competition_name": slug}, _about(slug, f"hand out {slug}"))
-    job = transfer.Job(f"{slug} (all)", f"{slug}.zip", destination, lambda: call_once(*request), 0, progress, is_archive=True)
-    transfer.download(job)
-
-
 def submit_file(slug: str, csv: Path, message: str) -> int:
     """Upload `csv` and submit it; the submission's ref, never 0.
 
@@ -105,7 +60,7 @@ def submit_file(slug: str, csv: Path, message: str) -> int:
     token = retry.repeat(lambda: _upload(place, data, about))
     fields = {"competition_name": slug, "blob_file_tokens": token, "submission_description": message}
     try:
-        reply = call_once("create_submission", "ApiCreateSubmissionRequest", fields, about)
+        reply = call_once(Request("create_submission", "ApiCreateSubmissionRequest", fields), about)
     except retry.TransientError as lost:
         return _find_lost(slug, csv, message, known, lost)
     if reply.ref == 0:
@@ -119,21 +74,19 @@ def submit_file(slug: str, csv: Path, message: str) -> int:
 def get_submission(ref: int) -> RemoteSubmission:
     """The state of one submission. Raises AccessError when Kaggle does not know it."""
     about = Subject(f"tell about submission {ref}", f"a submission {ref} of yours")
-    return _submission(call("get_submission", "ApiGetSubmissionRequest", {"ref": ref}, about))
+    return _submission(call(Request("get_submission", "ApiGetSubmissionRequest", {"ref": ref}), about))
 
 
 def list_submissions(slug: str) -> list[RemoteSubmission]:
     """Every submission of the team, newest first."""
-    about = _about(slug, f"list the submissions to {slug}")
-    pages = _pages("list_submissions", "ApiListSubmissionsRequest", slug, about)
-    found = {int(answer.ref): _submission(answer) for page in pages for answer in page.submissions}
+    found = {int(answer.ref): _submission(answer) for page in _listing(slug) for answer in page.submissions}
     return sorted(found.values(), key=lambda submission: (submission.date, submission.ref), reverse=True)
 
 
 def submission_limits(slug: str) -> Limits:
     """How many submissions were made today and how many are left."""
     about = _about(slug, f"tell the submission limits of {slug}")
-    limits = call("get_submission_limits", "ApiGetSubmissionLimitsRequest", {"competition_name": slug}, about)
+    limits = call(Request("get_submission_limits", "ApiGetSubmissionLimitsRequest", {"competition_name": slug}), about)
     return Limits(int(limits.num_today), int(limits.num_allowed_now))
 
 
@@ -141,28 +94,19 @@ def _about(slug: str, doing: str) -> Subject:
     return Subject(doing, f"the competition {slug}", slug)
 
 
-def _pages(method: str, request_type: str, slug: str, about: Subject) -> Iterator[Any]:
-    """Every page of a listing; the next one is asked for when it is wanted. Ends at a page token seen before."""
-    seen = {""}
-    token = ""
-    while True:
-        page = call(method, request_type, {"competition_name": slug, "page_size": PAGE, "page_token": token}, about)
-        yield page
-        token = str(page.next_page_token or "")
-        if token in seen:
-            return
-        seen.add(token)
-
-
 def _newest(slug: str) -> list[RemoteSubmission]:
     """The first page of the submissions: the newest."""
-    page = next(_pages("list_submissions", "ApiListSubmissionsRequest", slug, _about(slug, f"list the submissions to {slug}")))
-    return [_submission(answer) for answer in page.submissions]
+    return [_submission(answer) for answer in next(_listing(slug)).submissions]
+
+
+def _listing(slug: str) -> Iterator[Any]:
+    request = Request("list_submissions", "ApiListSubmissionsRequest", {"competition_name": slug})
+    return pages(request, _about(slug, f"list the submissions to {slug}"))
 
 
 def _upload(fields: dict[str, Any], data: bytes, about: Subject) -> str:
     """Send the bytes to where Kaggle says, without credentials; the token that stands for them."""
-    place = call_once("start_submission_upload", "ApiStartSubmissionUploadRequest", fields, about)
+    place = call_once(Request("start_submission_upload", "ApiStartSubmissionUploadRequest", fields), about)
     name = fields["file_name"]
     if not place.create_url or not place.token:
         raise KaggleError(f"Kaggle gave no address to upload {name} to", hint=f"wait a few minutes, then {SAME_AGAIN}")

@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt lint types imports docs bench clean
+.PHONY: help demo test faults check fmt lint types imports docs bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -16,6 +16,9 @@ demo: $(VENV)/.installed  ## the whole road on made-up tissue, no account, about
 
 test: $(VENV)/.installed-dev  ## all tests; those that need real patches skip where there are none
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+faults: $(VENV)/.installed-dev  ## the whole fault table, about two minutes; writes docs/faults.md
+	PCAM_FAULTS=full $(BIN)/python -m pytest tests/faults
 
 check: lint types imports docs-check test  ## everything that must be green before a commit
 

@@ -12,17 +12,20 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("demo", "fetch", "train", "evaluate", "predict", "submit", "runs", "submissions", "lab", "lab layers", "lab mnist", "lab pcam")
+COMMANDS = (
+    *("demo", "fetch", "train", "evaluate", "predict", "submit", "runs", "submissions", "doctor"),
+    *("lab", "lab layers", "lab mnist", "lab pcam"),
+)
 BEGIN, END = "<!-- tree: written by `make docs` -->", "<!-- end of tree -->"
 OTHERS = {
     "configs/*.yaml": "experiments, each with its command, time and expected score",
     "configs/mnist/*.yaml": "recipes for few digits, likewise",
     "configs/competitions/*.yaml": "competitions: where data comes from and where predictions go",
     "submissions/": "CSVs and ledger.jsonl, the record of what was sent",
-    "tests/": "unit, property, framework (Keras), kaggle (real client, loopback server), cli, e2e",
+    "tests/": "unit, property, framework (Keras), kaggle (real client, loopback server), faults (the fault table), cli, e2e",
     "benchmarks/": "measurements that take too long for a test",
-    "docs/": "lab.md (the lab's three tasks, for students) with its pictures; cli.md, and what writes it",
-    "Makefile": "demo, test, check, fmt, lint, types, imports, docs, bench; installs into .venv by itself",
+    "docs/": "lab.md (the lab's three tasks, for students) with its pictures; faults.md (the fault table); cli.md, and what writes it",
+    "Makefile": "demo, test, check, faults, fmt, lint, types, imports, docs, bench; installs into .venv by itself",
     "pyproject.toml": "the package, its dependencies, the layers import-linter checks, tool settings",
     ".ci/run": "what must be green on a clean checkout: make check",
 }

@@ -28,7 +28,8 @@ def main(arguments: list[str] | None = None) -> None:
         try:
             app(args=given, prog_name="pcam", standalone_mode=True)
         finally:
-            sys.stdout.flush()  # here, where a closed pipe can still be dealt with
+            if sys.stdout is not None:  # as after a shell's `>&-`
+                sys.stdout.flush()  # here, where a closed pipe can still be dealt with
     except PcamError as error:
         if debug:
             raise
@@ -42,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
             _fail(STOPPED)
         raise
     except BrokenPipeError:  # e.g. `pcam runs | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
     except OSError as error:
         if debug:

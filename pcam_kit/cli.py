@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pcam_kit import __version__, cli_lab
+from pcam_kit import __version__, cli_kaggle, cli_lab
 from pcam_kit.options import (
     DataDir,
     Debug,
@@ -59,29 +59,7 @@ def demo(
         print_json(command.describe(result))
 
 
-@app.command()
-def fetch(
-    competition: Annotated[str, typer.Argument(help="Slug, Kaggle URL, or a profile's .yaml; `synthetic` is made-up tissue.")],
-    source: Annotated[
-        Path | None, typer.Option("--from", metavar="PATH", help="Take files on disk: a folder or a .zip.", show_default=False)
-    ] = None,
-    data_dir: DataDir = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Get a competition's files and build the store.
-
-    Downloads them from Kaggle, or takes them from disk (--from), and verifies them.
-
-    Again, it verifies what is there and does nothing if all is intact.
-    """
-    from pcam_kit.commands import fetch as command
-
-    store = command.fetch(competition, source, folders(data_dir))
-    if as_json:
-        print_json(command.describe(store))
-    else:
-        command.show(store)
+app.command()(cli_kaggle.fetch)
 
 
 @app.command()
@@ -178,38 +156,7 @@ def predict(
         print(predicted.csv.path)
 
 
-@app.command()
-def submit(
-    csv: Annotated[Path | None, typer.Argument(help="The CSV to send. [default: the one written last]", show_default=False)] = None,
-    message: Annotated[
-        str, typer.Option("-m", "--message", help="What Kaggle shows beside it. [default: runs and commit]", show_default=False)
-    ] = "",
-    competition: Annotated[
-        str | None, typer.Option("--competition", help="Where it goes. [default: the competition it was written for]", show_default=False)
-    ] = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the score.")] = True,
-    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the score.")] = 900.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, send nothing; needs no account.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="Send bytes that were sent before.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before sending.")] = False,
-    data_dir: DataDir = None,
-    submissions_dir: SubmissionsDir = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Check a CSV, send it, wait for its score.
-
-    Each step is recorded in the ledger; the same bytes are not sent twice without --again.
-    """
-    from pcam_kit.commands import submit as command
-
-    request = command.Request(csv, competition, message, wait, dry_run, again, timeout)
-    submitted = command.submit(request, folders(data_dir, None, submissions_dir), (lambda _: True) if yes else command.ask)
-    if as_json:
-        print_json(command.describe(submitted))
-    else:
-        command.show(submitted)
-    command.raise_if_refused(submitted)
+app.command()(cli_kaggle.submit)
 
 
 @app.command(name="runs")
@@ -226,30 +173,8 @@ def runs_command(runs_dir: RunsDir = None, as_json: Json = False, debug: Debug =
         listing.show_runs(found)
 
 
-@app.command()
-def submissions(
-    refresh: Annotated[bool, typer.Option("--refresh", help="Ask Kaggle for the scores that are missing.")] = False,
-    submissions_dir: SubmissionsDir = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """All CSVs and submissions, best first."""
-    from dataclasses import asdict
-
-    from pcam_kit.commands import listing
-
-    ledger = folders(None, None, submissions_dir).ledger
-    if refresh:
-        from pcam_kit.commands.submit import refresh as ask_kaggle
-
-        ask_kaggle(ledger)
-    entries = ledger.entries()
-    if as_json:
-        print_json({"submissions": [asdict(entry) for entry in listing.best_submissions_first(entries)]})
-    else:
-        listing.show_submissions(entries)
-
-
+app.command()(cli_kaggle.submissions)
+app.command()(cli_kaggle.doctor)
 app.add_typer(cli_lab.app, name="lab")
 
 

@@ -7,7 +7,9 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
+import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Generator
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PARTIAL = ".partial-"  # begins every temporary name; what carries it is never read and may be deleted
+DEVICES = re.compile(r"(con|prn|aux|nul|com[1-9]|lpt[1-9])(\..*)?", re.IGNORECASE)
+SPARE_BYTES = 1 << 20  # left free beside what is known to be needed
 
 
 def storage_error(error: OSError, path: Path, doing: str = "write") -> StorageError:
@@ -63,8 +67,35 @@ def writing(path: Path) -> Generator[Path]:
 def clear_partial(folder: Path) -> None:
     """Delete what killed writers left below `folder`. The caller holds the lock under which it is written."""
     for path in folder.rglob(f"{PARTIAL}*"):
-        with suppress(OSError):  # it is in nobody's way
-            path.unlink()
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):  # it is in nobody's way
+                path.unlink()
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Raises StorageError when the disk of `folder`, which is there, has not `needed` bytes free, before anything is written."""
+    free = shutil.disk_usage(folder).free
+    if free < needed + SPARE_BYTES:
+        raise StorageError(
+            f"not enough space in {folder.parent}: {(needed + SPARE_BYTES) / 1e6:,.1f} MB needed, {free / 1e6:,.1f} MB free",
+            hint="free some space, or choose a folder on another disk with --data-dir",
+        )
+
+
+def unsafe_name(name: str) -> str:
+    """Why a file from elsewhere must not be written under this relative name, here or on Windows; "" when it may."""
+    parts = name.split("/")
+    if not name or name.startswith("/") or re.match(r"[A-Za-z]:", name):
+        return "an absolute path" if name else "no name"
+    if ".." in parts:
+        return "a path that leaves its folder"
+    if "\\" in name or any(ord(character) < 32 or character == "\x7f" for character in name):
+        return "a backslash or control character in its name"
+    if any(DEVICES.fullmatch(part) for part in parts):
+        return "the name of a device"
+    return ""
 
 
 def sync_folder(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -112,7 +113,7 @@ class Warm:
         self._server.communicate()
 
     def start(self, args: Sequence[str | Path], cwd: Path, env: dict[str, str], hook: dict[str, Any] | None = None) -> Started:
-        """Begin a command. `hook` sends the child a signal at an exact point: see warm_server.py."""
+        """Begin a command. `hook` makes something happen in the child: see warm_server.py."""
         self._count += 1
         output = self._folder / f"{self._count}"
         pid = self._ask({"args": [str(arg) for arg in args], "cwd": str(cwd), "env": env, "output": str(output), "hook": hook})
@@ -143,14 +144,18 @@ class Started:
     pid: int
     output: Path
 
-    def wait(self) -> Done:
-        """How it ended, once it has."""
-        code = self.warm._ask({"wait": self.pid})
+    def wait(self, seconds: float | None = None) -> Done:
+        """How it ended, once it has. Killed, and an AssertionError, when that takes longer than `seconds`."""
+        code = self.warm._ask({"wait": self.pid, "seconds": seconds})
+        if code is None:
+            self.kill(signal.SIGKILL)
+            self.warm._ask({"wait": self.pid})
+            raise AssertionError(f"still running after {seconds} s: {self.output.with_suffix('.err').read_text()}")
         return Done(code, self.output.with_suffix(".out").read_text(), self.output.with_suffix(".err").read_text())
 
-    def kill(self, signal: int) -> None:
+    def kill(self, number: int) -> None:
         """Send it a signal. It is there until waited for, so the number cannot be another process's."""
-        os.kill(self.pid, signal)
+        os.kill(self.pid, number)
 
 
 @dataclass(frozen=True)

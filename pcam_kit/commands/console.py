@@ -12,7 +12,19 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.filesize import decimal
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -50,24 +62,50 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 class Work:
-    """A progress callback `(what, done, total)` for any number of jobs one after the other; total 0 means unknown."""
+    """A progress callback `(what, done, total)` for any number of jobs, in any number of threads; total 0 means unknown."""
 
     def __init__(self, bars: Progress | None) -> None:
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
-        self._said: dict[str, float] = {}
+        self._said: dict[str, tuple[float, float, int]] = {}  # when the last line was said; when the job began, and from what
 
     def __call__(self, what: str, done: int, total: int) -> None:
+        self._tell(what, done, total, in_bytes=False)
+
+    def bytes(self, what: str, done: int, total: int) -> None:
+        """The same for bytes: tells the amount, the speed and the time left; a finished job makes room for the next."""
+        self._tell(what, done, total, in_bytes=True)
+
+    def _tell(self, what: str, done: int, total: int, *, in_bytes: bool) -> None:
         if self._bars is not None:
             if what not in self._tasks:
-                self._tasks[what] = self._bars.add_task(what, total=total or None)
-            self._bars.update(self._tasks[what], completed=done, total=total or None)
+                # what is there from an earlier try counts for the bar, not for the speed
+                self._tasks[what] = self._bars.add_task(what, total=total or None, completed=done, in_bytes=in_bytes)
+            visible = not (in_bytes and done == total)
+            self._bars.update(self._tasks[what], completed=done, total=total or None, visible=visible)
             return
         now = time.monotonic()
-        last = self._said.setdefault(what, now - PLAIN_SECONDS + 2.0)  # quick work says nothing
+        last, began, first = self._said.setdefault(what, (now - PLAIN_SECONDS + 2.0, now, done))  # quick work says nothing
         if now - last >= PLAIN_SECONDS and done != total:
-            self._said[what] = now
-            print(f"{what}: {100 * done / total:.0f}%" if total else f"{what}: {done:,}", file=sys.stderr, flush=True)
+            self._said[what] = (now, began, first)
+            text = f"{what}: {100 * done / total:.0f}%" if total else f"{what}: {decimal(done) if in_bytes else f'{done:,}'}"
+            if in_bytes:
+                speed = (done - first) / max(now - began, 1e-3)
+                text += (f" of {decimal(total)}" if total else "") + f", {decimal(round(speed))}/s"
+                text += f", {duration((total - done) / speed)} left" if total and speed > 0 else ""
+            print(text, file=sys.stderr, flush=True)
+
+
+class _Bytes(ProgressColumn):
+    """`12.3/300.0 MB  4.1 MB/s` for bytes, nothing for other work."""
+
+    def render(self, task: Task) -> Text:
+        if not task.fields["in_bytes"]:
+            return Text("")
+        return Text("  ").join([_AMOUNT.render(task), _SPEED.render(task)])
+
+
+_AMOUNT, _SPEED = DownloadColumn(), TransferSpeedColumn()
 
 
 @contextmanager
@@ -77,7 +115,8 @@ def work() -> Generator[Work]:
     if not console.is_terminal:
         yield Work(None)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeRemainingColumn(compact=True))
+    percent = TextColumn("{task.percentage:>3.0f}%")
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), percent, _Bytes(), TimeRemainingColumn(compact=True))
     with Progress(*columns, console=console, transient=True) as bars:
         yield Work(bars)
 

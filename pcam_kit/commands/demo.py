@@ -31,7 +31,7 @@ def demo(folders: Folders) -> Demo:
     """Fetch, train, evaluate, predict and submit (dry run), telling each step as the command that does it."""
     began = time.monotonic()
     step("pcam fetch synthetic", "draws patches of made-up tissue and builds the store")
-    store = fetch.fetch("synthetic", None, folders)
+    store = fetch.fetch(fetch.Request("synthetic"), folders)
     step("pcam train demo", "trains a small network on them")
     run = train.train(train.Request(config="demo"), folders)
     step("pcam evaluate", "scores it on the validation split")

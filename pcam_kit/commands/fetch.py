@@ -3,49 +3,104 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pcam_kit import kaggle_client
 from pcam_kit.commands.console import Work, print_table, say, warn, work
+from pcam_kit.commands.download import dataset_name, doubt, raw_files, some_files, source_of, unpack
 from pcam_kit.commands.folders import Folders
 from pcam_kit.competitions import Competition, find_competition
 from pcam_kit.data.sources import open_raw
 from pcam_kit.data.store import Store, build_store, open_store, verify_store
-from pcam_kit.errors import AccessError, DataError
+from pcam_kit.errors import AccessError, DataError, UsageError
 from pcam_kit.files import clear_partial, locked, read_json_object, write_json
 
-KAGGLE_INPUT = Path("/kaggle/input")
-RECORD = "fetched.json"  # in the competition's folder: when, and for --from what of
-COMPLETE = "complete.json"  # in raw/: the sizes of all files, once they are all there
-FEW_FILES = 50  # up to here each file is downloaded by itself, so that a broken transfer costs one file
+RECORD = "fetched.json"  # in the competition's folder: when, from which dataset, and for --from what of
 
 
-def fetch(competition: str, source: Path | None, folders: Folders) -> Store:
-    """Make the competition's store, or verify the one that is there. Without `source` the files come from Kaggle.
+@dataclass(frozen=True)
+class Request:
+    """What was asked for. `files`: take these from disk; `dataset`: take this one (OWNER/SLUG) in the competition's role."""
 
-    Raises ConfigError, DataError, KaggleError or StorageError; what was there before stays whole.
+    competition: str
+    files: Path | None = None
+    dataset: str | None = None
+    keep_raw: bool = False  # lay the files of a downloaded zip beside it, too
+
+
+def request(competition: str | None, role: str | None, files: Path | None, dataset: str | None, *, keep_raw: bool) -> Request:
+    """The request that the options mean; `role` is what --as says. Raises UsageError for those that do not fit together."""
+    if competition is not None and role is not None and competition != role:
+        raise UsageError(f"two competitions are named: {competition} and --as {role}", hint="leave one away")
+    chosen = competition if competition is not None else role
+    if chosen is None:
+        raise UsageError(
+            "no competition is named",
+            hint="pcam fetch COMPETITION, or pcam fetch --dataset OWNER/SLUG --as COMPETITION; without an account: pcam fetch synthetic",
+        )
+    if "kaggle.com/datasets/" in chosen:
+        name = dataset_name(chosen)
+        raise UsageError(f"{name} is a dataset, not a competition", hint=f"pcam fetch --dataset {name} --as COMPETITION, e.g. --as pcam")
+    if files is not None and dataset is not None:
+        raise UsageError("--from and --dataset both say where the files come from", hint="leave one away")
+    return Request(chosen, files, None if dataset is None else dataset_name(dataset), keep_raw)
+
+
+def fetch(request: Request, folders: Folders) -> Store:
+    """Make the competition's store, or verify the one that is there. Without `files` they come from Kaggle.
+
+    Raises ConfigError, UsageError, DataError, KaggleError or StorageError; what was there before stays whole.
     """
-    profile = find_competition(competition)
+    profile = find_competition(request.competition)
     home = folders.home(profile.slug)
-    if source is not None and not source.exists():
-        raise DataError(f"no such file or folder: {source}", hint="give the folder or .zip with the competition's files to --from")
+    files = request.files
+    if files is not None and not files.exists():
+        raise DataError(f"no such file or folder: {files}", hint="give the folder or .zip with the competition's files to --from")
     with locked(home / ".lock", f"fetching {profile.slug}"), work() as progress:
         clear_partial(home)
         recorded = read_json_object(home / RECORD)
-        stamp = _stamp(source) if source is not None else recorded.get("stamp")
+        wanted = _wanted(request, recorded)
         store = _intact(profile, home, progress)
-        if store is not None and stamp == recorded.get("stamp"):
+        if store is not None and wanted == {name: recorded.get(name) for name in wanted}:
             say(f"{profile.slug}: the store is there and intact ({store.path}); nothing to do")
+            raw = _raw_files(profile, home, wanted, progress) if request.keep_raw else None
         else:
-            raw = source if source is not None else _raw_files(profile, home, recorded.get("source"), progress)
-            store = _build(raw, profile, home, progress)
-            recorded = {"source": str(source.resolve()), "stamp": _stamp(source)} if source is not None else {}
-        write_json(home / RECORD, {**recorded, "time": datetime.now(UTC).isoformat()})
+            raw = files if files is not None else _raw_files(profile, home, wanted, progress)
+            try:
+                store = _build(raw, profile, home, progress)
+            except DataError as error:
+                aside = doubt(source_of(profile, home, wanted.get("dataset"))) if "source" not in wanted else []
+                if not aside:
+                    raise
+                hint = f"run the same command again to download anew what Kaggle told no size of (kept as {', '.join(aside)})"
+                raise DataError(error.message, hint=hint) from error
+        if request.keep_raw:
+            _keep_raw(raw, home, progress)
+        write_json(home / RECORD, {**wanted, "time": datetime.now(UTC).isoformat()})
     return store
+
+
+def fetch_some(request: Request, patterns: Sequence[str], folders: Folders) -> list[Path]:
+    """Download single files of the competition, or of the dataset, and build nothing. Raises as `fetch` does."""
+    profile = find_competition(request.competition)
+    home = folders.home(profile.slug)
+    dataset: str | None = _wanted(request, read_json_object(home / RECORD)).get("dataset")
+    if request.files is not None:
+        raise UsageError("--only downloads, and --from takes files that are there", hint="leave one away")
+    if profile.layout == "synthetic":
+        raise UsageError(f"{profile.slug} is made up: it has no files to download", hint=f"pcam fetch {profile.slug}")
+    with locked(home / ".lock", f"fetching {profile.slug}"), work() as progress, _explained(profile):
+        return some_files(source_of(profile, home, dataset), patterns, progress)
+
+
+def describe_some(paths: Sequence[Path]) -> dict[str, Any]:
+    """The JSON object of `pcam fetch --only`."""
+    return {"files": [{"path": str(path), "bytes": path.stat().st_size} for path in paths]}
 
 
 def describe(store: Store) -> dict[str, Any]:
@@ -84,6 +139,15 @@ def _intact(profile: Competition, home: Path, progress: Work) -> Store | None:
     return store if store.profile == profile else None
 
 
+def _wanted(request: Request, recorded: dict[str, Any]) -> dict[str, Any]:
+    """Where the files are to come from: as asked for, else as last time."""
+    if request.files is not None:
+        return {"source": str(request.files.resolve()), "stamp": _stamp(request.files)}
+    if request.dataset is not None:
+        return {"dataset": request.dataset}
+    return {name: recorded[name] for name in ("source", "stamp", "dataset") if name in recorded}
+
+
 def _stamp(source: Path) -> str:
     """A digest of names, sizes and times of the files at `source`: equal means that nothing changed there."""
     digest = hashlib.sha256(str(source.resolve()).encode())
@@ -101,55 +165,31 @@ def _build(raw: Path | None, profile: Competition, home: Path, progress: Work) -
     return store
 
 
-def _raw_files(profile: Competition, home: Path, earlier: str | None, progress: Work) -> Path | None:
-    """Where the raw files are, after downloading what is missing; None for made-up data. `earlier`: what --from said last time."""
+def _raw_files(profile: Competition, home: Path, wanted: dict[str, Any], progress: Work) -> Path | None:
+    """Where the raw files are, after downloading what is missing; None for made-up data. Files taken from disk before are taken again."""
     if profile.layout == "synthetic":
         return None
-    raw = home / "raw"
-    known = [KAGGLE_INPUT / profile.slug, KAGGLE_INPUT / "competitions" / profile.slug, *([Path(earlier)] if earlier else [])]
-    for folder in known:
-        if folder.exists():
-            say(f"using {folder}")
-            return folder
-    if not _all_there(raw):
-        try:
-            _download(profile, raw, progress)
-        except AccessError as error:
-            raise AccessError(error.message, hint=profile.missing_hint or error.hint) from error
-    return raw
+    earlier: str | None = wanted.get("source")
+    if earlier is not None and Path(earlier).exists():
+        say(f"using {earlier}")
+        return Path(earlier)
+    for path in kaggle_client.exposed_files():
+        warn(f"others on this machine can read {path}; mend it with: chmod 600 {path}")
+    with _explained(profile):
+        return raw_files(source_of(profile, home, wanted.get("dataset")), progress)
 
 
-def _all_there(raw: Path) -> bool:
-    recorded: dict[str, int] = read_json_object(raw / COMPLETE)
-    return bool(recorded) and all((raw / name).is_file() and (raw / name).stat().st_size == size for name, size in recorded.items())
+@contextmanager
+def _explained(profile: Competition) -> Generator[None]:
+    """An AccessError gets the profile's own hint, if it has one."""
+    try:
+        yield
+    except AccessError as error:
+        raise AccessError(error.message, hint=profile.missing_hint or error.hint) from error
 
 
-def _download(profile: Competition, raw: Path, progress: Work) -> None:
-    files = [*islice(kaggle_client.list_files(profile.slug), FEW_FILES + 1)]
-    if not files:
-        raise AccessError(
-            f"Kaggle lists no files for {profile.slug}", hint=f"look at {profile.url}/data; a course may have closed its competition"
-        )
-    if len(files) <= FEW_FILES:
-        for file in files:
-            target = raw / _safe(file.name)
-            if target.is_file() and file.size in {0, target.stat().st_size}:  # 0: Kaggle does not tell
-                kaggle_client.discard_part(target)
-            else:
-                kaggle_client.download_file(profile.slug, file, target, progress=progress)
-        sizes = {file.name: (raw / file.name).stat().st_size for file in files}
+def _keep_raw(raw: Path | None, home: Path, progress: Work) -> None:
+    if raw is not None and raw.is_file() and raw.suffix.lower() == ".zip":
+        unpack(raw, home / "unpacked", progress)
     else:
-        target = raw / f"{profile.slug}.zip"
-        if target.is_file():  # it has its name only once it is whole
-            kaggle_client.discard_part(target)
-        else:
-            kaggle_client.download_all(profile.slug, target, progress=progress)
-        sizes = {target.name: target.stat().st_size}
-    write_json(raw / COMPLETE, sizes)
-
-
-def _safe(name: str) -> str:
-    """A name from Kaggle's listing, if it stays inside the folder it is put in."""
-    if name.startswith("/") or "\\" in name or ".." in name.split("/"):
-        raise DataError(f"Kaggle lists a file with an unsafe name: {name!r}", hint="download it by hand, look at it, and use --from")
-    return name
+        say("there is no zip to unpack: the raw files lie as they were published")

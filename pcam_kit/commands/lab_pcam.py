@@ -60,7 +60,7 @@ def compare(request: Request, folders: Folders) -> Compared:
     """Train, score and predict with each recipe and seed. Finished runs of the same config and store are used again."""
     slug = request.competition
     if request.source is not None:
-        slug = fetch.fetch(slug if slug is not None else "tnm-112-lab-2-2024", request.source, folders).profile.slug
+        slug = fetch.fetch(fetch.Request(slug if slug is not None else "tnm-112-lab-2-2024", request.source), folders).profile.slug
     store = folders.store(slug if slug is not None else folders.fetched_last())
     recipes: dict[str, Sequence[Finished]] = {}
     for recipe in RECIPES:

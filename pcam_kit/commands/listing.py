@@ -1,4 +1,4 @@
-"""`pcam runs` and `pcam submissions`: what there is, best first."""
+"""`pcam runs`: what there is, best first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 from pcam_kit.commands.console import duration, print_table, say
 from pcam_kit.runs import Run
-from pcam_kit.submissions import Entry
 
 
 def best_runs_first(runs: Sequence[Run]) -> list[Run]:
@@ -53,40 +52,3 @@ def show_runs(runs: Sequence[Run]) -> None:
             ]
         )
     print_table("", ["run", "competition", "validation AUC (95%)", "accuracy", "threshold", "best epoch", "time"], rows)
-
-
-def best_submissions_first(entries: Sequence[Entry]) -> list[Entry]:
-    """By public score, then by validation score; newest first among equals."""
-
-    def key(entry: Entry) -> tuple[float, float, str]:
-        public = entry.public_score if entry.public_score is not None else -1.0
-        valid = entry.valid_score if entry.valid_score is not None else -1.0
-        return public, valid, entry.sent or entry.created
-
-    return sorted(entries, key=key, reverse=True)
-
-
-def show_submissions(entries: Sequence[Entry]) -> None:
-    """The submissions as a table."""
-    if not entries:
-        say("no CSVs yet; write one: pcam predict")
-        return
-    rows = [
-        [
-            entry.file_name or entry.csv.rsplit("/", 1)[-1],
-            entry.competition,
-            entry.status,
-            _number(entry.valid_score),
-            _number(entry.public_score),
-            _number(entry.private_score),
-            str(entry.ref or "-"),
-            (entry.sent or entry.created)[:16].replace("T", " "),
-            entry.message or "-",
-        ]
-        for entry in best_submissions_first(entries)
-    ]
-    print_table("", ["CSV", "competition", "status", "validation", "public", "private", "ref", "time (UTC)", "message"], rows)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pcam_kit import kaggle_client
 from pcam_kit.commands.console import say, warn
+from pcam_kit.commands.expectation import expectation
 from pcam_kit.commands.folders import Folders
-from pcam_kit.competitions import Competition
-from pcam_kit.errors import AccessError, Interrupted, KaggleError, OutcomeUnknownError, SubmissionError, UsageError
-from pcam_kit.files import locked, sha256_file
-from pcam_kit.kaggle_client import RemoteSubmission
+from pcam_kit.commands.outcomes import follow, repair, sending
+from pcam_kit.competitions import Competition, find_competition
+from pcam_kit.data.sources.files import find, open_files
+from pcam_kit.data.sources.tables import read_columns
+from pcam_kit.errors import AccessError, DataError, Interrupted, KaggleError, OutcomeUnknownError, StorageError, SubmissionError, UsageError
+from pcam_kit.files import sha256_file
 from pcam_kit.submissions import CheckedCsv, Entry, Ledger, check_csv
 
-FIRST_POLL, LONGEST_POLL = 1.0, 20.0  # seconds between two looks at a submission that is being scored
+SAMPLES = ("sample_submission.csv", "sampleSubmission.csv", "SampleSubmission.csv")
 
 
 @dataclass(frozen=True)
@@ -53,19 +56,24 @@ def submit(request: Request, folders: Folders, confirm: Callable[[str], bool]) -
     """
     path, entry = _choose(request, folders.ledger)
     competition = _competition(request, entry, folders)
-    store = folders.store(competition.slug)
-    checked = check_csv(path, competition, [str(i) for i in store.ids[store.rows("test")]])
+    checked = check_csv(path, competition, _test_ids(competition, folders))
     say(f"{path}: {checked.rows:,} rows in the format of {competition.title}, {100 * checked.positive_rate:.1f}% positive")
-    _tell_expectation(competition, entry)
+    ledger = folders.ledger
+    for line in expectation(competition, entry, ledger.entries()):
+        say(line)
     if request.dry_run:
         say("dry run: everything is in order, nothing was sent")
         return Submitted(checked, "dry-run")
-    with locked(folders.submissions / ".lock", "submitting"):
-        ref, number = _send(request, competition, checked, entry, folders.ledger, confirm)
+    with sending(ledger):
+        id, ref = _send(request, competition, checked, entry, ledger, confirm)
     if not request.wait:
-        say(f"sent as submission {ref}; its score comes with: pcam submissions --refresh")
+        say("its score comes with: pcam submissions --refresh")
         return Submitted(checked, "pending", ref)
-    return _follow(checked, ref, number, folders.ledger, request.timeout)
+    say("waiting for its score")
+    remote = follow(ledger, id, ref, request.timeout)
+    if remote.status == "pending":
+        warn(f"submission {ref} has no score after {request.timeout:.0f} s; it comes with: pcam submissions --refresh")
+    return Submitted(checked, remote.status, ref, remote.public_score, remote.private_score, remote.error)
 
 
 def describe(submitted: Submitted) -> dict[str, Any]:
@@ -95,18 +103,6 @@ def raise_if_refused(submitted: Submitted) -> None:
         )
 
 
-def refresh(ledger: Ledger) -> int:
-    """Ask Kaggle about every submission without a final state; the number that got one."""
-    settled = 0
-    for entry in ledger.entries():
-        if entry.id is None or entry.status not in {"pending", "sending", "unknown"}:
-            continue
-        ref = entry.ref if entry.ref is not None else _arrived(entry, ledger)
-        if ref is not None:
-            settled += _record(ledger, entry.id, kaggle_client.get_submission(ref)).status != "pending"
-    return settled
-
-
 def _choose(request: Request, ledger: Ledger) -> tuple[Path, Entry | None]:
     """The CSV and what the ledger knows of it."""
     if request.csv is None:
@@ -124,6 +120,8 @@ def _choose(request: Request, ledger: Ledger) -> tuple[Path, Entry | None]:
 def _competition(request: Request, entry: Entry | None, folders: Folders) -> Competition:
     """Where the CSV goes. Raises SubmissionError when it was made for another competition than the one asked for."""
     if request.competition is None:
+        if entry is not None and not (folders.home(entry.competition) / "store").is_dir():
+            return find_competition(entry.competition)
         return folders.store(entry.competition).profile if entry is not None else folders.competition(None)
     competition = folders.competition(request.competition)
     if entry is not None and entry.competition != competition.slug:
@@ -134,54 +132,97 @@ def _competition(request: Request, entry: Entry | None, folders: Folders) -> Com
     return competition
 
 
-def _tell_expectation(competition: Competition, entry: Entry | None) -> None:
-    if entry is None or entry.valid_score is None:
-        say("this CSV was not written by pcam predict: no validation score is known for it")
-    elif entry.valid_low is not None and entry.valid_high is not None:
-        metric = "accuracy" if competition.metric == "accuracy" else "AUC"
-        say(f"validation {metric} of {', '.join(entry.runs)}: {entry.valid_score:.4f} ({entry.valid_low:.4f}-{entry.valid_high:.4f})")
+def _test_ids(competition: Competition, folders: Folders) -> list[str]:
+    """Every test id, in submission order: from the store, or where there is none from the sample submission among the raw files."""
+    home = folders.home(competition.slug)
+    if not (home / "store").is_dir() and (home / "raw").is_dir():
+        files = open_files(home / "raw", competition.slug, lambda name: name in SAMPLES)
+        name = find(files, SAMPLES)
+        if name is not None:
+            say(f"{competition.slug} has no store here: the CSV is checked against {home / 'raw' / name}")
+            return read_columns(files, name, competition.header)[0]
+    try:
+        store = folders.store(competition.slug)
+    except DataError as error:
+        if (home / "store").is_dir():
+            raise
+        alone = f"to check and submit a CSV this is enough: pcam fetch {competition.slug} --only {SAMPLES[0]}"
+        raise DataError(error.message, hint=f"{error.hint}; {alone}") from error
+    return [str(i) for i in store.ids[store.rows("test")]]
 
 
 def _send(
     request: Request, competition: Competition, checked: CheckedCsv, entry: Entry | None, ledger: Ledger, confirm: Callable[[str], bool]
-) -> tuple[int, str]:
-    """Upload and submit once; the ref and the ledger's number. The intent is on disk before the first byte leaves."""
+) -> tuple[str, int]:
+    """Upload and submit once; the ledger's id and the ref. The intent is on disk before the first byte leaves.
+
+    A command that was stopped goes on with what it had sent: the newest submission of these bytes, if it has no score yet and was asked for
+    in the same way (`again` or not).
+    """
     kaggle_client.credentials_source()
+    arrived = repair(ledger, competition.slug)
     earlier = ledger.already_sent(checked.sha256, competition.slug)
-    if earlier is not None and earlier.ref is None and earlier.id is not None:
-        say("an earlier submission of these bytes has no known outcome; asking Kaggle")
-        ref = _arrived(earlier, ledger)
-        if ref is not None:
-            say(f"it had arrived, as submission {ref}")
-            return ref, earlier.id
-        earlier = ledger.already_sent(checked.sha256, competition.slug)
-    if earlier is not None and not request.again:
-        score = "" if earlier.public_score is None else f", public score {earlier.public_score}"
-        raise SubmissionError(
-            f"these bytes were submitted to {competition.slug} on {earlier.sent or earlier.created} (submission {earlier.ref}{score})",
-            hint="to spend a submission on them once more: pcam submit --again",
-        )
+    if earlier is not None:
+        own = earlier.id in arrived or (request.wait and (earlier.again or not request.again))
+        if own and earlier.status == "pending" and earlier.id is not None and earlier.ref is not None:
+            if earlier.id not in arrived:
+                once_more = "; to send them once more all the same: --again --no-wait" if request.again else ""
+                say(f"these bytes were sent already, as submission {earlier.ref}, which had no score yet: going on with that{once_more}")
+            return earlier.id, earlier.ref
+        if not request.again:
+            raise _refusal(earlier, competition)
+    _check_limit(competition, checked, confirm)
+    message = request.message or _message(entry)
+    alike = kaggle_client.submissions_alike(competition.slug, checked.path.name, message)
+    id = ledger.intent(checked, competition.slug, message=message, again=request.again, alike=alike)
+    try:
+        ref = kaggle_client.submit_file(competition.slug, checked.path, message, alike=alike, sha256=checked.sha256)
+    except OutcomeUnknownError:
+        raise  # the intent stays open: the next submit or refresh asks Kaggle
+    except (KaggleError, SubmissionError) as error:
+        ledger.failed(id, error.message)
+        raise
+    try:
+        ledger.sent(id, ref)
+    except StorageError as error:
+        hint = "free some space, then run the same command again: it asks Kaggle, and does not send it a second time"
+        raise StorageError(f"{error.message}; the submission itself was sent, as {ref}", hint=hint) from error
+    say(f"sent as submission {ref}")
+    return id, ref
+
+
+def _refusal(earlier: Entry, competition: Competition) -> SubmissionError:
+    """Why bytes are not sent a second time."""
+    when = (earlier.sent or earlier.created)[:16].replace("T", " ")
+    what, hint = f"these bytes were submitted to {competition.slug} on {when} UTC (submission {earlier.ref}", "pcam submit --again"
+    match earlier.status:
+        case "complete":
+            what += f", public score {earlier.public_score})"
+        case "error":
+            what += f", which Kaggle could not score: {earlier.error or 'it gives no reason'})"
+        case _:
+            return SubmissionError(
+                f"{what}, no score yet)", hint=f"ask for its score: pcam submissions --refresh; to send them once more: {hint}"
+            )
+    return SubmissionError(what, hint=f"to spend a submission on them once more: {hint}")
+
+
+def _check_limit(competition: Competition, checked: CheckedCsv, confirm: Callable[[str], bool]) -> None:
+    """Tell how many submissions are left today, and ask whether to spend one."""
     try:
         limits = kaggle_client.submission_limits(competition.slug)
     except AccessError as error:
         raise AccessError(error.message, hint=competition.missing_hint or error.hint) from error
     if limits.allowed_now <= 0:
+        now = datetime.now(UTC)
+        minutes = 24 * 60 - (60 * now.hour + now.minute)
         raise SubmissionError(
-            f"no submission to {competition.slug} is left today ({limits.today} made)", hint="the count starts anew at 00:00 UTC"
+            f"no submission to {competition.slug} is left today ({limits.today} made)",
+            hint=f"the count starts anew at 00:00 UTC: by this machine's clock in {minutes // 60} h {minutes % 60:02d} min",
         )
+    say(f"submissions to {competition.slug} today: {limits.today} made, {limits.allowed_now} left")
     if not confirm(f"Send {checked.path.name} to {competition.title}? ({limits.allowed_now} submissions left today)"):
         raise Interrupted("nothing was sent")
-    message = request.message or _message(entry)
-    number = ledger.intent(checked, competition.slug, message=message)
-    try:
-        ref = kaggle_client.submit_file(competition.slug, checked.path, message)
-    except OutcomeUnknownError:
-        raise  # the intent stays open: the next submit or refresh asks Kaggle
-    except KaggleError as error:
-        ledger.failed(number, error.message)
-        raise
-    ledger.sent(number, ref)
-    return ref, number
 
 
 def _message(entry: Entry | None) -> str:
@@ -190,45 +231,14 @@ def _message(entry: Entry | None) -> str:
     return f"pcam-kit {', '.join(entry.runs)} tta={entry.tta}" + (f" commit {entry.commit[:8]}" if entry.commit else "")
 
 
-def _arrived(entry: Entry, ledger: Ledger) -> int | None:
-    """The ref of a submission whose outcome is unknown; None, and marked as failed, when Kaggle does not have it."""
-    if entry.id is None:
-        return None
-    taken = {other.ref for other in ledger.entries()}
-    for remote in kaggle_client.list_submissions(entry.competition):
-        if remote.ref not in taken and remote.file_name == entry.file_name and remote.description.strip() == entry.message.strip():
-            ledger.sent(entry.id, remote.ref)
-            return remote.ref
-    ledger.failed(entry.id, "it never arrived at Kaggle")
-    return None
-
-
-def _follow(checked: CheckedCsv, ref: int, number: str, ledger: Ledger, timeout: float) -> Submitted:
-    """Wait for the score."""
-    say(f"sent as submission {ref}; waiting for its score")
-    deadline = time.monotonic() + timeout
-    pause = FIRST_POLL
-    while True:
-        remote = _record(ledger, number, kaggle_client.get_submission(ref))
-        if remote.status != "pending":
-            break
-        if time.monotonic() + pause > deadline:
-            warn(f"submission {ref} has no score after {timeout:.0f} s; it comes with: pcam submissions --refresh")
-            return Submitted(checked, "pending", ref)
-        time.sleep(pause)
-        pause = min(1.5 * pause, LONGEST_POLL)
-    return Submitted(checked, remote.status, ref, remote.public_score, remote.private_score, remote.error)
-
-
-def _record(ledger: Ledger, number: str, remote: RemoteSubmission) -> RemoteSubmission:
-    if remote.status != "pending":
-        ledger.scored(number, remote.status, remote.public_score, remote.private_score, remote.error or None)
-    return remote
-
-
 def ask(question: str) -> bool:
     """Ask on a terminal; without one, yes."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
         return True
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """None, or closed: a shell's `<&-`."""
+    return stream is not None and not stream.closed and stream.isatty()

@@ -20,11 +20,10 @@ from pcam_kit.data.leaks import Looks, crossings, join, look_at, twins
 from pcam_kit.data.raw import SPLITS, Images, Part, Progress, RawCompetition
 from pcam_kit.data.split import choose_valid, hash_split
 from pcam_kit.data.store_files import IMAGES, INDEX, MANIFEST, SCHEMA, Index, encode_ids, fingerprint_of, pack_index
-from pcam_kit.errors import DataError, StorageError
-from pcam_kit.files import sync_folder
+from pcam_kit.errors import DataError
+from pcam_kit.files import check_space, sync_folder
 
 ROW_BYTES = 256  # about what a row costs beside its pixels
-SPARE_BYTES = 1 << 20
 SLIDES_UNKNOWN = (
     "the validation part was cut from train without knowing the slides: patches of one slide look alike, so its scores may be optimistic"
 )
@@ -82,16 +81,6 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
         handle.write("\n")
         _sync(handle)
     sync_folder(folder)
-
-
-def check_space(folder: Path, needed: int) -> None:
-    """Raises StorageError when the disk of `folder` has not `needed` bytes free, before anything is written."""
-    free = shutil.disk_usage(folder).free
-    if free < needed + SPARE_BYTES:
-        raise StorageError(
-            f"not enough space in {folder.parent}: {(needed + SPARE_BYTES) / 1e6:,.1f} MB needed, {free / 1e6:,.1f} MB free",
-            hint="free some space, or choose a folder on another disk with --data-dir",
-        )
 
 
 def _sync(handle: Any) -> None:

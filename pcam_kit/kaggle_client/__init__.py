@@ -1,8 +1,10 @@
 """Kaggle through its official client: list, download, submit, poll. The only part of this package that imports `kaggle`.
 
+    account.py      whether Kaggle answers, and how things stand with a competition: rules, deadline, limits
     downloads.py    the files of a competition or a dataset: listed, downloaded
     submitting.py   a submission: sent once, looked up, followed
-    transfer.py     downloads: resume, verify, rename
+    transfer.py     one download: resume, verify, rename
+    integrity.py    hashes and zip checksums
     session.py      the official client, held so that it cannot print, hang, exit or close stdin
     credentials.py  which credentials there are and which of them win, told without importing `kaggle`
     refusals.py     what Kaggle answered -> one error with a hint
@@ -13,30 +15,49 @@ Every failure is a KaggleError (CredentialsError, AccessError, TransferError), o
 
 from __future__ import annotations
 
-from pcam_kit.kaggle_client.credentials import credentials_source
+from pcam_kit.kaggle_client.account import CompetitionState, competition_state, may_download, sign_in
+from pcam_kit.kaggle_client.credentials import credentials_source, exposed_files, find_sources, key_file, shown
 from pcam_kit.kaggle_client.downloads import RemoteFile, download_all, download_file, list_files
+from pcam_kit.kaggle_client.integrity import crc32c
+from pcam_kit.kaggle_client.session import Glance, glance
 from pcam_kit.kaggle_client.submitting import (
     Limits,
+    LostSubmission,
     RemoteSubmission,
+    find_submission,
     get_submission,
-    list_submissions,
     submission_limits,
+    submissions_alike,
     submit_file,
 )
-from pcam_kit.kaggle_client.transfer import Progress, discard_part
+from pcam_kit.kaggle_client.transfer import Progress, discard_part, part_size
 
 __all__ = [
+    "CompetitionState",
+    "Glance",
     "Limits",
+    "LostSubmission",
     "Progress",
     "RemoteFile",
     "RemoteSubmission",
+    "competition_state",
+    "crc32c",
     "credentials_source",
     "discard_part",
     "download_all",
     "download_file",
+    "exposed_files",
+    "find_sources",
+    "find_submission",
     "get_submission",
+    "glance",
+    "key_file",
     "list_files",
-    "list_submissions",
+    "may_download",
+    "part_size",
+    "shown",
+    "sign_in",
     "submission_limits",
+    "submissions_alike",
     "submit_file",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -52,6 +53,13 @@ def find_sources() -> Iterator[str]:
     yield from _keys()
     if _json(_home() / "credentials.json").get("refresh_token"):
         yield shown(_home() / "credentials.json")
+
+
+def exposed_files() -> list[Path]:
+    """Credential files that others than their owner may read, those that do not win included; `chmod 600` mends them."""
+    token = os.environ.get(TOKEN, "")
+    paths = [*_files(), _home() / "kaggle.json", *([Path(token)] if token and _is_path(token) else [])]
+    return [path for path in dict.fromkeys(paths) if _others_may_read(path)]
 
 
 def key_file() -> Path:
@@ -109,6 +117,14 @@ def _is_path(token: str) -> bool:
         return Path(token).exists()
     except (OSError, ValueError):  # a token longer than a file name may be
         return False
+
+
+def _others_may_read(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) and bool(mode & 0o077)
 
 
 def _text(path: Path) -> str:

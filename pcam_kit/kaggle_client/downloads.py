@@ -5,7 +5,7 @@ A source is a competition's slug ("tnm-112-lab-2-2024") or a dataset's OWNER/SLU
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,15 +48,22 @@ def download_file(source: str, file: RemoteFile, destination: Path, *, progress:
     transfer.download(job)
 
 
-def download_all(source: str, destination: Path, *, progress: transfer.Progress | None = None) -> None:
-    """Download everything as one zip to `destination`, checked member by member."""
+def download_all(
+    source: str,
+    destination: Path,
+    *,
+    inspect: Callable[[Path], None],
+    progress: transfer.Progress | None = None,
+    room: Callable[[int], int] = int,
+) -> None:
+    """Download everything as one zip to `destination`, checked member by member. `inspect` and `room`: see transfer.Job."""
     about = _about(source, f"hand out {source}")
     if "/" in source:
         request = Request("download_dataset", "ApiDownloadDatasetRequest", _names(source), "datasets")
     else:
         request = Request("download_data_files", "ApiDownloadDataFilesRequest", _names(source))
     name = f"{source.rpartition('/')[2]}.zip"
-    job = transfer.Job(f"{source} (all)", name, destination, lambda: call_once(request, about), 0, progress, is_archive=True)
+    job = transfer.Job(f"{source} (all)", name, destination, lambda: call_once(request, about), 0, progress, inspect, room)
     transfer.download(job)
 
 

@@ -48,7 +48,7 @@ def refusal(subject: Subject, response: requests.Response) -> KaggleError | Tran
         )
     if status in TRANSIENT or status >= 500:
         error = TransferError(f"Kaggle could not {subject.doing}{quoted}", hint=f"wait a few minutes, then {SAME_AGAIN}")
-        return TransientError(error, after=asked_pause(response.headers.get("Retry-After")))
+        return TransientError(error, after=asked_pause(response.headers))
     match status:
         case 401:
             return refused_credentials()
@@ -66,6 +66,8 @@ def refusal(subject: Subject, response: requests.Response) -> KaggleError | Tran
                 f"Kaggle refused to {subject.doing}{quoted}",
                 hint=f"join the competition at {subject.url} (it may ask for an invitation or a verified phone number), then {SAME_AGAIN}",
             )
+        case 404 if subject.thing.startswith("the file"):
+            return AccessError(f"Kaggle lists {subject.thing}, but does not have it", hint=f"see {subject.url}, or {SAME_AGAIN} later")
         case 404 if subject.is_dataset:
             return AccessError(
                 f"Kaggle does not know {subject.thing}",
@@ -94,13 +96,14 @@ def refused_credentials() -> CredentialsError:
     )
 
 
-def unreachable(error: requests.RequestException, url: str = "") -> TransientError:
-    """A connection that was refused, broke, timed out or never came to be."""
-    host = urlsplit(url or (error.request.url if error.request is not None else "") or "").hostname
+def unreachable(error: Exception, url: str = "", *, kept: str = "") -> TransientError:
+    """A connection that was refused, broke, timed out or never came to be. `kept`: what is not lost by it, for the hint."""
+    request = getattr(error, "request", None)
+    host = urlsplit(url or (request.url if request is not None else "") or "").hostname
     return TransientError(
         TransferError(
             f"cannot reach Kaggle{f' ({host})' if host else ''}: {_why(error)}",
-            hint=f"check the connection and the proxy settings, then {SAME_AGAIN}; what was downloaded so far is kept",
+            hint=f"check the connection and the proxy settings, then {SAME_AGAIN}" + (f"; {kept}" if kept else ""),
         )
     )
 

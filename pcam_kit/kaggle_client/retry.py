@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
@@ -19,6 +22,7 @@ LONGEST_ASKED = 300.0  # seconds; when Kaggle asks for a longer pause (Retry-Aft
 
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
+_once: ContextVar[bool] = ContextVar("once", default=False)
 
 
 class TransientError(Exception):
@@ -44,12 +48,24 @@ class Patience:
         self.failures += failure.weight
         if failure.after > LONGEST_ASKED:
             error = failure.error
-            raise type(error)(f"{error.message}; it asks for a pause of {failure.after / 60:.0f} minutes", hint=error.hint) from failure
-        if self.failures >= ATTEMPTS:
+            minutes = math.ceil(failure.after / 60)
+            message = f"{error.message}; it asks for a pause of {minutes} minutes"
+            raise type(error)(message, hint=f"wait {minutes} minutes, then run the same command again") from failure
+        if self.failures >= ATTEMPTS or _once.get():
             raise failure.error from failure
         pause = delay(self.failures, failure.after)
         log.info("%s; again in %.1f s", failure, pause)
         time.sleep(pause)
+
+
+@contextmanager
+def once() -> Generator[None]:
+    """While the block runs nothing is tried again: for a look at whether Kaggle answers, where the first failure is the answer."""
+    before = _once.set(True)
+    try:
+        yield
+    finally:
+        _once.reset(before)
 
 
 def repeat(attempt: Callable[[], Result]) -> Result:
@@ -67,16 +83,22 @@ def delay(failures: int, asked: float = 0.0) -> float:
     return max(asked, min(LONGEST_DELAY, FIRST_DELAY * 2 ** (failures - 1)) * random.uniform(0.5, 1.0))
 
 
-def asked_pause(retry_after: str | None) -> float:
-    """A Retry-After header (seconds or a date) in seconds; 0 when absent or unreadable."""
+def asked_pause(headers: Mapping[str, str]) -> float:
+    """A Retry-After header (seconds or a date) in seconds; 0 when absent or unreadable. A date is compared with the server's own clock."""
+    retry_after = headers.get("Retry-After")
     if retry_after is None:
         return 0.0
     try:
-        return max(0.0, float(retry_after))
+        seconds = float(retry_after)
     except ValueError:
-        pass
+        then, now = _date(retry_after), _date(headers.get("Date")) or datetime.now(UTC)
+        seconds = 0.0 if then is None else (then - now).total_seconds()
+    return max(0.0, seconds) if math.isfinite(seconds) else 0.0
+
+
+def _date(text: str | None) -> datetime | None:
     try:
-        when = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return 0.0
-    return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+        when = parsedate_to_datetime(text or "")
+    except (ValueError, TypeError, IndexError):
+        return None
+    return when.replace(tzinfo=when.tzinfo or UTC)

@@ -9,7 +9,10 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 from urllib.parse import urljoin
 
@@ -19,12 +22,26 @@ from requests.adapters import HTTPAdapter
 from pcam_kit.errors import CredentialsError, KaggleError, PcamError, TransferError
 from pcam_kit.kaggle_client.credentials import HOW_TO, credentials_source, fingerprint
 from pcam_kit.kaggle_client.refusals import SAME_AGAIN, Subject, refusal, unreachable
-from pcam_kit.kaggle_client.retry import TransientError, repeat
+from pcam_kit.kaggle_client.retry import TransientError, once, repeat
 
 CONNECT_TIMEOUT = 15.0  # seconds
 READ_TIMEOUT = 90.0  # seconds without a single byte
 PAGE = 200  # the most names Kaggle lists in one answer
 
+
+@dataclass
+class Glance:
+    """How the calls inside `glance()` go: timeouts in seconds, and what was heard.
+
+    `clock`: how many seconds Kaggle's clock is ahead of this machine's, None while it has not answered.
+    """
+
+    connect: float
+    read: float
+    clock: float | None = None
+
+
+_glance: ContextVar[Glance | None] = ContextVar("glance", default=None)
 _turn = threading.RLock()  # stdout, stdin and the client's class are the whole process's
 _authenticated: dict[tuple[object, ...], Any] = {}
 
@@ -33,9 +50,15 @@ class BoundedAdapter(HTTPAdapter):
     """Requests that were sent without a timeout get one."""
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-        if options.get("timeout") is None:
+        looking = _glance.get()
+        if looking is not None:
+            options["timeout"] = (looking.connect, looking.read)
+        elif options.get("timeout") is None:
             options["timeout"] = (CONNECT_TIMEOUT, READ_TIMEOUT)
-        return super().send(request, *args, **options)
+        response = super().send(request, *args, **options)
+        if looking is not None:
+            looking.clock = _ahead(response.headers.get("Date"))
+        return response
 
 
 @dataclass(frozen=True)
@@ -46,6 +69,18 @@ class Request:
     type: str
     fields: dict[str, Any]
     service: Literal["competitions", "datasets"] = "competitions"
+
+
+@contextmanager
+def glance(connect: float, read: float) -> Generator[Glance]:
+    """While the block runs every request is tried once, with these timeouts."""
+    looking = Glance(connect, read)
+    before = _glance.set(looking)
+    try:
+        with once():
+            yield looking
+    finally:
+        _glance.reset(before)
 
 
 def call(request: Request, subject: Subject) -> Any:
@@ -93,8 +128,8 @@ def call_once(request: Request, subject: Subject) -> Any:
         ) from error
     except (json.JSONDecodeError, requests.JSONDecodeError) as error:  # a login page of the network, or an error page
         raise TransientError(_unreadable(subject, "it is not JSON")) from error
-    except (requests.exceptions.InvalidHeader, UnicodeEncodeError) as error:
-        raise _unsendable() from error
+    except (requests.exceptions.InvalidHeader, UnicodeEncodeError):  # whose texts hold the credentials
+        raise _unsendable() from None
     except requests.RequestException as error:
         raise unreachable(error) from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:  # KeyError: a word that kagglesdk's enums do not have
@@ -117,6 +152,14 @@ def plain_session() -> requests.Session:
     session.mount("https://", BoundedAdapter())
     session.mount("http://", BoundedAdapter())
     return session
+
+
+def _ahead(date: str | None) -> float | None:
+    """Seconds by which a Date header is ahead of this machine's clock; None when there is none that can be read."""
+    try:
+        return (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds() if date else None
+    except (ValueError, TypeError):  # TypeError: a date without a zone
+        return None
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:

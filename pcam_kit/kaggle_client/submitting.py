@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import math
 import time
 from collections.abc import Iterator
@@ -12,28 +12,25 @@ from typing import Any, Literal
 
 import requests
 
-from pcam_kit.errors import KaggleError, OutcomeUnknownError, SubmissionError, TransferError
+from pcam_kit.errors import CredentialsError, KaggleError, OutcomeUnknownError, SubmissionError, TransferError
 from pcam_kit.kaggle_client import retry
 from pcam_kit.kaggle_client.refusals import SAME_AGAIN, Subject, answered, unreachable
 from pcam_kit.kaggle_client.session import Request, call, call_once, pages, plain_session
 
-LOOKS = 4  # looks at the list of submissions after the answer to one was lost
+LOOKS = 4  # looks at the list of submissions for one whose answer was lost: the list may lag; with the pauses between about 5 seconds
 
 Status = Literal["pending", "complete", "error"]
 
 
 @dataclass(frozen=True)
 class RemoteSubmission:
-    """A submission as Kaggle tells it. Scores are None until there are any; `error` is the scorer's text; `date` ISO 8601 in UTC or ""."""
+    """A submission as Kaggle tells it. Scores are None until there are any; `error` is the scorer's text."""
 
     ref: int
     status: Status
     public_score: float | None
     private_score: float | None
     error: str
-    file_name: str
-    date: str
-    description: str
 
 
 @dataclass(frozen=True)
@@ -44,43 +41,86 @@ class Limits:
     allowed_now: int
 
 
-def submit_file(slug: str, csv: Path, message: str) -> int:
-    """Upload `csv` and submit it; the submission's ref, never 0.
+@dataclass(frozen=True)
+class LostSubmission:
+    """What is known of a submission whose number is not: how the list of submissions can be searched for it.
 
-    The submission itself is sent once. If Kaggle's answer to it is lost, the list of submissions tells whether it arrived;
-    if that does not either, raises OutcomeUnknownError, and nobody should send it again before looking.
+    `alike`: the numbers of those that Kaggle listed under the same name and message before it was sent, so that neither clocks nor
+    the order of numbers matter; None: not known. `claimed`: numbers that are known to be of other submissions.
+    """
+
+    slug: str
+    file_name: str
+    message: str
+    alike: frozenset[int] | None
+    claimed: frozenset[int] = frozenset()
+
+    def is_shown_by(self, answer: Any) -> bool:
+        """May a submission in the list be this one?"""
+        if _ref(answer) in self.claimed | (self.alike or frozenset()):
+            return False
+        name, message = str(answer.file_name or ""), str(answer.description or "").split()  # Kaggle trims descriptions
+        return name in {"", self.file_name} and message in ([], self.message.split())  # what it leaves out contradicts nothing
+
+
+def submissions_alike(slug: str, file_name: str, message: str) -> frozenset[int]:
+    """The numbers of the submissions so far that have this name and message: what is sent next is none of them."""
+    wanted = LostSubmission(slug, file_name, message, None)
+    return frozenset(_ref(answer) for page in _listing(slug) for answer in page.submissions if wanted.is_shown_by(answer))
+
+
+def submit_file(slug: str, csv: Path, message: str, *, alike: frozenset[int], sha256: str) -> int:
+    """Upload `csv`, whose bytes have that SHA-256, and submit it; its ref, never 0. `alike`: what `submissions_alike` told before.
+
+    The submission itself is sent once. If it is not known what became of it, the list of submissions tells whether it arrived; if that
+    does not either, raises OutcomeUnknownError, and nobody should send it again before looking. After any other error it did not arrive.
     """
     about = _about(slug, f"take the submission {csv.name} to {slug}")
     try:
         data, modified = csv.read_bytes(), int(csv.stat().st_mtime)
     except OSError as error:
         raise SubmissionError(f"cannot read the submission {csv}: {error.strerror}") from error
-    known = {submission.ref for submission in _newest(slug)}
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise SubmissionError(f"{csv} was changed after it was checked; nothing was submitted", hint=SAME_AGAIN)
     place = {"competition_name": slug, "file_name": csv.name, "content_length": len(data), "last_modified_epoch_seconds": modified}
     token = retry.repeat(lambda: _upload(place, data, about))
     fields = {"competition_name": slug, "blob_file_tokens": token, "submission_description": message}
+    lost = LostSubmission(slug, csv.name, message, alike)
     try:
         reply = call_once(Request("create_submission", "ApiCreateSubmissionRequest", fields), about)
-    except retry.TransientError as lost:
-        return _find_lost(slug, csv, message, known, lost)
-    if reply.ref == 0:
-        raise KaggleError(
-            f'Kaggle gave the submission {csv.name} no number; it said: "{reply.message}"',
-            hint=f"look at https://www.kaggle.com/competitions/{slug}/submissions before sending it again",
-        )
-    return int(reply.ref)
+    except retry.TransientError as failure:
+        return _find_lost(lost, f"Kaggle's answer to the submission of {csv.name} was lost ({failure.error})", failure)
+    except CredentialsError:
+        raise
+    except KaggleError as error:
+        if isinstance(error.__cause__, requests.HTTPError):  # Kaggle said no
+            raise
+        return _find_lost(lost, f"Kaggle's answer to the submission of {csv.name} cannot be read ({error})", error)  # it may have said yes
+    if isinstance(reply.ref, int) and reply.ref > 0:
+        return reply.ref
+    # A success without a number proves neither that it was taken nor that it was not.
+    return _find_lost(lost, f'Kaggle gave the submission {csv.name} no number; it said: "{reply.message}"', None)
+
+
+def find_submission(lost: LostSubmission, *, patient: bool) -> int | None:
+    """The ref of a submission from the list; None when it does not show it: at once, or if `patient` after some more looks.
+
+    Of several that fit, e.g. the same file sent twice, the oldest; but without `alike` the newest, as any old one could fit then.
+    """
+    looks = LOOKS if patient else 1
+    for look in range(1, looks + 1):
+        found = [_ref(answer) for page in _listing(lost.slug) for answer in page.submissions if lost.is_shown_by(answer)]
+        if found:
+            return max(found) if lost.alike is None else min(found)
+        if look < looks:
+            time.sleep(retry.delay(look + 1))
+    return None
 
 
 def get_submission(ref: int) -> RemoteSubmission:
     """The state of one submission. Raises AccessError when Kaggle does not know it."""
     about = Subject(f"tell about submission {ref}", f"a submission {ref} of yours")
     return _submission(call(Request("get_submission", "ApiGetSubmissionRequest", {"ref": ref}), about))
-
-
-def list_submissions(slug: str) -> list[RemoteSubmission]:
-    """Every submission of the team, newest first."""
-    found = {int(answer.ref): _submission(answer) for page in _listing(slug) for answer in page.submissions}
-    return sorted(found.values(), key=lambda submission: (submission.date, submission.ref), reverse=True)
 
 
 def submission_limits(slug: str) -> Limits:
@@ -92,11 +132,6 @@ def submission_limits(slug: str) -> Limits:
 
 def _about(slug: str, doing: str) -> Subject:
     return Subject(doing, f"the competition {slug}", slug)
-
-
-def _newest(slug: str) -> list[RemoteSubmission]:
-    """The first page of the submissions: the newest."""
-    return [_submission(answer) for answer in next(_listing(slug)).submissions]
 
 
 def _listing(slug: str) -> Iterator[Any]:
@@ -112,42 +147,45 @@ def _upload(fields: dict[str, Any], data: bytes, about: Subject) -> str:
         raise KaggleError(f"Kaggle gave no address to upload {name} to", hint=f"wait a few minutes, then {SAME_AGAIN}")
     try:
         with plain_session() as session, session.put(place.create_url, data=data) as response:
-            status, pause = response.status_code, retry.asked_pause(response.headers.get("Retry-After"))
-    except requests.RequestException as error:
-        raise unreachable(error, place.create_url) from error
+            status, pause = response.status_code, retry.asked_pause(response.headers)
+    except requests.RequestException as error:  # whose text holds the signed URL: not chained
+        raise unreachable(error, place.create_url) from None
     if status not in {200, 201}:
         error = TransferError(f"the upload of {name} was refused ({answered(status)}); nothing was submitted", hint=SAME_AGAIN)
         raise retry.TransientError(error, after=pause)
     return str(place.token)
 
 
-def _find_lost(slug: str, csv: Path, message: str, known: set[int], lost: retry.TransientError) -> int:
-    """The ref of the submission whose answer was lost, from the list of submissions."""
-    page = f"https://www.kaggle.com/competitions/{slug}/submissions"
-    for look in range(1, LOOKS + 1):
-        time.sleep(retry.delay(look))
-        with contextlib.suppress(KaggleError):
-            new = [submission for submission in _newest(slug) if submission.ref not in known and submission.file_name == csv.name]
-            ours = [submission.ref for submission in new if submission.description.strip() == message.strip()]
-            if len(ours) == 1:
-                return ours[0]
+def _find_lost(lost: LostSubmission, why: str, failure: Exception | None) -> int:
+    """The ref from the list of submissions. Raises OutcomeUnknownError beginning with `why` when that does not help either."""
+    try:
+        ref = find_submission(lost, patient=True)
+        seen = "the list of submissions does not show it"
+    except KaggleError as error:
+        ref, seen = None, f"the list of submissions cannot be read either ({error})"
+    if ref is not None:
+        return ref
     raise OutcomeUnknownError(
-        f"Kaggle's answer to the submission of {csv.name} was lost ({lost.error}), and the list of submissions does not show it",
-        hint=f"look at {page} before sending it again: it may still appear there",
-    ) from lost
+        f"{why}, and {seen}",
+        hint=f"{SAME_AGAIN}: it asks Kaggle first, and sends only what did not arrive; "
+        f"or look at https://www.kaggle.com/competitions/{lost.slug}/submissions",
+    ) from failure
 
 
 def _submission(answer: Any) -> RemoteSubmission:
     return RemoteSubmission(
-        ref=int(answer.ref),
+        ref=_ref(answer),
         status=_status(answer.status),
         public_score=_score(answer.public_score),
         private_score=_score(answer.private_score),
         error=str(answer.error_description or "").strip(),
-        file_name=str(answer.file_name or ""),
-        date="" if answer.date is None else f"{answer.date.isoformat(timespec='seconds')}Z",
-        description=str(answer.description or ""),
     )
+
+
+def _ref(answer: Any) -> int:
+    if not isinstance(answer.ref, int):
+        raise KaggleError(f"Kaggle tells a submission number that is none: {answer.ref!r}", hint="pip install --upgrade kaggle")
+    return answer.ref
 
 
 def _status(status: Any) -> Status:
@@ -170,5 +208,5 @@ def _score(text: str | None) -> float | None:
     try:
         score = float(text) if text else math.nan
     except ValueError as error:
-        raise KaggleError(f"Kaggle tells a score that is no number: {text!r}") from error
+        raise KaggleError(f"Kaggle tells a score that is no number: {text!r}", hint="pip install --upgrade kaggle") from error
     return score if math.isfinite(score) else None

@@ -1,44 +1,47 @@
 """Downloads that end whole and checked, or not at all.
 
-Bytes go to `NAME.part` beside the destination; what is known about them (where from, validator, size, md5) to `NAME.part.json`,
+Bytes go to `NAME.part` beside the destination; what is known about them (where from, validator, size, hashes) to `NAME.part.json`,
 written before the first byte. Every attempt asks Kaggle for a fresh signed URL. Bytes are appended only to an answer 206 that
 starts where the part ends and is of the same version (If-Range); anything else starts over.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import json
 import os
 import re
-import shutil
-import zipfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 import requests
+import urllib3
 
-from pcam_kit.errors import StorageError, TransferError
-from pcam_kit.files import storage_error, sync_folder, write_json, writing
+from pcam_kit.errors import PcamError, StorageError, TransferError
+from pcam_kit.files import check_space, storage_error, sync_folder, write_json
+from pcam_kit.kaggle_client.integrity import BROKEN_ZIP, Tell, announced_hashes, is_zip, unwrap, wrong_hash, zip_fault
 from pcam_kit.kaggle_client.refusals import SAME_AGAIN, answered, unreachable
 from pcam_kit.kaggle_client.retry import Patience, TransientError, asked_pause
 from pcam_kit.kaggle_client.session import plain_session
 
 Progress = Callable[[str, int, int], None]  # what, bytes done, bytes in all (0 when unknown)
 
-CHUNK = 1 << 16  # bytes; what has arrived of a chunk when the connection breaks is lost
+CHUNK = 1 << 16  # the most bytes taken at once
 GAIN = 8 << 20  # bytes; an attempt that got this much further does not count as a failure, so slow lines finish
+SLOW_SECONDS, SLOW_BYTES = 60.0, 16 << 10  # less than this in that time is a connection that died without saying so
 PAGES = (b"<!doctype html", b"<html", b"<?xml")
 PAGE_TYPES = {"text/html", "application/xml", "text/xml"}
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file to download. `locate` asks Kaggle for a signed URL (or the body itself); `size` in bytes, 0 when unknown."""
+    """One file to download. `locate` asks Kaggle for a signed URL (or the body itself).
+
+    `size` in bytes, 0 when unknown. `room(total)` is how many bytes must be free on the disk for it when `total` are to come.
+    `inspect`, for a zip, raises a PcamError when it must not be kept; it is called before any member is unpacked.
+    """
 
     source: str
     name: str
@@ -46,7 +49,8 @@ class Job:
     locate: Callable[[], str | requests.Response]
     size: int
     progress: Progress | None
-    is_archive: bool = False
+    inspect: Callable[[Path], None] | None = None
+    room: Callable[[int], int] = int
 
     @property
     def part(self) -> Path:
@@ -64,7 +68,7 @@ class Version:
     source: str
     validator: str  # an ETag or a Last-Modified date, as If-Range wants it; "" when none may be used
     total: int
-    md5: str  # hex, "" when not told
+    hashes: dict[str, str]  # see announced_hashes
 
 
 def download(job: Job) -> None:
@@ -87,6 +91,11 @@ def download(job: Job) -> None:
         raise storage_error(error, job.destination) from error
 
 
+def part_size(destination: Path) -> int:
+    """How many bytes of a download to `destination` lie beside it already."""
+    return _size(_beside(destination)[0])
+
+
 def discard_part(destination: Path) -> None:
     """Delete what lies beside `destination` of a download; one killed just after its last rename leaves that beside the whole file."""
     for path in _beside(destination):
@@ -104,7 +113,7 @@ def _advance(job: Job) -> Version:
     if version is not None and have == version.total > 0:
         return version
     place = job.locate()
-    headers = {"Accept-Encoding": "identity"}  # else sizes and md5 would be those of something else
+    headers = {"Accept-Encoding": "identity"}  # else sizes and hashes would be those of something else
     if version is not None and have > 0:
         headers |= {"Range": f"bytes={have}-", "If-Range": version.validator}
     try:
@@ -113,8 +122,8 @@ def _advance(job: Job) -> Version:
                 return _receive(job, response, None, 0)
         with plain_session() as session, session.get(place, headers=headers, stream=True) as response:
             return _receive(job, response, version, have)
-    except requests.RequestException as error:
-        raise unreachable(error, place if isinstance(place, str) else "") from error
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:  # whose texts hold the signed URL: not chained
+        raise unreachable(error, place if isinstance(place, str) else "", kept="what was downloaded so far is kept") from None
 
 
 def _receive(job: Job, response: requests.Response, version: Version | None, have: int) -> Version:
@@ -128,16 +137,16 @@ def _receive(job: Job, response: requests.Response, version: Version | None, hav
         case 200:
             discard_part(job.destination)
             version, have = _version(job, response), 0
+            check_space(job.destination.parent, job.room(version.total))
             write_json(job.notes, asdict(version))
         case 206 | 416:
             _reject(job, "the storage sent another part than the one asked for")
         case status:
-            pause = asked_pause(response.headers.get("Retry-After"))
-            raise TransientError(_failed(job, f"the storage answered {answered(status)}"), after=pause)
+            raise TransientError(_failed(job, f"the storage answered {answered(status)}"), after=asked_pause(response.headers))
     done, total = have, version.total or job.size
     _tell(job, done, total)
     with open(job.part, "ab") as part:
-        for chunk in response.iter_content(CHUNK):
+        for chunk in _arriving(job, response):
             if done == 0:
                 _check_start(job, version, chunk)
             part.write(chunk)
@@ -148,23 +157,40 @@ def _receive(job: Job, response: requests.Response, version: Version | None, hav
     return version
 
 
+def _arriving(job: Job, response: requests.Response) -> Iterator[bytes]:
+    """The body in the pieces in which it comes. Raises TransientError where hardly anything comes, which no read timeout notices."""
+    since, got = time.monotonic(), 0
+    while data := response.raw.read1(CHUNK, decode_content=True):
+        yield data
+        got += len(data)
+        now = time.monotonic()
+        if now - since >= SLOW_SECONDS:
+            if got < SLOW_BYTES:
+                raise TransientError(_failed(job, f"only {got:,} bytes arrived in {now - since:.0f} seconds"))
+            since, got = now, 0
+
+
 def _check_start(job: Job, version: Version, chunk: bytes) -> None:
     """Refuse what cannot become the file before all of it is fetched: an error page, or a body of another size that is no zip."""
     if chunk[:64].lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith(PAGES) and not _may_be_page(job):
         _reject(job, "an error page came instead of the file")
     if 0 < job.size != version.total > 0 and not chunk.startswith(b"PK"):
-        _reject(job, f"{version.total:,} bytes were sent where Kaggle lists {job.size:,}")
+        _reject(job, f"{version.total:,} bytes were announced where Kaggle lists {job.size:,}")
 
 
 def _finish(job: Job, version: Version) -> None:
     """Check the part and rename it. What fails a check is thrown away: going on from it could not mend it."""
     size = _size(job.part)
-    if version.md5 and _md5(job.part) != version.md5:
-        _reject(job, "the bytes that arrived are not those Kaggle has (md5)")
-    if job.is_archive and not _is_zip(job.part):
-        _reject(job, "what arrived is not a readable zip")
+    if wrong := wrong_hash(job.part, version.hashes, _verifying(job)):
+        _reject(job, f"the bytes that arrived are not those Kaggle has ({wrong})")
+    if job.inspect is not None:
+        _check_archive(job, job.inspect)
     if job.size and size != job.size:
-        if not _unwrap(job):
+        try:
+            unwrapped = unwrap(job.part, job.name, job.size, job.destination)
+        except BROKEN_ZIP as error:
+            _reject(job, f"the zip around it cannot be unpacked ({error})")
+        if not unwrapped:
             _reject(job, f"{size:,} bytes arrived where Kaggle lists {job.size:,}")
     else:
         with open(job.part, "rb") as part:
@@ -174,41 +200,25 @@ def _finish(job: Job, version: Version) -> None:
     discard_part(job.destination)
 
 
-def _unwrap(job: Job) -> bool:
-    """Take the file out of the zip that Kaggle put it in; False if the part is no such zip."""
-    if PurePosixPath(job.name).suffix.lower() == ".zip" or not _is_zip(job.part):
-        return False
+def _check_archive(job: Job, inspect: Callable[[Path], None]) -> None:
+    if not is_zip(job.part):
+        _reject(job, "what arrived is not a whole zip")
     try:
-        with zipfile.ZipFile(job.part) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-            if len(members) != 1 or members[0].file_size != job.size:
-                return False
-            if PurePosixPath(members[0].filename).name != PurePosixPath(job.name).name:
-                return False
-            with writing(job.destination) as temporary, archive.open(members[0]) as wrapped, open(temporary, "wb") as plain:
-                shutil.copyfileobj(wrapped, plain, CHUNK)  # checks the CRC at the end
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        _reject(job, f"the zip around it cannot be unpacked ({error})")
-    return True
+        inspect(job.part)
+    except PcamError:
+        discard_part(job.destination)
+        raise
+    if fault := zip_fault(job.part, _verifying(job)):
+        _reject(job, f"what arrived is not a whole zip ({fault})")
 
 
 def _version(job: Job, response: requests.Response) -> Version:
     etag, encoded = response.headers.get("ETag", ""), response.headers.get("Content-Encoding", "identity") != "identity"
     validator = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")  # weak ETags may not be in If-Range
     length = response.headers.get("Content-Length", "")
-    total = int(length) if length.isdigit() and not encoded else 0
-    return Version(job.source, "" if encoded else validator, total, "" if encoded else _announced_md5(response))
-
-
-def _announced_md5(response: requests.Response) -> str:
-    """The md5 in `x-goog-hash: crc32c=...,md5=BASE64`, in hex; "" if absent or of the object before the storage unpacked it."""
-    found = re.search(r"(?:^|[,\s])md5=([A-Za-z0-9+/]{22}==)", response.headers.get("x-goog-hash", ""))
-    if found is None or response.headers.get("x-goog-stored-content-encoding", "identity") != "identity":
-        return ""
-    try:
-        return base64.b64decode(found.group(1), validate=True).hex()
-    except binascii.Error:
-        return ""
+    if encoded:  # what is said then is said of other bytes than those that are kept
+        return Version(job.source, "", 0, {})
+    return Version(job.source, validator, int(length) if length.isdigit() else 0, announced_hashes(response.headers))
 
 
 def _continues(response: requests.Response, have: int, total: int) -> bool:
@@ -238,19 +248,6 @@ def _may_be_page(job: Job) -> bool:
     return PurePosixPath(job.name).suffix.lower() in {".html", ".htm", ".xml", ".svg"}
 
 
-def _md5(path: Path) -> str:
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def _is_zip(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return zipfile.is_zipfile(path) and bool(archive.infolist())
-    except (zipfile.BadZipFile, NotImplementedError):
-        return False
-
-
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
@@ -260,10 +257,19 @@ def _tell(job: Job, done: int, total: int) -> None:
         job.progress(job.name, done, total)
 
 
+def _verifying(job: Job) -> Tell:
+    def tell(done: int, total: int) -> None:
+        if job.progress is not None:
+            job.progress(f"verifying {job.name}", done, total)
+
+    return tell
+
+
 def _reject(job: Job, why: str) -> NoReturn:
     discard_part(job.destination)
     raise TransientError(_failed(job, why), weight=2)
 
 
 def _failed(job: Job, why: str) -> TransferError:
-    return TransferError(f"could not download {job.name}: {why}", hint=f"{SAME_AGAIN}; it goes on where it stopped")
+    resumes = "; it goes on where it stopped" if _size(job.part) > 0 else ""
+    return TransferError(f"could not download {job.name}: {why}", hint=f"{SAME_AGAIN}{resumes}")

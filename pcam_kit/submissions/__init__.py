@@ -1,6 +1,7 @@
 """What goes to Kaggle: the CSV in the competition's own format (`csv_file`) and the record of what was sent (`ledger`)."""
 
 from pcam_kit.submissions.csv_file import CheckedCsv, check_csv, write_csv
-from pcam_kit.submissions.ledger import Entry, Ledger, Origin, Status
+from pcam_kit.submissions.entry import Entry, Origin, Status
+from pcam_kit.submissions.ledger import Ledger
 
 __all__ = ["CheckedCsv", "Entry", "Ledger", "Origin", "Status", "check_csv", "write_csv"]

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, assert_never
@@ -23,52 +23,9 @@ from typing import Any, Literal, assert_never
 from pcam_kit import files
 from pcam_kit.errors import StorageError, SubmissionError
 from pcam_kit.submissions.csv_file import CheckedCsv
+from pcam_kit.submissions.entry import Entry, Origin
 
 SCHEMA_VERSION = 1
-Status = Literal["written", "sending", "unknown", "pending", "complete", "error", "failed"]
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where the values of a CSV come from. Scores are those on the validation split, of the mean of `runs`, at its threshold.
-
-    `valid_score` is the one the competition is scored by, `valid_low` and `valid_high` its 95% interval. A score that was not measured,
-    or is not finite, is None.
-    """
-
-    runs: list[str] = field(default_factory=list[str])
-    configs: list[str] = field(default_factory=list[str])
-    commit: str | None = None
-    tta: str = "none"
-    valid_auc: float | None = None
-    valid_accuracy: float | None = None
-    valid_score: float | None = None
-    valid_low: float | None = None
-    valid_high: float | None = None
-
-
-@dataclass(frozen=True)
-class Entry(Origin):
-    """One submission, or one CSV never sent, folded from its events. Times are UTC, ISO 8601.
-
-    `csv` is its path, starting with the ledger's folder where it lies in it.
-    `id`, `sent`, `file_name` and `message` belong to a submission: None or empty for a CSV never sent.
-    `created` is when the CSV was written, or for a CSV from elsewhere when it was first sent.
-    """
-
-    csv: str = ""
-    sha256: str = ""
-    competition: str = ""
-    created: str = ""
-    status: Status = "written"
-    id: str | None = None
-    message: str = ""
-    file_name: str = ""
-    sent: str | None = None
-    ref: int | None = None
-    public_score: float | None = None
-    private_score: float | None = None
-    error: str | None = None
 
 
 class Ledger:
@@ -94,9 +51,10 @@ class Ledger:
             **{name: _finite(score) for name, score in scores.items()},
         )
 
-    def intent(self, csv: CheckedCsv, competition: str, *, message: str) -> str:
+    def intent(self, csv: CheckedCsv, competition: str, *, message: str, again: bool = False, alike: Collection[int] | None = None) -> str:
         """About to upload; on disk when this returns. The result is the submission's id, for `sent`, `scored` and `failed`.
 
+        `again`: asked for as a repetition. `alike`: what Kaggle lists now under the same name and message, and so is not this one.
         Look with `already_sent` first, holding one lock (`files.locked`) over both where two processes could submit at once.
         """
         name = secrets.token_hex(8)
@@ -108,6 +66,8 @@ class Ledger:
             competition=competition,
             message=message,
             file_name=csv.path.name,
+            again=again,
+            alike=None if alike is None else sorted(alike),
         )
         self._open.add(name)
         return name
@@ -199,7 +159,8 @@ class Ledger:
                         written[key], order[key] = made, None
                     case "intent":
                         status = "sending" if line["id"] in self._open else "unknown"
-                        submissions[line["id"]] = replace(self._entry(line, _INTENT), sent=line["time"], status=status)
+                        told = {"again": line.get("again", False), "alike": line.get("alike")}  # neither is in ledgers of earlier versions
+                        submissions[line["id"]] = replace(self._entry(line, _INTENT), sent=line["time"], status=status, **told)
                         order[line["id"]] = None
                     case "sent" | "scored" | "failed":
                         submissions[line["id"]] = _with_result(submissions[line["id"]], line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -16,19 +17,25 @@ from pcam_kit import __version__
 def test_version_and_help(empty: Project) -> None:
     assert empty.pcam("--version").ok().out == f"pcam-kit {__version__}\n"
     assert empty.pcam("-h").ok().out == empty.pcam("--help").ok().out
-    for name in ("demo", "fetch", "train", "evaluate", "predict", "submit", "runs", "submissions"):
+    for name in ("demo", "fetch", "train", "evaluate", "predict", "submit", "runs", "submissions", "doctor"):
         assert "--json" in empty.pcam(name, "--help").ok().out
 
 
-@pytest.mark.parametrize(
-    "args", [("fetch",), ("nonsense",), ("train", "--nonsense"), ("evaluate", "--split", "all"), ("train", "--seed", "-1")]
-)
+@pytest.mark.parametrize("args", [("nonsense",), ("train", "--nonsense"), ("evaluate", "--split", "all"), ("train", "--seed", "-1")])
 def test_wrong_usage_ends_with_two(empty: Project, args: tuple[str, ...]) -> None:
     done = empty.pcam(*args)
     assert done.code == 2
     assert "Usage: pcam" in done.err
     assert done.out == ""
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_no_trouble(empty: Project, closed: str) -> None:
+    line = f"{shlex.join(command('runs'))} {closed}"
+    done = subprocess.run(["sh", "-c", line], cwd=empty.path, env=empty.env, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "Traceback" not in done.stderr
 
 
 def test_debug_shows_the_traceback(empty: Project) -> None:

@@ -3,75 +3,36 @@
 The official client is sent here by environment variables alone (`Loopback.env`): it takes this server for its HTTP proxy and posts
 to `http://localhost/api/v1/...`. Signed URLs and upload addresses are plain http on 127.0.0.1, each good for one use, and refuse
 credentials, as Kaggle's storage does. Requests for any other host are refused and kept in `escaped`.
+
+    loopback.py         what it knows and decides
+    loopback_http.py    what it sends, well or badly
+    loopback_faults.py  what it can be told to do wrong
+    loopback_scores.py  what a submission is worth
 """
 
 from __future__ import annotations
 
 import base64
-import csv
-import hashlib
 import io
 import itertools
-import json
 import os
 import re
-import socket
-import struct
-import sys
 import threading
-import time
 import zipfile
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote
+
+from loopback_faults import ALWAYS, EXPIRED, Fault, Seen
+from loopback_http import Handler, Server
+from loopback_scores import accuracy, auc, score
+
+__all__ = ["ALWAYS", "EXPIRED", "KEY", "TOKEN", "USERNAME", "Competition", "Fault", "Loopback", "Seen", "accuracy", "auc", "enter", "score"]
 
 USERNAME, KEY, TOKEN = "tester", "0123456789abcdef", "KGAT_loopback"
-EXPIRED = (
-    b"<?xml version='1.0' encoding='UTF-8'?><Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
-)
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One request as it arrived. `what`: an API method ("ListDataFiles"), "storage" (a signed URL) or "upload" (the PUT)."""
-
-    what: str
-    method: str
-    path: str
-    headers: dict[str, str]  # names in lower case
-    body: bytes
-
-    @property
-    def json(self) -> dict[str, Any]:
-        return json.loads(self.body or b"{}")
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What to do instead of answering properly. Bytes count from the start of what would be sent."""
-
-    what: str
-    times: int = 1
-    skip: int = 0  # answer that many requests properly first
-    status: int | None = None
-    message: str = ""  # with status: Kaggle's own words, in its JSON form
-    body: bytes | None = None  # the whole body instead, status 200 unless given
-    content_type: str = "application/json"
-    retry_after: str = ""
-    location: str = ""
-    truncate: int | None = None  # the headers promise all, the connection ends after so many bytes
-    short: int | None = None  # the headers promise so many bytes, and there are no more
-    corrupt: bool = False  # one byte differs, headers and length as always
-    ignore_range: bool = False  # all of it, status 200
-    wrong_range: bool = False  # 206, from another place than asked for
-    reset: bool = False  # the connection is reset before anything is done
-    lost: bool = False  # everything is done, then the connection is reset
-    zero_ref: bool = False  # CreateSubmission: a reply with ref 0
-    wait: float = 0.0  # seconds before the answer
 
 
 @dataclass
@@ -88,6 +49,9 @@ class Competition:
     zipped: frozenset[str]
     hashes: bool
     direct: bool
+    archive: bytes | None = None  # what comes as the whole competition, instead of a zip of all files
+    listed: dict[str, int] = field(default_factory=dict)  # sizes told instead of the true ones; names that are not there, too
+    storage_host: str = ""  # where signed URLs lead to, instead of this server
     submissions: list[dict[str, Any]] = field(default_factory=list)
 
     def names(self) -> list[str]:
@@ -105,6 +69,8 @@ class Loopback:
         self.users = {(USERNAME, KEY)}
         self.tokens = {TOKEN: USERNAME}
         self.page_size = 200  # at most so many names a page
+        self.clock = 0.0  # seconds that this server is ahead
+        self.other_hosts: set[str] = set()  # reached through this server as a proxy, and served by it
         self._competitions: dict[str, Competition] = {}
         self._faults: list[Fault] = []
         self._signed: dict[str, tuple[Competition, str]] = {}
@@ -112,8 +78,8 @@ class Loopback:
         self._archives: dict[str, bytes] = {}
         self._numbers = itertools.count(40_000_001)
         self._lock = threading.RLock()
-        handler = type("Handler", (_Handler,), {"kaggle": self})
-        self._server = _Server(("127.0.0.1", 0), handler)
+        handler = type("LoopbackHandler", (Handler,), {"kaggle": self})
+        self._server = Server(("127.0.0.1", 0), handler)
         self._server.errors = self.errors
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
@@ -169,6 +135,11 @@ class Loopback:
         with self._lock:
             self._faults.append(Fault(what, **how))
 
+    def mend(self) -> None:
+        """Forget the faults that are still queued."""
+        with self._lock:
+            self._faults.clear()
+
     def seen(self, what: str) -> list[Seen]:
         """The requests of one kind, in order."""
         with self._lock:
@@ -176,10 +147,10 @@ class Loopback:
 
     # what the handler asks for
 
-    def next_fault(self, what: str) -> Fault:
+    def next_fault(self, what: str, name: str = "") -> Fault:
         with self._lock:
             for place, fault in enumerate(self._faults):
-                if fault.what != what:
+                if fault.what != what or fault.name not in {"", name}:
                     continue
                 if fault.skip > 0:
                     self._faults[place] = replace(fault, skip=fault.skip - 1)
@@ -204,8 +175,15 @@ class Loopback:
     def sign(self, competition: Competition, name: str) -> str:
         with self._lock:
             number = next(self._numbers)
-            self._signed[f"/storage/{number}"] = (competition, name)
-        return f"{self.url}/storage/{number}?X-Goog-Signature=secret{number}"
+            path = f"/storage/{number}/{quote(name or f'{competition.slug}.zip')}"
+            self._signed[path] = (competition, name)
+        place = f"http://{competition.storage_host}" if competition.storage_host else self.url
+        return f"{place}{path}?X-Goog-Signature=secret{number}"
+
+    def stands_for(self, path: str) -> str:
+        """The name of the file that a signed URL leads to, "" for a whole competition or a URL that is used up."""
+        with self._lock:
+            return self._signed[path][1] if path in self._signed else ""
 
     def redeem(self, path: str) -> tuple[Competition, str] | None:
         """What a signed URL stands for; the second time, nothing."""
@@ -218,6 +196,8 @@ class Loopback:
             path = competition.folder / name
             data = _zip({Path(name).name: path.read_bytes()}) if name in competition.zipped else path.read_bytes()
             return data, formatdate(path.stat().st_mtime, usegmt=True)
+        if competition.archive is not None:
+            return competition.archive, formatdate(0, usegmt=True)
         with self._lock:
             if competition.slug not in self._archives:
                 files = {name: (competition.folder / name).read_bytes() for name in competition.names()}
@@ -239,7 +219,8 @@ class Loopback:
                 return _error(404, "Not found")
             competition = self._competitions[slug]
             if method == "GetCompetition":
-                return 200, {"id": 1, "ref": f"https://www.kaggle.com/competitions/{slug}", "title": slug, "maxDailySubmissions": 5}
+                told = {"userHasEntered": competition.rules_accepted, "maxDailySubmissions": competition.daily_limit}
+                return 200, {"id": 1, "ref": f"https://www.kaggle.com/competitions/{slug}", "title": slug} | told
             if not competition.rules_accepted and method not in {"ListDataFiles", "GetSubmissionLimits"}:
                 return _error(403, "You must accept this competition's rules before you'll be able to download files.")
             match method:
@@ -283,13 +264,11 @@ class Loopback:
             return 200
 
     def _list(self, competition: Competition, asked: dict[str, Any], key: str) -> tuple[int, Any]:
-        names = competition.names()
+        sizes = {name: (competition.folder / name).stat().st_size for name in competition.names()} | competition.listed
+        names = sorted(sizes)
         start = int(asked.get("pageToken") or 0)
         stop = start + min(self.page_size, asked.get("pageSize") or 20)
-        files = [
-            {"name": name, "totalBytes": (competition.folder / name).stat().st_size, "creationDate": "2024-01-02T03:04:05.678Z"}
-            for name in names[start:stop]
-        ]
+        files = [{"name": name, "totalBytes": sizes[name], "creationDate": "2024-01-02T03:04:05.678Z"} for name in names[start:stop]]
         return 200, {key: files} | ({"nextPageToken": str(stop)} if stop < len(names) else {})
 
     def _create(self, competition: Competition, asked: dict[str, Any]) -> tuple[int, Any]:
@@ -300,7 +279,7 @@ class Loopback:
             allowance = f"Your team has used its daily Submission allowance ({competition.daily_limit}) today"
             return _error(400, f"Submission not allowed: {allowance}, please try again tomorrow UTC.")
         outcome = score(data, competition.solution, competition.metric)
-        when = datetime.now(UTC) + timedelta(milliseconds=len(competition.submissions))
+        when = datetime.now(UTC) + timedelta(seconds=self.clock, milliseconds=len(competition.submissions))
         submission = {
             "ref": next(self._numbers),
             "date": when.strftime("%Y-%m-%dT%H:%M:%S.") + f"{when.microsecond * 1000:09d}Z",
@@ -322,53 +301,6 @@ def enter(monkeypatch: Any, env: dict[str, str]) -> None:
         monkeypatch.setenv(name, value)
 
 
-def score(data: bytes, solution: Path | None, metric: str) -> dict[str, str]:
-    """Status, scores and error text of a submission, as Kaggle would tell them; both scores are those of all rows."""
-
-    def failed(why: str) -> dict[str, str]:
-        return {"status": "ERROR", "publicScore": "", "privateScore": "", "errorDescription": why}
-
-    if solution is None:
-        return failed("This competition does not score submissions")
-    header, truth = _table(solution.read_bytes())
-    try:
-        given_header, given = _table(data)
-        values = [float(value) for _, value in given]
-    except (ValueError, IndexError) as error:
-        return failed(f"Evaluation Exception: {error}")
-    if given_header != header:
-        return failed(f"Evaluation Exception: Submission must have the columns {','.join(header)}")
-    wanted = dict(truth)
-    if len(given) != len(wanted) or {name for name, _ in given} != set(wanted):
-        return failed("Evaluation Exception: Submission and solution values for id must match")
-    labels = [float(wanted[name]) for name, _ in given]
-    if any(value != value for value in values):
-        return failed("Evaluation Exception: Submission contains null values")
-    result = f"{(accuracy if metric == 'accuracy' else auc)(labels, values):.5f}"
-    return {"status": "COMPLETE", "publicScore": result, "privateScore": result, "errorDescription": ""}
-
-
-def accuracy(labels: list[float], values: list[float]) -> float:
-    return sum(label == value for label, value in zip(labels, values, strict=True)) / len(labels)
-
-
-def auc(labels: list[float], values: list[float]) -> float:
-    """The share of (positive, negative) pairs in the right order, ties counting half, by ranks."""
-    rank_of, place = {}, 0
-    for value, same in itertools.groupby(sorted(values)):
-        n = len(list(same))
-        rank_of[value] = place + (n + 1) / 2
-        place += n
-    positive = sum(label == 1 for label in labels)
-    ranks = sum(rank_of[value] for label, value in zip(labels, values, strict=True) if label == 1)
-    return (ranks - positive * (positive + 1) / 2) / (positive * (len(labels) - positive))
-
-
-def _table(data: bytes) -> tuple[list[str], list[tuple[str, str]]]:
-    rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"))))
-    return rows[0], [(row[0], row[1]) for row in rows[1:] if row]
-
-
 def _look(submission: dict[str, Any]) -> dict[str, Any]:
     """A submission as seen from outside; each look brings its score nearer."""
     shown = {name: value for name, value in submission.items() if not name.startswith("_")}
@@ -388,127 +320,3 @@ def _zip(files: dict[str, bytes]) -> bytes:
         for name, data in files.items():
             archive.writestr(zipfile.ZipInfo(name, (2024, 1, 2, 3, 4, 6)), data)
     return buffer.getvalue()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    errors: list[BaseException]
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        error = sys.exception()
-        if error is not None and not isinstance(error, ConnectionError):  # a client may go away
-            self.errors.append(error)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    kaggle: Loopback
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_CONNECT(self) -> None:
-        self.kaggle.escaped.append(self.path)
-        self.close_connection = True
-        self._send(502, b"")
-
-    def do_GET(self) -> None:
-        self._serve()
-
-    def do_POST(self) -> None:
-        self._serve()
-
-    def do_PUT(self) -> None:
-        self._serve()
-
-    def _serve(self) -> None:
-        address = urlsplit(self.path)
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if (address.hostname or "127.0.0.1") not in {"localhost", "127.0.0.1"}:
-            self.kaggle.escaped.append(self.path)
-            return self._send(502, b"")
-        first, _, last = address.path.strip("/").rpartition("/")
-        what = first if first in {"storage", "upload"} else last
-        with self.kaggle._lock:
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            self.kaggle.requests.append(Seen(what, self.command, self.path, headers, body))
-        fault = self.kaggle.next_fault(what)
-        if fault.wait > 0:
-            time.sleep(fault.wait)
-        if fault.reset:
-            return self._reset()
-        if fault.status is not None or fault.body is not None:
-            status = fault.status or 200
-            said = json.dumps({"code": status, "message": fault.message}).encode() if fault.body is None else fault.body
-            answer = {"Content-Type": fault.content_type, "Retry-After": fault.retry_after, "Location": fault.location}
-            return self._send(status, said, {name: value for name, value in answer.items() if value})
-        if what == "storage":
-            return self._storage(address.path, fault)
-        if what == "upload":
-            status = 400 if "authorization" in headers else self.kaggle.take_upload(address.path, body)
-            return self._send(status, b"")
-        return self._api(what, json.loads(body or b"{}"), fault)
-
-    def _api(self, what: str, asked: dict[str, Any], fault: Fault) -> None:
-        if what != "IntrospectToken" and not self.kaggle.authorized(self.headers.get("Authorization", "")):
-            status, answer = _error(401, "Unauthenticated")
-        elif fault.zero_ref:
-            status, answer = 200, {"message": "Could not submit to competition"}
-        else:
-            status, answer = self.kaggle.api(what, asked)
-        if fault.lost:
-            return self._reset()
-        if isinstance(answer, str):
-            path = urlsplit(answer).path
-            if self.kaggle._signed[path][0].direct:
-                return self._storage(path, fault)
-            return self._send(status, b"Found", {"Location": answer})
-        return self._send(status, json.dumps(answer).encode(), {"Content-Type": "application/json; charset=utf-8"})
-
-    def _storage(self, path: str, fault: Fault) -> None:
-        found = self.kaggle.redeem(path)
-        if found is None:
-            return self._send(403, EXPIRED, {"Content-Type": "application/xml"})
-        competition, name = found
-        if "Authorization" in self.headers and not competition.direct:
-            return self._send(400, b"<Error><Code>InvalidArgument</Code></Error>", {"Content-Type": "application/xml"})
-        data, modified = self.kaggle.content(competition, name)
-        digest = hashlib.md5(data, usedforsecurity=False)
-        etag = f'"{digest.hexdigest()}"'
-        headers = {"Content-Type": "application/octet-stream", "ETag": etag, "Last-Modified": modified, "Accept-Ranges": "bytes"}
-        if competition.hashes:
-            headers["x-goog-hash"] = f"crc32c=AAAAAA==,md5={base64.b64encode(digest.digest()).decode()}"
-        if fault.corrupt:
-            data = data[:-1] + bytes([data[-1] ^ 1])
-        if fault.short is not None:
-            data = data[: fault.short]
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        status, start = 200, 0
-        if asked and self.headers.get("If-Range", etag) in {etag, modified} and not fault.ignore_range:
-            status, start = 206, int(asked.group(1)) + (7 if fault.wrong_range else 0)
-            if start >= len(data):
-                return self._send(416, b"", {"Content-Range": f"bytes */{len(data)}"})
-            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-        self._send(status, data[start:], headers, stop=fault.truncate)
-        return None
-
-    def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None, *, stop: int | None = None) -> None:
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        try:
-            self.wfile.write(body[:stop])
-            self.wfile.flush()
-        except ConnectionError:  # the client saw enough
-            self.close_connection = True
-        if stop is not None:
-            self.close_connection = True
-
-    def _reset(self) -> None:
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.connection.close()
-        self.close_connection = True
-        self.rfile = io.BytesIO()
-        self.wfile = io.BytesIO()

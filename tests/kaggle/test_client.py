@@ -1,4 +1,4 @@
-"""Listing, downloading, submitting and polling through the real client, in good and in bad weather."""
+"""Listing and downloading through the real client, in good and in bad weather."""
 
 from __future__ import annotations
 
@@ -14,19 +14,14 @@ import pytest
 import requests
 from loopback import EXPIRED, Loopback, Seen
 
-from pcam_kit.errors import AccessError, CredentialsError, KaggleError, StorageError, SubmissionError, TransferError
+from pcam_kit.errors import AccessError, CredentialsError, DataError, KaggleError, StorageError, TransferError
 from pcam_kit.kaggle_client import (
-    Limits,
     RemoteFile,
     download_all,
     download_file,
-    get_submission,
     list_files,
-    list_submissions,
     retry,
     session,
-    submission_limits,
-    submit_file,
     transfer,
 )
 
@@ -81,6 +76,8 @@ def test_download_is_whole_and_leaves_nothing_else(served: Loopback, folder: Pat
     download_file(SLUG, TRAIN, here, progress=lambda *step: told.append(step))
     assert is_whole(here, folder)
     assert told[0] == ("train.h5", 0, SIZE)
+    assert told[-1] == ("verifying train.h5", SIZE, SIZE)
+    told = [step for step in told if step[0] == "train.h5"]
     assert told[-1] == ("train.h5", SIZE, SIZE)
     assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
 
@@ -259,7 +256,7 @@ def test_bytes_that_stay_wrong_are_never_accepted(served: Loopback, here: Path) 
 def test_a_short_body_with_consistent_headers_is_not_accepted(kaggle: Loopback, folder: Path, here: Path) -> None:
     kaggle.serve(SLUG, folder, hashes=False)
     kaggle.fail("storage", short=1234, times=99)
-    with pytest.raises(TransferError, match=r"1,234 bytes were sent where Kaggle lists 300,000"):
+    with pytest.raises(TransferError, match=r"1,234 bytes were announced where Kaggle lists 300,000"):
         download_file(SLUG, TRAIN, here)
     assert list(here.parent.iterdir()) == []
 
@@ -305,21 +302,34 @@ def test_a_zip_that_is_the_file_itself_stays_a_zip(served: Loopback, folder: Pat
 def test_the_whole_competition_comes_as_one_zip(served: Loopback, folder: Path, tmp_path: Path) -> None:
     here = tmp_path / "raw" / "all.zip"
     told: list[tuple[str, int, int]] = []
+    inspected: list[Path] = []
     served.fail("storage", truncate=150_000)
-    download_all(SLUG, here, progress=lambda *step: told.append(step))
+    download_all(SLUG, here, inspect=inspected.append, progress=lambda *step: told.append(step))
     with zipfile.ZipFile(here) as archive:
         assert sorted(archive.namelist()) == sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         assert archive.read("train.h5") == (folder / "train.h5").read_bytes()
-    assert told[-1] == (f"{SLUG}.zip", here.stat().st_size, here.stat().st_size)
+    assert (f"{SLUG}.zip", here.stat().st_size, here.stat().st_size) in told
+    assert told[-1][0] == f"verifying {SLUG}.zip"
+    assert inspected == [here.with_name("all.zip.part")]
     assert ranges(served.seen("storage"))[1] != ""
 
 
 def test_a_whole_competition_that_is_no_zip_is_not_accepted(kaggle: Loopback, folder: Path, tmp_path: Path) -> None:
     kaggle.serve(SLUG, folder, hashes=False)
     kaggle.fail("storage", short=200_000, times=99)
-    with pytest.raises(TransferError, match="not a readable zip"):
-        download_all(SLUG, tmp_path / "raw" / "all.zip")
+    with pytest.raises(TransferError, match="not a whole zip"):
+        download_all(SLUG, tmp_path / "raw" / "all.zip", inspect=lambda path: None)
     assert list((tmp_path / "raw").iterdir()) == []
+
+
+def test_a_zip_that_is_refused_is_not_kept(served: Loopback, tmp_path: Path) -> None:
+    def refuse(path: Path) -> None:
+        raise DataError("not safe")
+
+    with pytest.raises(DataError, match="not safe"):
+        download_all(SLUG, tmp_path / "raw" / "all.zip", inspect=refuse)
+    assert list((tmp_path / "raw").iterdir()) == []
+    assert len(served.seen("storage")) == 1, "it would be the same the next time"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -427,7 +437,7 @@ def test_unknown_competition(served: Loopback) -> None:
 
 
 def test_unknown_file(served: Loopback, here: Path) -> None:
-    with pytest.raises(AccessError, match=r"does not know the file gone\.h5 of the competition tiny-tissue"):
+    with pytest.raises(AccessError, match=r"lists the file gone\.h5 of the competition tiny-tissue, but does not have it"):
         download_file(SLUG, RemoteFile("gone.h5", 1), here)
 
 
@@ -452,119 +462,6 @@ def test_refused_credentials_name_their_source(served: Loopback) -> None:
     assert len(served.seen("ListDataFiles")) == 1
 
 
-# submissions
-
-
-def test_a_submission_is_uploaded_scored_and_read_back(served: Loopback, write_csv: WriteCsv) -> None:
-    path = write_csv(wrong=10)
-    ref = submit_file(SLUG, path, "first try")
-    upload = served.seen("upload")[0]
-    assert (upload.method, upload.body) == ("PUT", path.read_bytes())
-    assert "authorization" not in upload.headers
-    assert served.seen("StartSubmissionUpload")[0].json["lastModifiedEpochSeconds"] == int(path.stat().st_mtime)
-    pending, complete = get_submission(ref), get_submission(ref)
-    assert (pending.status, pending.public_score, pending.private_score) == ("pending", None, None)
-    assert (complete.status, complete.public_score, complete.private_score) == ("complete", 0.75, 0.75)
-    assert (complete.ref, complete.file_name, complete.description) == (ref, "submission.csv", "first try")
-    assert complete.date.endswith("Z")
-    assert submission_limits(SLUG) == Limits(today=1, allowed_now=4)
-
-
-def test_auc_is_scored_with_ties(kaggle: Loopback, folder: Path, solution: Path, tmp_path: Path) -> None:
-    kaggle.serve(SLUG, folder, solution, "roc_auc", pending_polls=0)
-    path = tmp_path / "half.csv"
-    path.write_text("id,label\n" + "".join(f"p{i},{0.5 if i < 20 else i % 2}\n" for i in range(40)))
-    # pairs: 10x10 undecided, 2x100 of a half against a certain one right, 10x10 certain right: (50 + 300) / 400
-    assert get_submission(submit_file(SLUG, path, "")).public_score == 0.875
-
-
-@pytest.mark.parametrize(("how", "words"), [({"header": "id,class"}, "columns id,label"), ({"rows": 39}, "must match")])
-def test_a_submission_that_cannot_be_scored_tells_why(served: Loopback, write_csv: WriteCsv, how: dict[str, object], words: str) -> None:
-    ref = submit_file(SLUG, write_csv(**how), "bad")
-    get_submission(ref)
-    submission = get_submission(ref)
-    assert (submission.status, submission.public_score) == ("error", None)
-    assert words in submission.error
-
-
-def test_submissions_are_listed_newest_first_over_pages(served: Loopback, write_csv: WriteCsv) -> None:
-    served.page_size = 2
-    refs = [submit_file(SLUG, write_csv(), f"number {i}") for i in range(5)]
-    assert [submission.ref for submission in list_submissions(SLUG)] == refs[::-1]
-
-
-def test_the_upload_is_repeated_with_a_fresh_address(served: Loopback, write_csv: WriteCsv) -> None:
-    served.fail("upload", status=503)
-    served.fail("upload", reset=True)
-    assert submit_file(SLUG, write_csv(), "patience") > 0
-    assert len({seen.path for seen in served.seen("upload")}) == 3
-    assert len(served.seen("CreateSubmission")) == 1
-
-
-def test_an_upload_that_stays_refused_submits_nothing(served: Loopback, write_csv: WriteCsv) -> None:
-    served.fail("upload", status=403, times=99)
-    with pytest.raises(TransferError, match=r"upload of submission\.csv was refused .*403.*nothing was submitted"):
-        submit_file(SLUG, write_csv(), "never")
-    assert served.seen("CreateSubmission") == []
-
-
-def test_a_lost_answer_is_looked_up_and_not_sent_again(served: Loopback, write_csv: WriteCsv) -> None:
-    first = submit_file(SLUG, write_csv(), "same words")
-    served.fail("CreateSubmission", lost=True)
-    second = submit_file(SLUG, write_csv(), "same words")
-    assert second > first
-    assert [submission.ref for submission in list_submissions(SLUG)] == [second, first]
-    assert len(served.seen("CreateSubmission")) == 2
-
-
-@pytest.mark.parametrize("fault", [{"reset": True}, {"status": 500}, {"status": 503}, {"body": b"<html>", "content_type": "text/html"}])
-def test_a_submission_that_did_not_arrive_is_not_sent_again_either(served: Loopback, write_csv: WriteCsv, fault: dict[str, object]) -> None:
-    served.fail("CreateSubmission", **fault)
-    with pytest.raises(TransferError, match=r"submission of submission\.csv was lost .* does not show it") as caught:
-        submit_file(SLUG, write_csv(), "gone")
-    assert f"https://www.kaggle.com/competitions/{SLUG}/submissions" in caught.value.hint
-    assert len(served.seen("CreateSubmission")) == 1
-
-
-def test_a_submission_without_number_is_not_trusted(served: Loopback, write_csv: WriteCsv) -> None:
-    served.fail("CreateSubmission", zero_ref=True)
-    with pytest.raises(KaggleError, match='no number; it said: "Could not submit to competition"'):
-        submit_file(SLUG, write_csv(), "zero")
-
-
-def test_the_daily_limit(kaggle: Loopback, folder: Path, solution: Path, write_csv: WriteCsv) -> None:
-    kaggle.serve(SLUG, folder, solution, daily_limit=1)
-    submit_file(SLUG, write_csv(), "one")
-    with pytest.raises(KaggleError, match="daily Submission allowance") as caught:
-        submit_file(SLUG, write_csv(), "two")
-    assert "00:00 UTC" in caught.value.hint
-    assert submission_limits(SLUG) == Limits(today=1, allowed_now=0)
-
-
-def test_a_csv_that_is_not_there(served: Loopback, tmp_path: Path) -> None:
-    with pytest.raises(SubmissionError, match="cannot read the submission"):
-        submit_file(SLUG, tmp_path / "none.csv", "")
-    assert served.requests == []
-
-
-@pytest.mark.parametrize("word", ["complete", "COMPLETE", "Complete"])
-def test_a_status_in_any_case(served: Loopback, word: str) -> None:
-    served.fail("GetSubmission", body=b'{"ref": 7, "status": "%s", "publicScore": "0.5"}' % word.encode())
-    submission = get_submission(7)
-    assert (submission.status, submission.public_score, submission.private_score) == ("complete", 0.5, None)
-
-
-def test_an_unknown_status_is_an_error_that_names_it(served: Loopback) -> None:
-    served.fail("GetSubmission", body=b'{"ref": 7, "status": "RESCORING"}')
-    with pytest.raises(KaggleError, match="RESCORING"):
-        get_submission(7)
-
-
-def test_an_unknown_submission(served: Loopback) -> None:
-    with pytest.raises(AccessError, match="does not know a submission 7"):
-        get_submission(7)
-
-
 # what a caller may rely on
 
 
@@ -578,13 +475,11 @@ def test_stdout_stdin_and_the_client_are_left_as_they_were(served: Loopback, cap
     assert KaggleHttpClient.__enter__ is enter
 
 
-def test_no_error_holds_a_secret(served: Loopback, here: Path, write_csv: WriteCsv) -> None:
+def test_no_error_holds_a_secret(served: Loopback, here: Path) -> None:
     texts: list[str] = []
     for what, act in {
         "storage": lambda: download_file(SLUG, TRAIN, here),
         "DownloadDataFile": lambda: download_file(SLUG, TRAIN, here),
-        "upload": lambda: submit_file(SLUG, write_csv(), "x"),
-        "CreateSubmission": lambda: submit_file(SLUG, write_csv(), "x"),
     }.items():
         served.fail(what, reset=True, times=retry.ATTEMPTS)
         with pytest.raises(TransferError) as caught:
@@ -611,7 +506,7 @@ def test_a_dataset_is_listed_and_downloaded(kaggle: Loopback, folder: Path, tmp_
     kaggle.fail("storage", truncate=1000)
     download_file("someone/tiny-tissue", files["extra/my notes.bin"], tmp_path / "notes.bin")
     assert (tmp_path / "notes.bin").read_bytes() == (folder / "extra/my notes.bin").read_bytes()
-    download_all("someone/tiny-tissue", tmp_path / "all.zip")
+    download_all("someone/tiny-tissue", tmp_path / "all.zip", inspect=lambda path: None)
     with zipfile.ZipFile(tmp_path / "all.zip") as archive:
         assert sorted(archive.namelist()) == sorted(files)
 

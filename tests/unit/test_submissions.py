@@ -259,6 +259,22 @@ class TestLedger:
         assert entry is not None
         assert (entry.id, entry.status, entry.ref, entry.runs) == (name, "unknown", None, [])
 
+    def test_what_looked_like_it_before_is_kept_and_need_not_be_there(self, tmp_path: Path) -> None:
+        path, made = tmp_path / "ledger.jsonl", csv(tmp_path)
+        Ledger(path).intent(made, HCD.slug, message="", alike={43, 41}, again=True)
+        Ledger(path).intent(made, HCD.slug, message="", alike=())
+        old = json.loads(path.read_text().splitlines()[0]) | {"id": "0"}
+        del old["alike"], old["again"]  # as earlier versions wrote it
+        path.write_text(path.read_text() + json.dumps(old) + "\n")
+        told = [(entry.alike, entry.again, entry.is_lost) for entry in Ledger(path).entries()]
+        assert told == [([41, 43], True, True), ([], False, True), (None, False, True)]
+
+    def test_the_gap_is_there_where_both_scores_are(self) -> None:
+        entry = Entry(valid_score=0.9123, public_score=0.89111)
+        assert entry.gap == -0.02119
+        assert Entry(valid_score=0.9, public_score=0.0).gap == -0.9
+        assert (Entry(valid_score=0.9).gap, Entry(public_score=0.9).gap) == (None, None)
+
     def test_what_counts_as_sent(self, tmp_path: Path) -> None:
         ledger, made = Ledger(tmp_path / "ledger.jsonl"), csv(tmp_path)
         first = ledger.intent(made, HCD.slug, message="")

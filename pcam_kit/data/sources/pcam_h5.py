@@ -1,4 +1,7 @@
-"""Layout `pcam_h5`: camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5[.gz], with slides in *_meta.csv[.gz]."""
+"""Layout `pcam_h5`: camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5[.gz], with slides in *_meta.csv[.gz].
+
+Kaggle's copy (the dataset andrewmvd/metastatic-tissue-classification-patchcamelyon) has {training,validation,test}_split.h5 for x.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,13 @@ from pcam_kit.data.sources.hdf5 import PartFiles, open_h5_parts, require
 from pcam_kit.data.sources.tables import read_columns
 
 STEM = "camelyonpatch_level_2_split_"
+IMAGES: dict[Split, str] = {"train": "training_split", "valid": "validation_split", "test": "test_split"}  # on Kaggle
 SLIDE = "wsi"  # the column of the meta file
 
 
 def knows(name: str) -> bool:
     """Does a file of this base name belong to the layout?"""
-    return name.startswith(STEM) and name.endswith((".h5", ".h5.gz"))
+    return name.startswith((STEM, *IMAGES.values())) and name.endswith((".h5", ".h5.gz"))
 
 
 def open_pcam_h5(profile: Competition, files: RawFiles) -> RawCompetition:
@@ -39,4 +43,5 @@ def open_pcam_h5(profile: Competition, files: RawFiles) -> RawCompetition:
 
 
 def _names(split: Split, key: str) -> list[str]:
-    return [f"{STEM}{split}_{key}.h5", f"{STEM}{split}_{key}.h5.gz"]
+    stems = [f"{STEM}{split}_{key}", *([IMAGES[split]] if key == "x" else [])]
+    return [f"{stem}{end}" for stem in stems for end in (".h5", ".h5.gz")]

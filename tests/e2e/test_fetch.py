@@ -1,0 +1,225 @@
+"""`pcam fetch` against the loopback Kaggle: single files, several at once, zips, datasets, notebooks, room on the disk."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+from command_line import Done, Project, tree
+from loopback import Loopback
+
+HCD, LAB = "histopathologic-cancer-detection", "tnm-112-lab-2-2024"
+COPY = "andrewmvd/metastatic-tissue-classification-patchcamelyon"
+
+
+@pytest.fixture
+def pcam(started: Project, account: dict[str, str], tmp_path: Path) -> Callable[..., Done]:
+    """Run `pcam` in an empty folder."""
+    (tmp_path / "here").mkdir()
+    warm = started.warm
+    assert warm is not None
+    return lambda *args, hook=None: warm.run(args, tmp_path / "here", account, hook)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """The data folder of `pcam`."""
+    return tmp_path / "here" / "data"
+
+
+@pytest.fixture
+def tifs(tmp_path: Path) -> Path:
+    """More files than are downloaded one by one: 60 tifs to train on, 10 to test."""
+    folder, dice = tmp_path / "tifs", np.random.default_rng(3)
+    for part, count in (("train", 60), ("test", 10)):
+        (folder / part).mkdir(parents=True)
+        for i in range(count):
+            cv2.imwrite(str(folder / part / f"{part}{i:02d}.tif"), dice.integers(0, 256, (96, 96, 3), np.uint8))
+    (folder / "train_labels.csv").write_text("id,label\n" + "".join(f"train{i:02d},{i % 2}\n" for i in range(60)))
+    (folder / "sample_submission.csv").write_text("id,label\n" + "".join(f"test{i:02d},0\n" for i in range(10)))
+    return folder
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Path:
+    """Three files, downloaded one by one."""
+    folder, dice = tmp_path / "lab", np.random.default_rng(4)
+    folder.mkdir()
+    for name in ("train", "valid", "test_x"):
+        with h5py.File(folder / f"{name}.h5", "w") as file:
+            file["x"] = dice.integers(0, 256, (40, 32, 32, 3), np.uint8)
+            if name != "test_x":
+                file["y"] = np.arange(40, dtype=np.uint8) % 2
+    return folder
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """PCam as a dataset on Kaggle names its files."""
+    folder, dice = tmp_path / "copy", np.random.default_rng(5)
+    for name in ("pcam", "Labels/Labels", "Metadata/Metadata"):
+        (folder / name).mkdir(parents=True)
+    for split, images in (("train", "training"), ("valid", "validation"), ("test", "test")):
+        with h5py.File(folder / "pcam" / f"{images}_split.h5", "w") as file:
+            file["x"] = dice.integers(0, 256, (12, 96, 96, 3), np.uint8)
+        with h5py.File(folder / "Labels" / "Labels" / f"camelyonpatch_level_2_split_{split}_y.h5", "w") as file:
+            file["y"] = (np.arange(12, dtype=np.uint8) % 2).reshape(12, 1, 1, 1)
+        meta = "".join(f"{i},{split}_{i // 4}\n" for i in range(12))
+        (folder / "Metadata" / "Metadata" / f"camelyonpatch_level_2_split_{split}_meta.csv").write_text(f"patch,wsi\n{meta}")
+    return folder
+
+
+def test_single_files_then_everything(pcam: Callable[..., Done], data: Path, kaggle: Loopback, tifs: Path) -> None:
+    kaggle.serve(HCD, tifs)
+    done = pcam("fetch", HCD, "--only", "*.csv", "--json").json
+    assert [Path(file["path"]).name for file in done["files"]] == ["sample_submission.csv", "train_labels.csv"]
+    raw = data / HCD / "raw"
+    assert (raw / "train_labels.csv").read_bytes() == (tifs / "train_labels.csv").read_bytes()
+    assert not (data / HCD / "store").exists()
+    pages = len(kaggle.seen("ListDataFiles"))
+    assert pcam("fetch", HCD, "--only", "train_labels.csv").ok().out == f"{Path('data') / HCD / 'raw' / 'train_labels.csv'}\n"
+    assert len(kaggle.seen("DownloadDataFile")) == 2, "what is there is not downloaded again"
+    assert len(kaggle.seen("ListDataFiles")) == pages + 1
+    # the tables that lie there do not hide the zip that comes then
+    assert pcam("fetch", HCD, "--json").json["splits"]["test"]["n"] == 10
+    assert sorted(path.name for path in raw.iterdir()) == [
+        "histopathologic-cancer-detection.zip",
+        "sample_submission.csv",
+        "train_labels.csv",
+    ]
+    assert "nothing to do" in pcam("fetch", HCD).ok().err
+
+
+def test_a_pattern_that_fits_nothing(pcam: Callable[..., Done], kaggle: Loopback, lab: Path) -> None:
+    kaggle.serve(LAB, lab)
+    pcam("fetch", LAB, "--only", "*.csv").refused(2, "no file of tnm-112-lab-2-2024 matches *.csv", "test_x.h5, train.h5, valid.h5")
+
+
+def test_the_zip_is_unpacked_when_asked_for(pcam: Callable[..., Done], data: Path, kaggle: Loopback, tifs: Path) -> None:
+    kaggle.serve(HCD, tifs)
+    pcam("fetch", HCD).ok()
+    assert not (data / HCD / "unpacked").exists(), "the tifs do not lie on disk beside the zip"
+    assert "unpacked" in pcam("fetch", HCD, "--keep-raw").ok().err
+    assert tree(data / HCD / "unpacked") == tree(tifs)
+    assert len(kaggle.seen("DownloadDataFiles")) == 1
+    assert "already" in pcam("fetch", HCD, "--keep-raw").ok().err
+    (data / HCD / "unpacked" / "mine.txt").write_text("mine")
+    (data / HCD / "unpacked" / "train_labels.csv").write_text("changed")
+    pcam("fetch", HCD, "--keep-raw").refused(8, "does not hold the files of", "move")
+    assert (data / HCD / "unpacked" / "mine.txt").read_text() == "mine"
+
+
+def test_several_files_come_at_once(pcam: Callable[..., Done], kaggle: Loopback, tmp_path: Path, lab: Path) -> None:
+    for i in range(9):
+        (lab / f"notes{i}.txt").write_text(f"note {i}")
+    kaggle.serve(LAB, lab)
+    kaggle.fail("storage", times=12, wait=0.3)
+    most = threading.Event()
+    running: list[int] = []
+
+    def watch() -> None:
+        while not most.is_set():
+            running.append(sum(thread.name.startswith("Thread-") for thread in threading.enumerate()))
+            most.wait(0.02)
+
+    before = sum(thread.name.startswith("Thread-") for thread in threading.enumerate())
+    watcher = threading.Thread(target=watch, name="watcher")
+    watcher.start()
+    pcam("fetch", LAB).ok()
+    most.set()
+    watcher.join()
+    assert 2 <= max(running) - before <= 4, "between two and four requests were being answered at the same time"
+
+
+def test_a_dataset_in_the_role_of_a_competition(pcam: Callable[..., Done], data: Path, kaggle: Loopback, copy: Path) -> None:
+    kaggle.serve(COPY, copy)
+    kaggle.fail("storage", truncate=1000)
+    splits = pcam("fetch", "--dataset", f"https://www.kaggle.com/datasets/{COPY}", "--as", "pcam", "--json").json["splits"]
+    assert splits == {name: {"n": 12, "positive": 6} for name in ("train", "valid", "test")}
+    manifest = json.loads((data / "pcam" / "store" / "manifest.json").read_text())
+    assert len(manifest["slides"]) == 9
+    assert tree(data / "pcam" / "datasets" / COPY) == tree(copy)
+    asked = len(kaggle.requests)
+    assert "nothing to do" in pcam("fetch", "pcam").ok().err
+    assert "nothing to do" in pcam("fetch", "pcam", "--dataset", COPY).ok().err
+    images = data / "pcam" / "store" / "images.npy"
+    images.write_bytes(images.read_bytes()[:-1])
+    assert pcam("fetch", "pcam", "--json").json["splits"] == splits
+    assert len(kaggle.requests) == asked, "it is built again from what was downloaded"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("fetch",), "no competition is named"),
+        (("fetch", "--dataset", COPY), "no competition is named"),
+        (("fetch", f"https://www.kaggle.com/datasets/{COPY}"), f"pcam fetch --dataset {COPY} --as"),
+        (("fetch", "pcam", "--dataset", "no-slash"), "no dataset's name: 'no-slash'"),
+        (("fetch", "pcam", "--as", "lab", "--dataset", COPY), "two competitions are named"),
+        (("fetch", "pcam", "--dataset", COPY, "--from", "."), "both say where the files come from"),
+        (("fetch", "pcam", "--only", "*.csv", "--from", "."), "--only downloads"),
+        (("fetch", "synthetic", "--only", "*.csv"), "made up"),
+    ],
+)
+def test_what_does_not_fit_together(pcam: Callable[..., Done], args: tuple[str, ...], words: str) -> None:
+    pcam(*args).refused(2, words, "-> ")
+
+
+def test_in_a_kaggle_notebook_nothing_is_downloaded(pcam: Callable[..., Done], data: Path, kaggle: Loopback, lab: Path, copy: Path) -> None:
+    mounts = data.parent / "input"
+    (mounts / "datasets" / "andrewmvd").mkdir(parents=True)
+    lab.rename(mounts / LAB)
+    copy.rename(mounts / "datasets" / COPY)
+    hook = {"set": {"pcam_kit.commands.download.KAGGLE_INPUT": str(mounts)}}
+    assert f"using {mounts / LAB}" in pcam("fetch", LAB, hook=hook).ok().err
+    assert pcam("fetch", "--dataset", COPY, "--as", "pcam", "--json", hook=hook).json["splits"]["train"]["n"] == 12
+    assert kaggle.requests == []
+    assert not (data / LAB / "raw").exists()
+
+
+def test_too_little_room_is_told_before_anything_is_downloaded(pcam: Callable[..., Done], data: Path, kaggle: Loopback, lab: Path) -> None:
+    kaggle.serve(LAB, lab)
+    whole = sum(path.stat().st_size for path in lab.iterdir())
+    pcam("fetch", LAB, hook={"free": 2 * whole}).refused(8, "not enough space", "MB needed", "--data-dir")
+    assert kaggle.seen("DownloadDataFile") == []
+    assert [path for path in (data / LAB).rglob("*") if path.is_file() and path.name != ".lock"] == []
+    assert pcam("fetch", LAB, "--json", hook={"free": 4 * whole + (2 << 20)}).json["splits"]["train"]["n"] == 40
+
+
+def test_too_little_room_for_the_zip_is_told_before_its_bytes_come(
+    pcam: Callable[..., Done], data: Path, kaggle: Loopback, tifs: Path
+) -> None:
+    kaggle.serve(HCD, tifs)
+    pcam("fetch", HCD, hook={"free": 3 << 20}).refused(8, "not enough space", "MB needed")
+    assert [path for path in (data / HCD).rglob("*") if path.is_file() and path.name != ".lock"] == []
+
+
+def test_a_raw_file_that_was_damaged_since_is_downloaded_again(pcam: Callable[..., Done], data: Path, kaggle: Loopback, lab: Path) -> None:
+    kaggle.serve(LAB, lab)
+    fetched = pcam("fetch", LAB, "--json").json
+    train = data / LAB / "raw" / "train.h5"
+    damaged = train.read_bytes()[:-1] + b"!"
+    train.write_bytes(damaged)
+    (data / LAB / "store" / "images.npy").unlink()
+    again = pcam("fetch", LAB, "--json")
+    assert again.json == fetched
+    assert "not what was downloaded any more" in again.err
+    assert train.read_bytes() == (lab / "train.h5").read_bytes()
+    assert train.with_name("train.h5.damaged").read_bytes() == damaged
+
+
+def test_an_exposed_key_is_told_with_its_fix(pcam: Callable[..., Done], kaggle: Loopback, lab: Path, tmp_path: Path) -> None:
+    kaggle.serve(LAB, lab)
+    stored = tmp_path / "home" / ".kaggle" / "kaggle.json"
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    stored.write_text('{"username": "tester", "key": "0123456789abcdef"}')
+    stored.chmod(0o644)
+    assert f"chmod 600 {stored}" in pcam("fetch", LAB).ok().err
+    stored.chmod(0o600)
+    assert "chmod" not in pcam("fetch", LAB, "--only", "train.h5").ok().err

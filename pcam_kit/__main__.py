@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -24,6 +25,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every error a user can meet ends here, in one place."""
     given = with_resume_value(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
+    for stream in (sys.stdout, sys.stderr):  # others' words may hold what the terminal cannot show
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         try:
             app(args=given, prog_name="pcam", standalone_mode=True)
@@ -58,9 +62,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fail(error: PcamError) -> None:
-    print(f"error: {error.message}", file=sys.stderr)
-    if error.hint:
-        print(f"  -> {error.hint}", file=sys.stderr)
+    if sys.stderr is not None:  # print(file=None) would print on stdout
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"  -> {error.hint}", file=sys.stderr)
     sys.exit(error.exit_code)
 
 

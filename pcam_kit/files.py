@@ -38,7 +38,8 @@ def storage_error(error: OSError, path: Path, doing: str = "write") -> StorageEr
                 hint="choose a folder you may use with --data-dir, --runs-dir or --submissions-dir",
             )
         case _:
-            return StorageError(f"cannot {doing} {path}: {error.strerror or error}")
+            hint = "mend that, or choose other folders with --data-dir, --runs-dir, --submissions-dir; then run the same command again"
+            return StorageError(f"cannot {doing} {path}: {error.strerror or error}", hint=hint)
 
 
 @contextmanager
@@ -93,6 +94,8 @@ def unsafe_name(name: str) -> str:
         return "a path that leaves its folder"
     if "\\" in name or any(ord(character) < 32 or character == "\x7f" for character in name):
         return "a backslash or control character in its name"
+    if not name.isprintable() or len(name) > 1000 or any(len(part.encode("utf-8", "replace")) > 255 for part in parts):
+        return "characters or a length that no file name has"
     if any(DEVICES.fullmatch(part) for part in parts):
         return "the name of a device"
     return ""

@@ -28,6 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+DEFAULTS = {"pcam_kit.commands.outcomes.SETTLED": 0.0}  # seconds; the loopback's list does not lag unless it is told to
 PRELOADED = ("requests", "kagglesdk.competitions.types.competition_api_service", "pcam_kit.commands.fetch", "pcam_kit.commands.submit")
 
 
@@ -82,8 +83,8 @@ def run(command: Callable[[list[str]], None], request: dict[str, Any]) -> None:
         for number, name in ((0, os.devnull), (1, request["output"] + ".out"), (2, request["output"] + ".err")):
             os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
         sys.argv = ["pcam", *request["args"]]
-        if request["hook"] is not None:
-            install(request["hook"])
+        hook = request["hook"] or {}
+        install(hook | {"set": DEFAULTS | hook.get("set", {})})
         command(request["args"])
         code = 0
     except SystemExit as stop:

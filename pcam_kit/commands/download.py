@@ -8,7 +8,7 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -16,16 +16,18 @@ from pathlib import Path
 from pcam_kit import kaggle_client
 from pcam_kit.commands.console import Work, say, warn
 from pcam_kit.competitions import Competition
+from pcam_kit.data.raw import few
 from pcam_kit.data.sources.zips import check_zip, unpack_zip
+from pcam_kit.data.store import store_bytes
 from pcam_kit.errors import AccessError, DataError, Interrupted, UsageError
 from pcam_kit.files import PARTIAL, check_space, read_json_object, unsafe_name, write_json
 from pcam_kit.kaggle_client import RemoteFile
 
 KAGGLE_INPUT = "/kaggle/input"  # where Kaggle's notebooks find their data
 FEW_FILES = 50  # up to here each file is downloaded by itself, so that a broken transfer costs one file
+MANY_FILES = 1000  # of --only; each takes a request and a connection
 AT_ONCE = 4  # downloads
 PART = re.compile(r"\.part(\.json)?$|(^|/)" + re.escape(PARTIAL))
-ROW_BYTES = 256  # of a store beside the pixels of a patch, about
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Source:
 
     @property
     def record(self) -> Path:
-        """{"read": what to open below the folder, "files": {name: {"bytes", "crc32c"}}, "unsized": [name]}, once all files are there."""
+        """The file that says that all files are there: a _Record as JSON."""
         return self.folder.with_name(f"{self.folder.name}.json")
 
     @property
@@ -83,22 +85,29 @@ def some_files(source: Source, patterns: Sequence[str], progress: Work) -> list[
     for file in kaggle_client.list_files(source.name):
         seen.append(file.name)
         progress("listing files", len(seen), 0)
-        if any(fnmatch.fnmatchcase(name, pattern) for name in (file.name, file.name.rpartition("/")[2]) for pattern in patterns):
+        names = (file.name, file.name.rpartition("/")[2])
+        if any(name == pattern or fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns):
             wanted[file.name] = file
         if wanted.keys() >= set(patterns):  # all of them are whole names: no need to read a thousand pages
             break
     if not wanted:
-        there = f"{', '.join(seen[:5])}{f' and {len(seen) - 5:,} more' if len(seen) > 5 else ''}" if seen else "no files"
+        there = few(seen, len(seen), 5) or "no files"
         raise UsageError(f"no file of {source.name} matches {' or '.join(patterns)}: Kaggle lists {there}", hint=f"see {source.url}")
-    return _download_each(source, [*wanted.values()], progress, for_store=False)
+    if len(wanted) > MANY_FILES:
+        raise UsageError(
+            f"{len(wanted):,} files of {source.name} match {' or '.join(patterns)}: expected at most {MANY_FILES:,}",
+            hint=f"everything comes as one zip: pcam fetch {source.profile.slug} --keep-raw lays its files beside it",
+        )
+    return [*_download_each(source, [*wanted.values()], progress, for_store=False)]
 
 
-def doubt(source: Source) -> list[str]:
-    """Called when downloaded files cannot be read: those of which it is not certain that they are whole are set aside. Their new names."""
-    unsized: list[str] = read_json_object(source.record).get("unsized", [])
-    paths = [path for path in (source.folder / name for name in unsized) if path.is_file() and path.stat().st_size > 0]
-    if paths:
-        source.record.unlink(missing_ok=True)
+def doubt(source: Source, error: DataError) -> list[str]:
+    """Forget that the download was complete, so that Kaggle's list is read again. Downloaded files that `error` names, and of which it is
+    not certain that they came whole, are set aside: their new names.
+    """
+    names = [name for name in _recorded(source).unproven if name in error.message]
+    paths = [source.folder / name for name in names if (source.folder / name).is_file()]
+    source.record.unlink(missing_ok=True)
     return [_set_aside(path).name for path in paths]
 
 
@@ -110,25 +119,37 @@ def unpack(archive: Path, destination: Path, progress: Work) -> None:
         say(f"{destination} holds the files of {archive.name} already")
 
 
-def store_bytes(profile: Competition, downloaded: int) -> int:
-    """About how much the store will take. Never more than twice the download: a server may hand out a part of what is published."""
-    whole = sum(profile.counts.values()) * (3 * profile.image_size**2 + ROW_BYTES)
-    return min(whole, 2 * downloaded) if downloaded > 0 else 0
+@dataclass(frozen=True)
+class _Record:
+    """What is known of a complete download. `read`: what to open below the folder; `crcs`: the CRC-32C of every file, in hex.
+
+    `unproven`: files of which neither a size nor a hash nor a checksum inside has shown that they are whole.
+    """
+
+    read: str = "."
+    crcs: dict[str, str] = field(default_factory=dict[str, str])
+    unproven: list[str] = field(default_factory=list[str])
+
+
+def _recorded(source: Source) -> _Record:
+    """The record; an empty one where there is none, or one of another form."""
+    told = read_json_object(source.record)
+    read, crcs, unproven = (told.get(name) for name in ("read", "crcs", "unproven"))
+    return _Record(read, crcs, unproven) if isinstance(read, str) and isinstance(crcs, dict) and isinstance(unproven, list) else _Record()
 
 
 def _complete(source: Source, progress: Work) -> Path | None:
-    """What to open, when every file is there as it was recorded; None when something has to be downloaded."""
-    record = read_json_object(source.record)
-    files: dict[str, dict[str, object]] = record.get("files", {})
-    for name, expected in files.items():
+    """What to open, when every file is there as it was recorded; otherwise None, and what is damaged is set aside."""
+    record = _recorded(source)
+    whole = bool(record.crcs)
+    for name, crc in record.crcs.items():
         path = source.folder / name
         if not path.is_file():
-            return None
-        tell = partial(progress.bytes, f"verifying {name}")
-        if path.stat().st_size != expected["bytes"] or kaggle_client.crc32c(path, tell) != expected["crc32c"]:
+            whole = False
+        elif kaggle_client.crc32c(path, partial(progress.bytes, f"verifying {name}")) != crc:
             warn(f"{path} is not what was downloaded any more; it is kept as {_set_aside(path).name} and downloaded again")
-            return None
-    return source.folder / record["read"] if files else None
+            whole = False
+    return source.folder / record.read if whole else None
 
 
 def _set_aside(path: Path) -> Path:
@@ -140,34 +161,47 @@ def _download_all(source: Source, progress: Work) -> Path:
     if not files:
         hint = f"look at {source.url}; a course may have closed its competition"
         raise AccessError(f"Kaggle lists no files for {source.name}", hint=hint)
+    known = _recorded(source).crcs
     if len(files) <= FEW_FILES:
-        paths = _download_each(source, files, progress, for_store=True)
+        came = _download_each(source, files, progress, for_store=True)
+        crcs = {path.relative_to(source.folder).as_posix(): crc for path, crc in came.items()}
+        sizes = {file.name: file.size for file in files}
+        there = [name for name in crcs if crcs[name] is None and name not in known]  # before, and nobody remembers how they came
+        unproven = sorted({*there, *(name for name in crcs if sizes[name] == 0 and (source.folder / name).stat().st_size > 0)})
         read = "."
     else:
-        target = source.folder / f"{source.name.rpartition('/')[2]}.zip"
-        if target.is_file():  # it has its name only once it is whole
-            kaggle_client.discard_part(target)
-        else:
-            room = partial(_room, source.profile)
-            inspect = partial(check_zip, name=target.name)
-            kaggle_client.download_all(source.name, target, inspect=inspect, progress=progress.bytes, room=room)
-        paths, read = [target], target.name
-    names = {path: path.relative_to(source.folder).as_posix() for path in paths}
-    sums = {
-        name: {"bytes": path.stat().st_size, "crc32c": kaggle_client.crc32c(path, partial(progress.bytes, f"verifying {name}"))}
-        for path, name in names.items()
-    }
-    unsized = [name for name in sums if any(file.name == name and file.size == 0 for file in files)] if read == "." else []
-    write_json(source.record, {"read": read, "files": sums, "unsized": unsized})
+        read = f"{source.name.rpartition('/')[2]}.zip"
+        crcs, unproven = {read: _download_zip(source, source.folder / read, progress)}, []
+    whole = {name: crc if crc is not None else _crc(source.folder / name, progress) for name, crc in crcs.items()}
+    write_json(source.record, asdict(_Record(read, whole, unproven)))
     return source.folder / read
 
 
+def _download_zip(source: Source, target: Path, progress: Work) -> str:
+    """Download everything as the zip `target`, or check the one that lies there without a record; its CRC-32C."""
+    inspect = partial(check_zip, name=target.name)
+    if target.is_file():
+        kaggle_client.discard_part(target)
+        fault = kaggle_client.zip_fault(target, partial(progress.bytes, f"verifying {target.name}"))
+        if not fault:
+            inspect(target)
+            return _crc(target, progress)
+        warn(f"{target} is damaged ({fault}); it is kept as {_set_aside(target).name} and downloaded again")
+    room = partial(_room, source.profile)
+    return kaggle_client.download_all(source.name, target, inspect=inspect, progress=progress.bytes, room=room)
+
+
+def _crc(path: Path, progress: Work) -> str:
+    return kaggle_client.crc32c(path, partial(progress.bytes, f"verifying {path.name}"))
+
+
 def _room(profile: Competition, download: int) -> int:
-    return download + store_bytes(profile, download)
+    """Never more than twice the download for the store: a server may hand out a part of what is published."""
+    return download + min(store_bytes(profile), 2 * download)
 
 
-def _download_each(source: Source, files: Sequence[RemoteFile], progress: Work, *, for_store: bool) -> list[Path]:
-    """Download those of `files` that are not there; the paths of all."""
+def _download_each(source: Source, files: Sequence[RemoteFile], progress: Work, *, for_store: bool) -> dict[Path, str | None]:
+    """Download those of `files` that are not there. The CRC-32C of each, None for one that was there."""
     targets: dict[Path, RemoteFile] = {}
     for file in files:
         if why := unsafe_name(file.name) or ("the name of a part of a download" if PART.search(file.name) else ""):
@@ -182,14 +216,15 @@ def _download_each(source: Source, files: Sequence[RemoteFile], progress: Work, 
             missing[target] = file
     source.folder.mkdir(parents=True, exist_ok=True)
     to_come = sum(max(0, file.size - kaggle_client.part_size(target)) for target, file in missing.items())
-    store = store_bytes(source.profile, sum(file.size for file in files)) if for_store else 0
-    check_space(source.folder, to_come + store)
+    whole = sum(file.size for file in files)
+    check_space(source.folder, to_come + (_room(source.profile, whole) - whole if for_store else 0))
+    crcs: dict[Path, str | None] = dict.fromkeys(targets)
 
     def task(target: Path, file: RemoteFile, tell: kaggle_client.Progress) -> None:
-        kaggle_client.download_file(source.name, file, target, progress=tell)
+        crcs[target] = kaggle_client.download_file(source.name, file, target, progress=tell)
 
     _at_once([partial(task, target, file) for target, file in missing.items()], progress.bytes)
-    return [*targets]
+    return crcs
 
 
 def _at_once(tasks: Sequence[Callable[[kaggle_client.Progress], None]], progress: kaggle_client.Progress) -> None:

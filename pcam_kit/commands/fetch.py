@@ -74,10 +74,10 @@ def fetch(request: Request, folders: Folders) -> Store:
             try:
                 store = _build(raw, profile, home, progress)
             except DataError as error:
-                aside = doubt(source_of(profile, home, wanted.get("dataset"))) if "source" not in wanted else []
+                aside = doubt(source_of(profile, home, wanted.get("dataset")), error) if "source" not in wanted else []
                 if not aside:
                     raise
-                hint = f"run the same command again to download anew what Kaggle told no size of (kept as {', '.join(aside)})"
+                hint = f"run the same command again: it downloads anew what may not have come whole (kept as {', '.join(aside)})"
                 raise DataError(error.message, hint=hint) from error
         if request.keep_raw:
             _keep_raw(raw, home, progress)
@@ -189,7 +189,8 @@ def _explained(profile: Competition) -> Generator[None]:
 
 
 def _keep_raw(raw: Path | None, home: Path, progress: Work) -> None:
-    if raw is not None and raw.is_file() and raw.suffix.lower() == ".zip":
-        unpack(raw, home / "unpacked", progress)
+    zips = [raw] if raw is not None and raw.is_file() else [*raw.glob("*.zip")] if raw is not None else []
+    if len(zips) == 1 and zips[0].suffix.lower() == ".zip":
+        unpack(zips[0], home / "unpacked", progress)
     else:
         say("there is no zip to unpack: the raw files lie as they were published")

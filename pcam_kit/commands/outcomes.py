@@ -15,7 +15,7 @@ from pcam_kit.kaggle_client import LostSubmission, RemoteSubmission
 from pcam_kit.submissions import Entry, Ledger
 
 FIRST_POLL, LONGEST_POLL = 1.0, 20.0  # seconds between two looks at a submission that is being scored
-YOUNG = 600.0  # seconds; Kaggle's list may not show a submission yet that was sent less than that ago
+SETTLED = 30.0  # seconds; before, a submission may still be on its way, or Kaggle's list may not show it yet
 
 
 def repair(ledger: Ledger, competition: str) -> set[str]:
@@ -38,8 +38,11 @@ def find_out(ledger: Ledger, entry: Entry) -> int | None:
     say(f"a submission of {entry.file_name} to {entry.competition} has no known outcome; asking Kaggle")
     claimed = frozenset(other.ref for other in ledger.entries() if other.ref is not None)
     alike = None if entry.alike is None else frozenset(entry.alike)
-    lost = LostSubmission(entry.competition, entry.file_name, entry.message, alike, claimed)
-    ref = kaggle_client.find_submission(lost, patient=_is_young(entry))
+    lost = LostSubmission(entry.competition, entry.file_name, entry.message, alike, claimed, entry.size)
+    seconds = _unsettled(entry)
+    if seconds > 0:
+        say(f"it may still be on its way: looking for it for {seconds:.0f} s")
+    ref = kaggle_client.find_submission(lost, seconds=seconds)
     if ref is None:
         say("it never arrived")
         ledger.failed(entry.id, "it never arrived at Kaggle")
@@ -83,7 +86,7 @@ def refresh(ledger: Ledger) -> KaggleError | None:
             if not isinstance(error.__cause__, BlockingIOError):
                 raise
             say("another process is submitting; its submission is left to it")
-    _each(ledger, [entry for entry in ledger.entries() if entry.status == "pending"], errors)
+    _each(ledger, [entry for entry in ledger.entries() if entry.is_open], errors)
     return errors[0] if errors else None
 
 
@@ -106,10 +109,12 @@ def _each(ledger: Ledger, entries: Sequence[Entry], errors: list[KaggleError]) -
             errors.append(error)
 
 
-def _is_young(entry: Entry) -> bool:
-    """Was it sent so recently, by this machine's clock, that Kaggle's list may lag? A time in the future, or none that can be read, is."""
+def _unsettled(entry: Entry) -> float:
+    """For how many more seconds it may turn up in Kaggle's list. By this machine's clock, so never more than SETTLED, and all of it for a
+    time in the future or one that cannot be read.
+    """
     try:
-        sent = datetime.fromisoformat(entry.sent or "")
-        return (datetime.now(UTC) - sent).total_seconds() < YOUNG
+        age = (datetime.now(UTC) - datetime.fromisoformat(entry.sent or "")).total_seconds()
     except (ValueError, TypeError):
-        return True
+        age = 0.0
+    return min(SETTLED, max(0.0, SETTLED - age))

@@ -39,7 +39,7 @@ def best_submissions_first(entries: Sequence[Entry]) -> list[Entry]:
 def describe_submission(entry: Entry) -> dict[str, Any]:
     """One submission, or CSV never sent, as JSON."""
     described = asdict(entry) | {"gap": entry.gap}
-    del described["alike"], described["again"]  # of use to nobody but `pcam submit`
+    del described["alike"], described["again"], described["size"]  # of use to nobody but `pcam submit`
     return described
 
 

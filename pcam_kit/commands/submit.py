@@ -90,8 +90,9 @@ def describe(submitted: Submitted) -> dict[str, Any]:
 def show(submitted: Submitted) -> None:
     """The score on stdout, if there is one."""
     if submitted.status == "complete":
+        public = "not shown" if submitted.public_score is None else f"{submitted.public_score}"
         private = "" if submitted.private_score is None else f", private score {submitted.private_score}"
-        print(f"public score {submitted.public_score}{private}")
+        print(f"public score {public}{private}")
 
 
 def raise_if_refused(submitted: Submitted) -> None:
@@ -172,7 +173,7 @@ def _send(
         if not request.again:
             raise _refusal(earlier, competition)
     _check_limit(competition, checked, confirm)
-    message = request.message or _message(entry)
+    message = request.message or _message(entry, checked)
     alike = kaggle_client.submissions_alike(competition.slug, checked.path.name, message)
     id = ledger.intent(checked, competition.slug, message=message, again=request.again, alike=alike)
     try:
@@ -197,7 +198,7 @@ def _refusal(earlier: Entry, competition: Competition) -> SubmissionError:
     what, hint = f"these bytes were submitted to {competition.slug} on {when} UTC (submission {earlier.ref}", "pcam submit --again"
     match earlier.status:
         case "complete":
-            what += f", public score {earlier.public_score})"
+            what += f", public score {'not shown' if earlier.public_score is None else earlier.public_score})"
         case "error":
             what += f", which Kaggle could not score: {earlier.error or 'it gives no reason'})"
         case _:
@@ -222,12 +223,13 @@ def _check_limit(competition: Competition, checked: CheckedCsv, confirm: Callabl
         )
     say(f"submissions to {competition.slug} today: {limits.today} made, {limits.allowed_now} left")
     if not confirm(f"Send {checked.path.name} to {competition.title}? ({limits.allowed_now} submissions left today)"):
-        raise Interrupted("nothing was sent")
+        raise Interrupted("nothing was sent", hint="to send it without being asked: --yes")
 
 
-def _message(entry: Entry | None) -> str:
+def _message(entry: Entry | None, checked: CheckedCsv) -> str:
+    """Says where it comes from, and is another one for other bytes: a lost submission is found again by it."""
     if entry is None or not entry.runs:
-        return "pcam-kit"
+        return f"pcam-kit {checked.sha256[:8]}"
     return f"pcam-kit {', '.join(entry.runs)} tta={entry.tta}" + (f" commit {entry.commit[:8]}" if entry.commit else "")
 
 

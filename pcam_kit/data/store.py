@@ -12,11 +12,11 @@ from pcam_kit.competitions import Competition
 from pcam_kit.data.raw import Progress, RawCompetition, few, silent
 from pcam_kit.data.store_files import IMAGES, INDEX, MANIFEST
 from pcam_kit.data.store_reader import SplitCount, Store, open_store, verify_store
-from pcam_kit.data.store_writer import write_manifest, write_store
+from pcam_kit.data.store_writer import patch_bytes, write_manifest, write_store
 from pcam_kit.errors import DataError, StorageError
 from pcam_kit.files import PARTIAL, storage_error, sync_folder, write_json
 
-__all__ = ["SplitCount", "Store", "build_store", "open_store", "verify_store"]
+__all__ = ["SplitCount", "Store", "build_store", "open_store", "store_bytes", "verify_store"]
 
 
 def build_store(raw: RawCompetition, destination: Path, *, seed: int = 0, progress: Progress | None = None) -> Store:
@@ -43,6 +43,11 @@ def build_store(raw: RawCompetition, destination: Path, *, seed: int = 0, progre
         raise storage_error(error, destination) from error
     finally:
         _remove(partial)
+
+
+def store_bytes(profile: Competition) -> int:
+    """About how much the store of all that the competition publishes takes."""
+    return sum(profile.counts.values()) * patch_bytes(profile.image_size)
 
 
 def _remove(path: Path) -> None:

@@ -41,7 +41,7 @@ def write_store(raw: RawCompetition, folder: Path, *, seed: int, progress: Progr
     if not raw.parts:
         raise DataError(f"{raw.profile.slug}: there are no parts to store")
     n, size = sum(part.n for part in raw.parts), raw.profile.image_size
-    check_space(folder, n * (size * size * 3 + ROW_BYTES))
+    check_space(folder, n * patch_bytes(size))
     images_sha256, looks = _write_images(folder / IMAGES, raw.parts, size, progress)
     shutil.rmtree(work)
     images = np.load(folder / IMAGES, mmap_mode="r")
@@ -72,6 +72,11 @@ def write_store(raw: RawCompetition, folder: Path, *, seed: int, progress: Progr
     }
     write_manifest(folder, manifest)
     return manifest
+
+
+def patch_bytes(size: int) -> int:
+    """About what a patch of `size` pixels a side takes in a store."""
+    return 3 * size**2 + ROW_BYTES
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from pcam_kit.kaggle_client.account import CompetitionState, competition_state, may_download, sign_in
 from pcam_kit.kaggle_client.credentials import credentials_source, exposed_files, find_sources, key_file, shown
 from pcam_kit.kaggle_client.downloads import RemoteFile, download_all, download_file, list_files
-from pcam_kit.kaggle_client.integrity import crc32c
+from pcam_kit.kaggle_client.integrity import crc32c, zip_fault
 from pcam_kit.kaggle_client.session import Glance, glance
 from pcam_kit.kaggle_client.submitting import (
     Limits,
@@ -60,4 +60,5 @@ __all__ = [
     "submission_limits",
     "submissions_alike",
     "submit_file",
+    "zip_fault",
 ]

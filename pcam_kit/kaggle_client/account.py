@@ -47,12 +47,12 @@ def competition_state(slug: str) -> CompetitionState:
 
 def may_download(slug: str) -> bool:
     """Does Kaggle hand out the competition's files? It does so to those who have accepted the rules; no byte of a file is fetched."""
-    first = next(list_files(slug), None)
-    if first is None:
-        return False
-    about = Subject(f"hand out {first.name} of {slug}", f"the file {first.name} of the competition {slug}", slug)
-    request = Request("download_data_file", "ApiDownloadDataFileRequest", {"competition_name": slug, "file_name": first.name})
     try:
+        first = next(list_files(slug), None)
+        if first is None:
+            return False
+        about = Subject(f"hand out {first.name} of {slug}", f"the file {first.name} of the competition {slug}", slug)
+        request = Request("download_data_file", "ApiDownloadDataFileRequest", {"competition_name": slug, "file_name": first.name})
         place = repeat(lambda: call_once(request, about))
     except AccessError:
         return False

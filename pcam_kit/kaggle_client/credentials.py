@@ -81,7 +81,7 @@ def fingerprint() -> tuple[object, ...]:
 
 def shown(path: Path) -> str:
     """The path as a person writes it: ~ for the home folder."""
-    home = Path.home()
+    home = _user()
     return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
 
 
@@ -100,8 +100,13 @@ def _keys() -> Iterator[str]:
         yield shown(path)
 
 
+def _user() -> Path:
+    """The home folder; "~" itself where there is none, as the official client has it. Path.home() would raise."""
+    return Path(os.path.expanduser("~"))  # noqa: PTH111
+
+
 def _home() -> Path:
-    return Path.home() / ".kaggle"
+    return _user() / ".kaggle"
 
 
 def _token_files() -> tuple[Path, ...]:

@@ -18,7 +18,7 @@ import google_crc32c
 from pcam_kit.files import writing
 
 BLOCK = 1 << 20  # bytes read at a time
-BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeDecodeError)  # NotImplementedError is a RuntimeError
 
 Tell = Callable[[int, int], None]  # bytes checked, bytes in all
 
@@ -43,18 +43,29 @@ def announced_hashes(headers: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def wrong_hash(path: Path, expected: Mapping[str, str], tell: Tell) -> str:
-    """The name of an announced hash that differs; "" when none does. With an md5, a crc32c has nothing to add and is not computed."""
+def compare(path: Path, expected: Mapping[str, str], tell: Tell) -> tuple[str, str]:
+    """The name of an announced hash that differs, "" when none does; and the CRC-32C of the file in hex. Reads it once.
+
+    Beside an md5 an announced crc32c has nothing to add, and is not compared.
+    """
+    crc, md5 = google_crc32c.Checksum(), hashlib.md5(usedforsecurity=False)
+    digests: list[Any] = [crc, md5] if "md5" in expected else [crc]
+    total, done = path.stat().st_size, 0
+    with open(path, "rb") as handle:
+        while block := handle.read(BLOCK):
+            for digest in digests:
+                digest.update(block)
+            done += len(block)
+            tell(done, total)
+    found = crc.digest().hex()
     if "md5" in expected:
-        return "" if _digest(path, hashlib.md5(usedforsecurity=False), tell) == expected["md5"] else "md5"
-    if "crc32c" in expected:
-        return "" if crc32c(path, tell) == expected["crc32c"] else "crc32c"
-    return ""
+        return ("" if md5.hexdigest() == expected["md5"] else "md5"), found
+    return ("" if expected.get("crc32c", found) == found else "crc32c"), found
 
 
 def crc32c(path: Path, tell: Tell) -> str:
     """The CRC-32C of a file in hex, at the speed of the disk."""
-    return _digest(path, google_crc32c.Checksum(), tell)
+    return compare(path, {}, tell)[1]
 
 
 def zip_fault(path: Path, tell: Tell) -> str:
@@ -62,13 +73,9 @@ def zip_fault(path: Path, tell: Tell) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            if not members:
-                return "it is empty"
             packed = sum(member.compress_size for member in members)
             done = 0
             for member in members:
-                if member.flag_bits & 0x1:  # encrypted: nothing to compare without the password
-                    continue
                 with archive.open(member) as stream:
                     while stream.read(BLOCK):
                         pass
@@ -89,7 +96,7 @@ def is_zip(path: Path) -> bool:
 
 
 def unwrap(part: Path, name: str, size: int, destination: Path) -> bool:
-    """Take the file `name` of `size` bytes out of the zip that Kaggle put it in; False if the part is no such zip.
+    """Take the file `name` of `size` bytes (0: not known) out of the zip that Kaggle put it in; False if the part is no such zip.
 
     Raises one of BROKEN_ZIP when it is damaged, StorageError when `destination` cannot be written.
     """
@@ -97,20 +104,10 @@ def unwrap(part: Path, name: str, size: int, destination: Path) -> bool:
         return False
     with zipfile.ZipFile(part) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
-        if len(members) != 1 or members[0].file_size != size:
+        if len(members) != 1 or size not in {0, members[0].file_size}:
             return False
         if PurePosixPath(members[0].filename).name != PurePosixPath(name).name:
             return False
         with writing(destination) as temporary, archive.open(members[0]) as wrapped, open(temporary, "wb") as plain:
             shutil.copyfileobj(wrapped, plain, BLOCK)  # checks the CRC at the end
     return True
-
-
-def _digest(path: Path, digest: Any, tell: Tell) -> str:
-    total, done = path.stat().st_size, 0
-    with open(path, "rb") as handle:
-        while block := handle.read(BLOCK):
-            digest.update(block)
-            done += len(block)
-            tell(done, total)
-    return digest.digest().hex()

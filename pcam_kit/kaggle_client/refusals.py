@@ -116,10 +116,15 @@ def status_and_message(response: requests.Response) -> tuple[int, str]:
         return response.status_code, ""
     if not isinstance(body, dict):
         return response.status_code, ""
-    code = body.get("code")
+    code = body.get("code") if "error" not in body else body.get("code", 500)
     status = code if response.status_code < 400 and isinstance(code, int) else response.status_code
-    said = " ".join(str(body.get("message") or "").split()).rstrip(".")
+    said = printable(str(body.get("message") or body.get("error") or "")).rstrip(".")
     return status, said if len(said) <= 300 else said[:297] + "..."
+
+
+def printable(text: str) -> str:
+    """Kaggle's words on one line, without what a terminal would act on."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
 def answered(status: int) -> str:

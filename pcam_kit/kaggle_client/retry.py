@@ -18,6 +18,7 @@ from pcam_kit.errors import KaggleError
 ATTEMPTS = 6  # failures in a row before giving up; with the delays below about 12 seconds
 FIRST_DELAY = 0.5  # seconds, doubled each time, times a random 0.5 to 1 so that many clients do not come back together
 LONGEST_DELAY = 30.0  # seconds
+LONG = 5.0  # seconds; a longer wait is said, through logging, whose default is a line on stderr
 LONGEST_ASKED = 300.0  # seconds; when Kaggle asks for a longer pause (Retry-After), the command ends and says so
 
 Result = TypeVar("Result")
@@ -54,7 +55,8 @@ class Patience:
         if self.failures >= ATTEMPTS or _once.get():
             raise failure.error from failure
         pause = delay(self.failures, failure.after)
-        log.info("%s; again in %.1f s", failure, pause)
+        if pause >= LONG:
+            log.warning("%s; again in %.0f s", failure, pause)
         time.sleep(pause)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import queue
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -26,6 +27,8 @@ from pcam_kit.kaggle_client.retry import TransientError, once, repeat
 
 CONNECT_TIMEOUT = 15.0  # seconds
 READ_TIMEOUT = 90.0  # seconds without a single byte
+ANSWER_SECONDS = 120.0  # from the request to the end of the answer's headers; to the end of its body, where that is not streamed
+SLOWEST_UPLOAD = 10_000.0  # bytes a second; a CSV gets more time by its size
 PAGE = 200  # the most names Kaggle lists in one answer
 
 
@@ -47,7 +50,11 @@ _authenticated: dict[tuple[object, ...], Any] = {}
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Requests that were sent without a timeout get one."""
+    """Requests that were sent without a timeout get one, and every answer has to come within ANSWER_SECONDS.
+
+    The second is for servers that say a byte now and then, which no read timeout notices. It covers the headers, and unless the body is
+    streamed the body.
+    """
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
         looking = _glance.get()
@@ -55,10 +62,38 @@ class BoundedAdapter(HTTPAdapter):
             options["timeout"] = (looking.connect, looking.read)
         elif options.get("timeout") is None:
             options["timeout"] = (CONNECT_TIMEOUT, READ_TIMEOUT)
-        response = super().send(request, *args, **options)
+        body = request.body if isinstance(request.body, bytes) else b""
+        response = _within(ANSWER_SECONDS + len(body) / SLOWEST_UPLOAD, lambda: self._whole(request, *args, **options), request)
         if looking is not None:
-            looking.clock = _ahead(response.headers.get("Date"))
+            heard = _ahead(response.headers.get("Date"))
+            looking.clock = looking.clock if heard is None else heard
         return response
+
+    def _whole(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        response = super().send(request, *args, **options)
+        if not options.get("stream"):
+            _ = response.content
+        return response
+
+
+def _within(seconds: float, work: Callable[[], requests.Response], request: requests.PreparedRequest) -> requests.Response:
+    """The result of `work`, done in a thread that is left behind when it takes longer. Raises ReadTimeout then."""
+    ended: queue.SimpleQueue[requests.Response | BaseException] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            ended.put(work())
+        except BaseException as error:
+            ended.put(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        result = ended.get(timeout=seconds)
+    except queue.Empty:
+        raise requests.ReadTimeout(f"no whole answer within {seconds:.0f} s", request=request) from None
+    if isinstance(result, BaseException):
+        raise result
+    return result
 
 
 @dataclass(frozen=True)
@@ -88,17 +123,21 @@ def call(request: Request, subject: Subject) -> Any:
     return repeat(lambda: call_once(request, subject))
 
 
-def pages(request: Request, subject: Subject) -> Iterator[Any]:
-    """Every page of a listing; the next one is asked for when it is wanted. Ends at a page token seen before."""
+def items(request: Request, name: str, subject: Subject) -> Iterator[Any]:
+    """Everything a listing has under `name`, page by page: the next page is asked for when it is wanted."""
     seen = {""}
     token = ""
     while True:
-        fields = {**request.fields, "page_size": PAGE, "page_token": token}
-        page = call(replace(request, fields=fields), subject)
-        yield page
+        asked = replace(request, fields={**request.fields, "page_size": PAGE, "page_token": token})
+        page = call(asked, subject)
+        if token and not getattr(page, name):  # it was promised: asked for once more, as a failure can look like an empty page
+            page = call(asked, subject)
+        yield from getattr(page, name)
         token = str(page.next_page_token or "")
-        if token in seen:
+        if not token:
             return
+        if token in seen:
+            raise TransferError(f"Kaggle could not {subject.doing}: its pages go round in circles", hint=f"{SAME_AGAIN} later")
         seen.add(token)
 
 
@@ -121,14 +160,21 @@ def call_once(request: Request, subject: Subject) -> Any:
     except requests.TooManyRedirects as error:
         if error.response is None or not request.method.startswith("download_"):
             raise TransientError(_unreadable(subject, "it points to another address")) from error
-        return urljoin(error.response.url, error.response.headers["Location"])
+        try:
+            return urljoin(error.response.url, error.response.headers["Location"])
+        except ValueError:  # an address that is none; its text may hold a signature
+            raise TransientError(_unreadable(subject, "it points to something that is no address")) from None
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema) as error:
         raise KaggleError(
             "cannot reach Kaggle: the proxy's address cannot be used", hint="check http_proxy, https_proxy, all_proxy"
         ) from error
-    except (json.JSONDecodeError, requests.JSONDecodeError) as error:  # a login page of the network, or an error page
+    except (json.JSONDecodeError, requests.JSONDecodeError, RecursionError) as error:  # a login page of the network, or an error page
         raise TransientError(_unreadable(subject, "it is not JSON")) from error
-    except (requests.exceptions.InvalidHeader, UnicodeEncodeError):  # whose texts hold the credentials
+    except requests.exceptions.InvalidHeader as error:
+        if error.request is not None:  # then it was sent, and the answer's headers contradict each other
+            raise TransientError(_unreadable(subject, "its headers contradict each other")) from error
+        raise _unsendable() from None  # the text holds the credentials
+    except UnicodeEncodeError:
         raise _unsendable() from None
     except requests.RequestException as error:
         raise unreachable(error) from error
@@ -147,11 +193,26 @@ def call_once(request: Request, subject: Subject) -> Any:
 
 def plain_session() -> requests.Session:
     """A session for signed URLs: timeouts and the environment's proxies, but no credentials, ~/.netrc included."""
-    session = requests.Session()
+    session = _PlainSession()
     session.auth = _no_auth
     session.mount("https://", BoundedAdapter())
     session.mount("http://", BoundedAdapter())
     return session
+
+
+def _check_answer(response: requests.Response) -> None:
+    """Refuse an answer with status 200 that is an error all the same; the client itself takes those without a message for empty lists."""
+    if "application/json" not in response.headers.get("Content-Type", ""):
+        return
+    body: object = response.json()
+    if isinstance(body, dict) and ("error" in body or (isinstance(body.get("code"), int) and body["code"] >= 400)):
+        raise requests.HTTPError("an error in an answer with status 200", response=response)
+
+
+class _PlainSession(requests.Session):
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """After a redirect requests would look into ~/.netrc, whatever `auth` says."""
+        prepared_request.headers.pop("Authorization", None)
 
 
 def _ahead(date: str | None) -> float | None:
@@ -179,16 +240,23 @@ def _unreadable(subject: Subject, why: str) -> TransferError:
 
 @contextmanager
 def _client() -> Generator[Any, None, None]:
-    """A kagglesdk client that is signed in, bounded in time, and does not follow redirects (their targets are fetched by us)."""
+    """A kagglesdk client that is signed in, bounded in time, and does not follow redirects (their targets are fetched by us).
+
+    Only making it touches what is the whole process's; its requests may wait for Kaggle side by side.
+    """
     source = credentials_source()
-    with _turn, _contained():
+    with ExitStack() as stack:
         try:
-            with _bounded(), _signed_in().build_kaggle_client() as client:
-                yield client
+            with _turn, _contained(), _bounded():
+                client: Any = stack.enter_context(_signed_in().build_kaggle_client())
         except SystemExit as error:
             raise CredentialsError(f"Kaggle's client does not accept the credentials in {source}", hint=HOW_TO) from error
         except ImportError as error:
             raise KaggleError(f"the kaggle package cannot be loaded: {error}", hint="pip install --upgrade kaggle six") from error
+        http = client.http_client()
+        http._verbose = False  # it would print requests, credentials included, on stdout
+        http._response_processor = _check_answer  # instead of one that prints advice to update
+        yield client
 
 
 def _signed_in() -> Any:

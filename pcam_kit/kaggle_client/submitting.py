@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import requests
 
-from pcam_kit.errors import CredentialsError, KaggleError, OutcomeUnknownError, SubmissionError, TransferError
+from pcam_kit.errors import KaggleError, OutcomeUnknownError, SubmissionError, TransferError
 from pcam_kit.kaggle_client import retry
-from pcam_kit.kaggle_client.refusals import SAME_AGAIN, Subject, answered, unreachable
-from pcam_kit.kaggle_client.session import Request, call, call_once, pages, plain_session
+from pcam_kit.kaggle_client.refusals import SAME_AGAIN, Subject, answered, printable, status_and_message, unreachable
+from pcam_kit.kaggle_client.session import Request, call, call_once, items, plain_session
 
+SHORTEST_CUT = 16  # characters that a description is not cut below; a shorter beginning is another's message
+LONGEST_LOOK = 5.0  # seconds between two looks at the list
 LOOKS = 4  # looks at the list of submissions for one whose answer was lost: the list may lag; with the pauses between about 5 seconds
 
 Status = Literal["pending", "complete", "error"]
@@ -45,8 +48,8 @@ class Limits:
 class LostSubmission:
     """What is known of a submission whose number is not: how the list of submissions can be searched for it.
 
-    `alike`: the numbers of those that Kaggle listed under the same name and message before it was sent, so that neither clocks nor
-    the order of numbers matter; None: not known. `claimed`: numbers that are known to be of other submissions.
+    `size` in bytes, 0 when not known. `alike`: the numbers of those that Kaggle listed before it was sent and that could be taken for
+    it, so that neither clocks nor the order of numbers matter; None: not known. `claimed`: numbers that other submissions are known by.
     """
 
     slug: str
@@ -54,19 +57,29 @@ class LostSubmission:
     message: str
     alike: frozenset[int] | None
     claimed: frozenset[int] = frozenset()
+    size: int = 0
 
-    def is_shown_by(self, answer: Any) -> bool:
-        """May a submission in the list be this one?"""
+    def likeness(self, answer: Any) -> int:
+        """May a submission in the list be this one? 0: no; 1: as far as Kaggle tells; 2: it has the same message.
+
+        What Kaggle leaves out, trims, cuts off or writes in another case contradicts nothing: better to take another's for ours, which then
+        shows a wrong score, than to send ours twice.
+        """
         if _ref(answer) in self.claimed | (self.alike or frozenset()):
-            return False
-        name, message = str(answer.file_name or ""), str(answer.description or "").split()  # Kaggle trims descriptions
-        return name in {"", self.file_name} and message in ([], self.message.split())  # what it leaves out contradicts nothing
+            return 0
+        name = PurePosixPath(str(answer.file_name or self.file_name)).name
+        size: object = getattr(answer, "total_bytes", 0)
+        told, ours = printable(str(answer.description or "")), printable(self.message)
+        if name.casefold() != self.file_name.casefold() or (isinstance(size, int) and 0 < size != self.size > 0):
+            return 0
+        begun = told.removesuffix("...").rstrip()
+        return 2 if told == ours else 1 if not told or (len(begun) >= SHORTEST_CUT and ours.startswith(begun)) else 0
 
 
 def submissions_alike(slug: str, file_name: str, message: str) -> frozenset[int]:
     """The numbers of the submissions so far that have this name and message: what is sent next is none of them."""
     wanted = LostSubmission(slug, file_name, message, None)
-    return frozenset(_ref(answer) for page in _listing(slug) for answer in page.submissions if wanted.is_shown_by(answer))
+    return frozenset(_ref(answer) for answer in _listing(slug) if wanted.likeness(answer) > 0)
 
 
 def submit_file(slug: str, csv: Path, message: str, *, alike: frozenset[int], sha256: str) -> int:
@@ -85,16 +98,15 @@ def submit_file(slug: str, csv: Path, message: str, *, alike: frozenset[int], sh
     place = {"competition_name": slug, "file_name": csv.name, "content_length": len(data), "last_modified_epoch_seconds": modified}
     token = retry.repeat(lambda: _upload(place, data, about))
     fields = {"competition_name": slug, "blob_file_tokens": token, "submission_description": message}
-    lost = LostSubmission(slug, csv.name, message, alike)
+    lost = LostSubmission(slug, csv.name, message, alike, size=len(data))
     try:
         reply = call_once(Request("create_submission", "ApiCreateSubmissionRequest", fields), about)
     except retry.TransientError as failure:
         return _find_lost(lost, f"Kaggle's answer to the submission of {csv.name} was lost ({failure.error})", failure)
-    except CredentialsError:
-        raise
     except KaggleError as error:
-        if isinstance(error.__cause__, requests.HTTPError):  # Kaggle said no
-            raise
+        cause = error.__cause__
+        if isinstance(cause, requests.HTTPError) and cause.response is not None and status_and_message(cause.response)[1]:  # Kaggle said no
+            return _find_refused(lost, error)
         return _find_lost(lost, f"Kaggle's answer to the submission of {csv.name} cannot be read ({error})", error)  # it may have said yes
     if isinstance(reply.ref, int) and reply.ref > 0:
         return reply.ref
@@ -102,19 +114,24 @@ def submit_file(slug: str, csv: Path, message: str, *, alike: frozenset[int], sh
     return _find_lost(lost, f'Kaggle gave the submission {csv.name} no number; it said: "{reply.message}"', None)
 
 
-def find_submission(lost: LostSubmission, *, patient: bool) -> int | None:
-    """The ref of a submission from the list; None when it does not show it: at once, or if `patient` after some more looks.
+def find_submission(lost: LostSubmission, *, looks: int = 1, seconds: float = 0.0) -> int | None:
+    """The ref of a submission from the list; None when that does not show it, in so many looks and for so many seconds.
 
-    Of several that fit, e.g. the same file sent twice, the oldest; but without `alike` the newest, as any old one could fit then.
+    Of several that fit, those with the same message go first, and of these the oldest; but without `alike` the newest, as any old one
+    could fit then.
     """
-    looks = LOOKS if patient else 1
-    for look in range(1, looks + 1):
-        found = [_ref(answer) for page in _listing(lost.slug) for answer in page.submissions if lost.is_shown_by(answer)]
-        if found:
-            return max(found) if lost.alike is None else min(found)
-        if look < looks:
-            time.sleep(retry.delay(look + 1))
-    return None
+    until = time.monotonic() + seconds
+    for look in itertools.count(1):
+        found = [(lost.likeness(answer), _ref(answer)) for answer in _listing(lost.slug)]
+        best = max((likeness for likeness, _ in found), default=0)
+        if best > 0:
+            refs = [ref for likeness, ref in found if likeness == best]
+            return max(refs) if lost.alike is None else min(refs)
+        left = until - time.monotonic()
+        if look >= looks and left <= 0:
+            return None
+        time.sleep(min(retry.delay(look + 1), LONGEST_LOOK) if look < looks else max(0.01, min(left, LONGEST_LOOK)))
+    raise AssertionError("counted to the end")
 
 
 def get_submission(ref: int) -> RemoteSubmission:
@@ -136,7 +153,7 @@ def _about(slug: str, doing: str) -> Subject:
 
 def _listing(slug: str) -> Iterator[Any]:
     request = Request("list_submissions", "ApiListSubmissionsRequest", {"competition_name": slug})
-    return pages(request, _about(slug, f"list the submissions to {slug}"))
+    return items(request, "submissions", _about(slug, f"list the submissions to {slug}"))
 
 
 def _upload(fields: dict[str, Any], data: bytes, about: Subject) -> str:
@@ -159,7 +176,7 @@ def _upload(fields: dict[str, Any], data: bytes, about: Subject) -> str:
 def _find_lost(lost: LostSubmission, why: str, failure: Exception | None) -> int:
     """The ref from the list of submissions. Raises OutcomeUnknownError beginning with `why` when that does not help either."""
     try:
-        ref = find_submission(lost, patient=True)
+        ref = find_submission(lost, looks=LOOKS)
         seen = "the list of submissions does not show it"
     except KaggleError as error:
         ref, seen = None, f"the list of submissions cannot be read either ({error})"
@@ -172,13 +189,24 @@ def _find_lost(lost: LostSubmission, why: str, failure: Exception | None) -> int
     ) from failure
 
 
+def _find_refused(lost: LostSubmission, refusal: KaggleError) -> int:
+    """The ref, if it is there although Kaggle refused it. Raises the refusal otherwise: it did not arrive."""
+    try:
+        ref = find_submission(lost)
+    except KaggleError:
+        ref = None
+    if ref is None:
+        raise refusal
+    return ref
+
+
 def _submission(answer: Any) -> RemoteSubmission:
     return RemoteSubmission(
         ref=_ref(answer),
         status=_status(answer.status),
         public_score=_score(answer.public_score),
         private_score=_score(answer.private_score),
-        error=str(answer.error_description or "").strip(),
+        error=printable(str(answer.error_description or "")),
     )
 
 

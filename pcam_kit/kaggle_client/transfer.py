@@ -12,7 +12,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
@@ -21,7 +21,7 @@ import urllib3
 
 from pcam_kit.errors import PcamError, StorageError, TransferError
 from pcam_kit.files import check_space, storage_error, sync_folder, write_json
-from pcam_kit.kaggle_client.integrity import BROKEN_ZIP, Tell, announced_hashes, is_zip, unwrap, wrong_hash, zip_fault
+from pcam_kit.kaggle_client.integrity import BROKEN_ZIP, Tell, announced_hashes, compare, crc32c, is_zip, unwrap, zip_fault
 from pcam_kit.kaggle_client.refusals import SAME_AGAIN, answered, unreachable
 from pcam_kit.kaggle_client.retry import Patience, TransientError, asked_pause
 from pcam_kit.kaggle_client.session import plain_session
@@ -29,6 +29,7 @@ from pcam_kit.kaggle_client.session import plain_session
 Progress = Callable[[str, int, int], None]  # what, bytes done, bytes in all (0 when unknown)
 
 CHUNK = 1 << 16  # the most bytes taken at once
+START = 64  # bytes by which an error page or a zip is known
 GAIN = 8 << 20  # bytes; an attempt that got this much further does not count as a failure, so slow lines finish
 SLOW_SECONDS, SLOW_BYTES = 60.0, 16 << 10  # less than this in that time is a connection that died without saying so
 PAGES = (b"<!doctype html", b"<html", b"<?xml")
@@ -71,15 +72,17 @@ class Version:
     hashes: dict[str, str]  # see announced_hashes
 
 
-def download(job: Job) -> None:
-    """Fetch, check, rename. Raises KaggleError's kinds or StorageError; the part stays where going on from it makes sense."""
+def download(job: Job) -> str:
+    """Fetch, check, rename; the CRC-32C of the file in hex. Raises KaggleError's kinds or StorageError.
+
+    The part stays where going on from it makes sense.
+    """
     patience, furthest = Patience(), 0
     try:
         job.destination.parent.mkdir(parents=True, exist_ok=True)
         while True:
             try:
-                _finish(job, _advance(job))
-                return
+                return _finish(job, _advance(job))
             except TransientError as failure:
                 here = _size(job.part)
                 if here >= furthest + GAIN:
@@ -132,12 +135,16 @@ def _receive(job: Job, response: requests.Response, version: Version | None, hav
     match response.status_code:
         case 200 | 206 if kind in PAGE_TYPES and not _may_be_page(job):
             raise TransientError(_failed(job, "an error page came instead of the file"), weight=2)
-        case 206 if version is not None and have > 0 and _continues(response, have, version.total):
-            pass
+        case 206 if version is not None and have > 0 and (size := _continued_size(response, have, version)) > 0:
+            if version.total == 0:  # now it is told
+                version = replace(version, total=size)
+                write_json(job.notes, asdict(version))
+            check_space(job.destination.parent, version.total - have)
         case 200:
             discard_part(job.destination)
             version, have = _version(job, response), 0
-            check_space(job.destination.parent, job.room(version.total))
+            wrapped = job.size if version.total != job.size else 0  # in a zip that will lie beside it for a moment
+            check_space(job.destination.parent, job.room(version.total) + wrapped)
             write_json(job.notes, asdict(version))
         case 206 | 416:
             _reject(job, "the storage sent another part than the one asked for")
@@ -146,7 +153,7 @@ def _receive(job: Job, response: requests.Response, version: Version | None, hav
     done, total = have, version.total or job.size
     _tell(job, done, total)
     with open(job.part, "ab") as part:
-        for chunk in _arriving(job, response):
+        for chunk in _long_start(_arriving(job, response)):
             if done == 0:
                 _check_start(job, version, chunk)
             part.write(chunk)
@@ -170,34 +177,49 @@ def _arriving(job: Job, response: requests.Response) -> Iterator[bytes]:
             since, got = now, 0
 
 
+def _long_start(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes, the first piece long enough to tell what it is the start of."""
+    first = b""
+    for piece in pieces:
+        first += piece
+        if len(first) >= START:
+            break
+    if first:
+        yield first
+    yield from pieces
+
+
 def _check_start(job: Job, version: Version, chunk: bytes) -> None:
     """Refuse what cannot become the file before all of it is fetched: an error page, or a body of another size that is no zip."""
-    if chunk[:64].lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith(PAGES) and not _may_be_page(job):
+    if chunk[:START].lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith(PAGES) and not _may_be_page(job):
         _reject(job, "an error page came instead of the file")
     if 0 < job.size != version.total > 0 and not chunk.startswith(b"PK"):
         _reject(job, f"{version.total:,} bytes were announced where Kaggle lists {job.size:,}")
 
 
-def _finish(job: Job, version: Version) -> None:
-    """Check the part and rename it. What fails a check is thrown away: going on from it could not mend it."""
+def _finish(job: Job, version: Version) -> str:
+    """Check the part and rename it; its CRC-32C. What fails a check is thrown away: going on from it could not mend it."""
     size = _size(job.part)
-    if wrong := wrong_hash(job.part, version.hashes, _verifying(job)):
+    wrong, crc = compare(job.part, version.hashes, _verifying(job))
+    if wrong:
         _reject(job, f"the bytes that arrived are not those Kaggle has ({wrong})")
     if job.inspect is not None:
         _check_archive(job, job.inspect)
-    if job.size and size != job.size:
-        try:
-            unwrapped = unwrap(job.part, job.name, job.size, job.destination)
-        except BROKEN_ZIP as error:
-            _reject(job, f"the zip around it cannot be unpacked ({error})")
-        if not unwrapped:
-            _reject(job, f"{size:,} bytes arrived where Kaggle lists {job.size:,}")
+    try:
+        unwrapped = size != job.size and job.inspect is None and unwrap(job.part, job.name, job.size, job.destination)
+    except BROKEN_ZIP as error:
+        _reject(job, f"the zip around it cannot be unpacked ({error})")
+    if unwrapped:
+        crc = crc32c(job.destination, _verifying(job))
+    elif 0 < job.size != size:
+        _reject(job, f"{size:,} bytes arrived where Kaggle lists {job.size:,}")
     else:
         with open(job.part, "rb") as part:
             os.fsync(part.fileno())
         job.part.replace(job.destination)
         sync_folder(job.destination.parent)
     discard_part(job.destination)
+    return crc
 
 
 def _check_archive(job: Job, inspect: Callable[[Path], None]) -> None:
@@ -221,12 +243,17 @@ def _version(job: Job, response: requests.Response) -> Version:
     return Version(job.source, validator, int(length) if length.isdigit() else 0, announced_hashes(response.headers))
 
 
-def _continues(response: requests.Response, have: int, total: int) -> bool:
-    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", "").strip())
-    if found is None:
-        return False
+def _continued_size(response: requests.Response, have: int, version: Version) -> int:
+    """The size of the whole file, if a 206 is its rest from byte `have` on, in the version known; otherwise 0."""
+    headers = response.headers
+    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", headers.get("Content-Range", "").strip())
+    if found is None or headers.get("Content-Encoding", "identity") != "identity":
+        return 0
     start, end, size = (int(number) for number in found.groups())
-    return start == have and end == size - 1 and total in {0, size}
+    told = headers.get("ETag" if version.validator.startswith('"') else "Last-Modified", version.validator)
+    length = headers.get("Content-Length", "")
+    fits = start == have and end == size - 1 and version.total in {0, size} and told == version.validator
+    return size if fits and (not length.isdigit() or int(length) == end - start + 1) else 0
 
 
 def _read_notes(job: Job) -> Version | None:

@@ -35,7 +35,7 @@ class Entry(Origin):
     `id`, `sent`, `file_name` and `message` belong to a submission: None or empty for a CSV never sent.
     `created` is when the CSV was written, or for a CSV from elsewhere when it was first sent.
     `again`: it was asked for as a repetition (`--again`). `alike`: the submissions that Kaggle listed under the same name and message
-    before this one was sent; None when that was not recorded.
+    before this one was sent; None when that was not recorded. `size` in bytes, 0 when not recorded.
     """
 
     csv: str = ""
@@ -53,11 +53,17 @@ class Entry(Origin):
     error: str | None = None
     again: bool = False
     alike: list[int] | None = None
+    size: int = 0
 
     @property
     def is_lost(self) -> bool:
         """Was it about to be sent, and nothing more is known?"""
         return self.status in ("sending", "unknown")
+
+    @property
+    def is_open(self) -> bool:
+        """May Kaggle still tell more: a score that is pending, or one that it does not show yet?"""
+        return self.ref is not None and (self.status == "pending" or (self.status == "complete" and self.public_score is None))
 
     @property
     def gap(self) -> float | None:

@@ -66,6 +66,7 @@ class Ledger:
             competition=competition,
             message=message,
             file_name=csv.path.name,
+            size=csv.path.stat().st_size,
             again=again,
             alike=None if alike is None else sorted(alike),
         )
@@ -159,7 +160,7 @@ class Ledger:
                         written[key], order[key] = made, None
                     case "intent":
                         status = "sending" if line["id"] in self._open else "unknown"
-                        told = {"again": line.get("again", False), "alike": line.get("alike")}  # neither is in ledgers of earlier versions
+                        told = {name: line[name] for name in _NEWER if name in line}
                         submissions[line["id"]] = replace(self._entry(line, _INTENT), sent=line["time"], status=status, **told)
                         order[line["id"]] = None
                     case "sent" | "scored" | "failed":
@@ -197,6 +198,7 @@ class Ledger:
 _SCORES = ("valid_auc", "valid_accuracy", "valid_score", "valid_low", "valid_high")
 _ORIGIN = ("runs", "configs", "commit", "tta", *_SCORES)
 _WRITTEN = ("sha256", "competition", *_ORIGIN)
+_NEWER = ("again", "alike", "size")  # of an intent; ledgers of earlier versions do not have them
 _INTENT = ("id", "sha256", "competition", "message", "file_name")
 
 

@@ -325,7 +325,7 @@ class TestFiles:
     def test_a_disk_too_small(self, empty: Project, quick: dict[str, str]) -> None:
         profile(empty, train=10**12)
         found = lines(empty.pcam("doctor", "small", "--offline", "--json", **quick), code=1)
-        one(found, "disk", "problem", "small needs 27648000.0 GB for its store", fix="free some space")
+        one(found, "disk", "problem", "small needs 27904000.0 GB for its store", fix="free some space")
 
     def test_a_damaged_store(self, project: Project, quick: dict[str, str]) -> None:
         with open(project.path / "data" / "tiny" / "store" / "images.npy", "r+b") as images:

@@ -145,10 +145,14 @@ class TestUnknownOutcome:
     @pytest.mark.parametrize(
         "args", [("submit", CSV, "-m", "mine"), ("submit", CSV, "-m", "mine", "--no-wait"), ("submit", CSV, "--again")]
     )
-    def test_it_had_arrived(self, pcam: Submit, project: Project, kaggle: Loopback, served: Competition, args: tuple[str, ...]) -> None:
+    def test_it_had_arrived(
+        self, pcam: Submit, project: Project, account: dict[str, str], kaggle: Loopback, served: Competition, args: tuple[str, ...]
+    ) -> None:
         self.lose(pcam, kaggle, project, lost=True)
         kaggle.fail(LIST, times=2, body=NOTHING)  # Kaggle's list lags
-        done = pcam(*args, "--json")
+        waits = {"pcam_kit.commands.outcomes.SETTLED": 5.0, "pcam_kit.kaggle_client.submitting.LONGEST_LOOK": 0.05}
+        done = project.quick(*args, "--json", hook={"set": QUICKLY["set"] | waits}, **account)
+        assert "it may still be on its way" in done.err
         ref = served.submissions[0]["ref"]
         assert done.json["ref"] == ref
         assert f"it had arrived, as submission {ref}" in done.err
@@ -184,7 +188,7 @@ class TestUnknownOutcome:
         self.lose(pcam, kaggle, project, reset=True)
         shutil.copy(project.path / "submissions" / "tiny1.csv", project.path / CSV)
         kaggle.fail(CREATE, lost=True)
-        kaggle.fail(LIST, skip=5, times=4, body=NOTHING)  # after 4 looks for the first and one for those that look like it
+        kaggle.fail(LIST, skip=2, times=4, body=NOTHING)  # after a look for the first and one for those that look like it
         pcam("submit", CSV, "-m", "mine").refused(7, "does not show it")
         assert [entry["status"] for entry in entries(project)] == ["unknown", "failed"]
         assert pcam("submit", CSV, "-m", "mine", "--json").json["ref"] == served.submissions[0]["ref"]

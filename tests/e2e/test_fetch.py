@@ -99,6 +99,8 @@ def test_single_files_then_everything(pcam: Callable[..., Done], data: Path, kag
 def test_a_pattern_that_fits_nothing(pcam: Callable[..., Done], kaggle: Loopback, lab: Path) -> None:
     kaggle.serve(LAB, lab)
     pcam("fetch", LAB, "--only", "*.csv").refused(2, "no file of tnm-112-lab-2-2024 matches *.csv", "test_x.h5, train.h5, valid.h5")
+    (lab / "odd[1].csv").write_text("odd")
+    assert pcam("fetch", LAB, "--only", "odd[1].csv", "--json").json["files"][0]["bytes"] == 3
 
 
 def test_the_zip_is_unpacked_when_asked_for(pcam: Callable[..., Done], data: Path, kaggle: Loopback, tifs: Path) -> None:
@@ -200,18 +202,69 @@ def test_too_little_room_for_the_zip_is_told_before_its_bytes_come(
     assert [path for path in (data / HCD).rglob("*") if path.is_file() and path.name != ".lock"] == []
 
 
-def test_a_raw_file_that_was_damaged_since_is_downloaded_again(pcam: Callable[..., Done], data: Path, kaggle: Loopback, lab: Path) -> None:
+@pytest.mark.parametrize("lost", [(), ("test_x.h5",)], ids=["all there", "one gone"])
+def test_raw_files_that_were_damaged_since_are_downloaded_again(
+    pcam: Callable[..., Done], data: Path, kaggle: Loopback, lab: Path, lost: tuple[str, ...]
+) -> None:
     kaggle.serve(LAB, lab)
     fetched = pcam("fetch", LAB, "--json").json
-    train = data / LAB / "raw" / "train.h5"
-    damaged = train.read_bytes()[:-1] + b"!"
-    train.write_bytes(damaged)
+    raw = data / LAB / "raw"
+    for name in ("train.h5", "valid.h5"):
+        (raw / name).write_bytes((lab / name).read_bytes()[:-1] + b"!")
+    for name in lost:
+        (raw / name).unlink()
     (data / LAB / "store" / "images.npy").unlink()
     again = pcam("fetch", LAB, "--json")
     assert again.json == fetched
-    assert "not what was downloaded any more" in again.err
-    assert train.read_bytes() == (lab / "train.h5").read_bytes()
-    assert train.with_name("train.h5.damaged").read_bytes() == damaged
+    assert again.err.count("not what was downloaded any more") == 2
+    assert {path.name for path in raw.iterdir()} == {"train.h5", "valid.h5", "test_x.h5", "train.h5.damaged", "valid.h5.damaged"}
+    assert tree(lab).items() <= tree(raw).items()
+
+
+def test_a_damaged_zip_without_a_record_is_downloaded_again(pcam: Callable[..., Done], data: Path, kaggle: Loopback, tifs: Path) -> None:
+    """As a version before this one left it."""
+    kaggle.serve(HCD, tifs)
+    fetched = pcam("fetch", HCD, "--json").json
+    archive = data / HCD / "raw" / f"{HCD}.zip"
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[:5000] + bytes(100) + whole[5100:])
+    (data / HCD / "raw.json").unlink()
+    (data / HCD / "store" / "images.npy").unlink()
+    assert pcam("fetch", HCD, "--json").json == fetched
+    assert archive.read_bytes() == whole
+    assert archive.with_name(f"{HCD}.zip.damaged").is_file()
+
+
+def test_an_h5_file_of_unknown_origin_that_cannot_be_read_is_set_aside(
+    pcam: Callable[..., Done], data: Path, kaggle: Loopback, lab: Path
+) -> None:
+    kaggle.serve(LAB, lab)
+    raw = data / LAB / "raw"
+    raw.mkdir(parents=True)
+    (raw / "train.h5").write_bytes(bytes((lab / "train.h5").stat().st_size))
+    pcam("fetch", LAB).refused(3, "train.h5 is not HDF5", "run the same command again", "train.h5.damaged")
+    assert pcam("fetch", LAB, "--json").json["splits"]["train"]["n"] == 40
+
+
+def test_a_list_that_lacked_a_file_is_read_again(pcam: Callable[..., Done], kaggle: Loopback, lab: Path) -> None:
+    served = kaggle.serve(LAB, lab)
+    missing = (lab / "test_x.h5").read_bytes()
+    (lab / "test_x.h5").unlink()
+    pcam("fetch", LAB).refused(3, "has no test part")
+    (lab / "test_x.h5").write_bytes(missing)
+    assert served.names() == ["test_x.h5", "train.h5", "valid.h5"]
+    assert pcam("fetch", LAB, "--json").json["splits"]["test"]["n"] == 40
+    assert len(kaggle.seen("storage")) == 3, "the others are not downloaded again"
+
+
+@pytest.mark.parametrize("record", ["[]", "{}", "oops", '{"read": 1}', '{"read": ".", "crcs": [], "unproven": []}', '{"files": {}}'])
+def test_a_record_of_another_form_is_none(pcam: Callable[..., Done], data: Path, kaggle: Loopback, lab: Path, record: str) -> None:
+    kaggle.serve(LAB, lab)
+    fetched = pcam("fetch", LAB, "--json").json
+    (data / LAB / "raw.json").write_text(record)
+    (data / LAB / "store" / "images.npy").unlink()
+    assert pcam("fetch", LAB, "--json").json == fetched
+    assert len(kaggle.seen("storage")) == 3, "the files are there"
 
 
 def test_an_exposed_key_is_told_with_its_fix(pcam: Callable[..., Done], kaggle: Loopback, lab: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ CSV = "submissions/tiny0.csv"
 FOREVER = 60.0  # seconds; longer than a test waits for anything
 LATER = 1.0  # seconds after which a request that was under way is done although its sender is dead
 POLL = {"pcam_kit.commands.outcomes.FIRST_POLL": 0.01}
-PATIENTLY = {"set": POLL}  # but with the looks at the list as far apart as they are
+PATIENTLY = {"set": POLL | {"pcam_kit.commands.outcomes.SETTLED": 10.0, "pcam_kit.kaggle_client.submitting.LONGEST_LOOK": 0.5}}
 QUICKLY = {"set": POLL | {"pcam_kit.kaggle_client.retry.FIRST_DELAY": 0.002}}
 
 

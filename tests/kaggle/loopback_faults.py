@@ -61,6 +61,12 @@ class Fault:
     crc32c: Hash = "right"
     ignore_range: bool = False  # all of it, status 200
     wrong_range: bool = False  # 206, from another place than asked for
+    wrong_end: bool = False  # 206, whose Content-Range tells another size
+    other_version: bool = False  # 206 with another ETag and date, all else as if it were the same
+    foreign: int | None = None  # 206 with the right range, but so many bytes of something else
+    slow_headers: float = 0.0  # seconds between the bytes of the headers
+    gzip: bool = False  # compressed, whatever was asked for, with the hashes and the length of what is sent
+    weak_etag: bool = False  # an ETag that says "about the same"; no Last-Modified
     # another pace
     wait: float = 0.0  # seconds before anything is done
     until: Callable[[], bool] | None = None  # nothing is done before this is true
@@ -69,6 +75,7 @@ class Fault:
     drip: tuple[int, float] | None = None  # so many bytes, then so many seconds of nothing, again and again
     # another end
     reset: bool = False  # the connection is reset before anything is done
+    instead_status: bool = False  # everything is done, then `status`, `body`, `message` are answered all the same
     lost: bool = False  # everything is done, then the connection is reset
     cut: int | None = None  # of an upload so many bytes are read, then the connection is reset
     then: Callable[[], None] | None = None  # called once the answer is sent

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import gzip
 import hashlib
 import io
 import json
@@ -87,6 +89,10 @@ class Handler(BaseHTTPRequestHandler):
             pause(0.01)
         if fault.reset:
             return self._reset()
+        if fault.instead_status:
+            self.kaggle.api(what, _json(body))
+        if fault.slow_headers > 0:
+            return self._drip_headers(fault.slow_headers)
         if fault.status is not None or fault.body is not None:
             status = fault.status or 200
             said = json.dumps({"code": status, "message": fault.message}).encode() if fault.body is None else fault.body
@@ -128,7 +134,8 @@ class Handler(BaseHTTPRequestHandler):
         if fault.instead is not None:
             return self._send(200, fault.instead, {"Content-Type": "text/html"})
         answer |= fault.patch or {}
-        return self._send(status, json.dumps(answer).encode(), {"Content-Type": "application/json; charset=utf-8"})
+        headers = {"Content-Type": "application/json; charset=utf-8", "X-Kaggle-APIVersion": "99.9.9"}  # "please update", as Kaggle does
+        return self._send(status, json.dumps(answer).encode(), headers)
 
     def _storage(self, path: str, fault: Fault) -> None:
         found = self.kaggle.redeem(path)
@@ -138,8 +145,15 @@ class Handler(BaseHTTPRequestHandler):
         if "Authorization" in self.headers and not competition.direct:
             return self._send(400, b"<Error><Code>InvalidArgument</Code></Error>", XML)
         data, modified = self.kaggle.content(competition, name)
+        if fault.gzip:
+            data = gzip.compress(data, 1, mtime=0)
         etag = f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
         headers = {"Content-Type": "application/octet-stream", "ETag": etag, "Last-Modified": modified, "Accept-Ranges": "bytes"}
+        if fault.gzip:
+            headers["Content-Encoding"] = "gzip"
+        if fault.weak_etag:
+            headers["ETag"] = f"W/{headers['ETag']}"
+            del headers["Last-Modified"]
         if competition.hashes and (told := hashes(data, fault)):
             headers["x-goog-hash"] = told
         if fault.corrupt:
@@ -149,11 +163,18 @@ class Handler(BaseHTTPRequestHandler):
             data = data[: fault.short]
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         status, start = 200, 0
-        if asked and self.headers.get("If-Range", etag) in {etag, modified} and not fault.ignore_range:
+        if asked and fault.other_version:
+            status, start = 206, int(asked.group(1))
+            rest = f"bytes {start}-{len(data) - 1}/{len(data)}"
+            headers |= {"ETag": '"another"', "Last-Modified": formatdate(1, usegmt=True), "Content-Range": rest}
+        elif asked and self.headers.get("If-Range", etag) in {etag, modified} and not fault.ignore_range:
             status, start = 206, int(asked.group(1)) + (7 if fault.wrong_range else 0)
             if start >= len(data):
                 return self._send(416, b"", {"Content-Range": f"bytes */{len(data)}"})
-            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+            size = len(data) + (1 if fault.wrong_end else 0)
+            headers["Content-Range"] = f"bytes {start}-{size - 1}/{size}"
+            if fault.foreign is not None:
+                return self._send(206, bytes(fault.foreign), headers, fault)
         return self._send(status, data[start:], headers, fault)
 
     def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None, how: Fault = PROPER) -> None:
@@ -187,6 +208,15 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
         if how.stall is not None:  # until the client goes
             select.select([self.connection], [], [], STALL)
+
+    def _drip_headers(self, seconds: float) -> None:
+        """A byte now and then, until the client goes."""
+        self.close_connection = True
+        with contextlib.suppress(ConnectionError):
+            for byte in b"HTTP/1.1 200 OK\r\nX-Patience: " + b"a" * 1000:
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+                pause(seconds)
 
     def _reset(self) -> None:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -495,6 +495,116 @@ def test_the_proxy_of_the_environment_is_used_for_every_request(served: Loopback
     assert requests.utils.get_environ_proxies("http://localhost")["http"] == served.url
 
 
+# what only looks like a proper answer
+
+
+def test_a_compressed_body_is_unpacked_and_never_resumed(served: Loopback, folder: Path, here: Path) -> None:
+    """Length, hash and ETag are those of the compressed bytes: none of them may be used."""
+    served.fail("storage", gzip=True, truncate=150_000)
+    served.fail("storage", gzip=True)
+    download_file(SLUG, TRAIN, here)
+    assert is_whole(here, folder)
+    assert ranges(served.seen("storage")) == ["", ""]
+
+
+def test_a_weak_etag_is_not_resumed_with(served: Loopback, folder: Path, here: Path) -> None:
+    served.fail("storage", weak_etag=True, truncate=150_000)
+    download_file(SLUG, TRAIN, here)
+    assert is_whole(here, folder)
+    assert ranges(served.seen("storage")) == ["", ""]
+    assert all(request.headers["accept-encoding"] == "identity" for request in served.seen("storage"))
+
+
+def test_a_continuation_of_a_file_of_another_size_is_not_taken(kaggle: Loopback, folder: Path, here: Path) -> None:
+    kaggle.serve(SLUG, folder, hashes=False)
+    kaggle.fail("storage", truncate=150_000)
+    kaggle.fail("storage", wrong_end=True)
+    download_file(SLUG, TRAIN, here)
+    assert is_whole(here, folder)
+    assert len(kaggle.seen("storage")) == 3
+
+
+def test_a_line_that_gains_nothing_is_given_up(served: Loopback, here: Path) -> None:
+    served.fail("storage", truncate=1, times=99)
+    with pytest.raises(TransferError):
+        download_file(SLUG, TRAIN, here)
+    assert len(served.seen("storage")) == retry.ATTEMPTS
+
+
+def test_a_listing_that_turns_in_circles_ends(served: Loopback) -> None:
+    served.page_size = 3
+    served.fail("ListDataFiles", patch={"nextPageToken": "3"}, times=99)
+    with pytest.raises(TransferError, match="round in circles"):
+        [*list_files(SLUG)]
+    assert len(served.seen("ListDataFiles")) == 2
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"code": 503}', b'{"error": "x"}', b"[" * 100_000])
+def test_a_page_that_fails_without_saying_so_is_asked_for_again(served: Loopback, body: bytes) -> None:
+    served.page_size = 3
+    served.fail("ListDataFiles", skip=1, body=body)
+    assert len([*list_files(SLUG)]) == 4
+
+
+def test_a_size_that_is_none_is_told(served: Loopback) -> None:
+    served.fail("ListDataFiles", patch={"files": [{"name": "a.csv", "totalBytes": "abc"}]})
+    with pytest.raises(KaggleError, match=r"a\.csv with a size that is none") as caught:
+        [*list_files(SLUG)]
+    assert caught.value.hint
+
+
+def test_an_address_that_is_none_is_told_without_its_signature(served: Loopback, here: Path) -> None:
+    served.fail("DownloadDataFile", status=302, location="http://[bad/x?sig=secret", body=b"", times=99)
+    with pytest.raises(TransferError, match="no address") as caught:
+        download_file(SLUG, TRAIN, here)
+    assert "secret" not in f"{caught.value}{caught.value.hint}"
+
+
+@pytest.mark.parametrize("what", ["ListDataFiles", "storage"])
+def test_an_answer_that_drips_is_not_waited_for_forever(served: Loopback, here: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    monkeypatch.setattr(session, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(retry, "ATTEMPTS", 2)
+    served.fail(what, slow_headers=0.05, times=2)
+    with pytest.raises(TransferError, match="no answer in time"):
+        download_file(SLUG, TRAIN, here) if what == "storage" else [*list_files(SLUG)]
+
+
+@pytest.mark.parametrize("fault", [{"other_version": True}, {"foreign": 1300}])
+def test_a_continuation_of_something_else_is_not_taken(kaggle: Loopback, folder: Path, here: Path, fault: dict[str, object]) -> None:
+    """A 206 that ignores If-Range; one whose length is not that of its range."""
+    kaggle.serve(SLUG, folder, hashes=False)
+    kaggle.fail("storage", truncate=150_000)
+    kaggle.fail("storage", **fault)
+    download_file(SLUG, TRAIN, here)
+    assert is_whole(here, folder)
+
+
+def test_the_size_in_a_range_is_remembered(kaggle: Loopback, folder: Path, here: Path) -> None:
+    kaggle.serve(SLUG, folder, hashes=False)
+    kaggle.fail("storage", framing="chunked", truncate=50_000)
+    kaggle.fail("storage", framing="close", truncate=60_000)
+    download_file(SLUG, RemoteFile("train.h5", 0), here)
+    assert is_whole(here, folder)
+
+
+@pytest.mark.parametrize("name", ["train.h5", "nothing.h5"])
+def test_a_zip_around_a_file_of_unknown_size_is_undone(kaggle: Loopback, folder: Path, here: Path, name: str) -> None:
+    (folder / "nothing.h5").write_bytes(b"")
+    kaggle.serve(SLUG, folder, zipped=(name,))
+    download_file(SLUG, RemoteFile(name, 0), here)
+    assert here.read_bytes() == (folder / name).read_bytes()
+
+
+def test_netrc_is_not_asked_after_a_redirect_of_the_storage(served: Loopback, folder: Path, here: Path, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir(exist_ok=True)
+    (tmp_path / "home" / ".netrc").write_text("default login me password secret\n")
+    served.other_hosts.add("elsewhere.example")
+    served.fail("storage", status=302, location="http://elsewhere.example/train.h5", body=b"")
+    download_file(SLUG, TRAIN, here)
+    assert is_whole(here, folder)
+    assert [request.headers.get("authorization") for request in served.seen("elsewhere")] == [None]
+
+
 # datasets
 
 

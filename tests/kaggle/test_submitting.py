@@ -157,7 +157,25 @@ def test_a_submission_that_kaggle_refuses_is_known_not_to_have_arrived(
     with pytest.raises(kind) as caught:
         send(write_csv(), "no")
     assert not isinstance(caught.value, OutcomeUnknownError)
-    assert len(served.seen("ListSubmissions")) == 1
+    assert len(served.seen("ListSubmissions")) == 2, "one look all the same"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"status": 403, "body": b"<html>", "content_type": "text/html"}, {"status": 407, "body": b""}, {"status": 409, "message": "Again?"}],
+    ids=str,
+)
+def test_a_refusal_is_not_believed_when_the_submission_is_there(served: Loopback, write_csv: WriteCsv, fault: dict[str, object]) -> None:
+    """A gateway may answer for Kaggle, and Kaggle may answer twice."""
+    served.fail("CreateSubmission", instead_status=True, **fault)
+    ref = send(write_csv(), "mine")
+    assert submissions_alike(SLUG, "submission.csv", "mine") == {ref}
+
+
+def test_a_refusal_that_kaggle_did_not_say_leaves_the_outcome_open(served: Loopback, write_csv: WriteCsv) -> None:
+    served.fail("CreateSubmission", status=403, body=b"<html>", content_type="text/html")
+    with pytest.raises(OutcomeUnknownError):
+        send(write_csv(), "mine")
 
 
 def test_the_list_may_lag(served: Loopback, write_csv: WriteCsv) -> None:
@@ -168,25 +186,25 @@ def test_the_list_may_lag(served: Loopback, write_csv: WriteCsv) -> None:
     assert submissions_alike(SLUG, "submission.csv", "slow list") == {ref}
     lost = LostSubmission(SLUG, "submission.csv", "slow list", frozenset())
     served.fail("ListSubmissions", body=empty)
-    assert find_submission(lost, patient=False) is None
+    assert find_submission(lost) is None
     served.fail("ListSubmissions", body=empty)
-    assert find_submission(lost, patient=True) == ref
+    assert find_submission(lost, looks=2) == ref
+    served.fail("ListSubmissions", body=empty)
+    assert find_submission(lost, seconds=0.1) == ref
 
 
 def test_what_is_found_again_was_not_there_before_is_unclaimed_and_the_same(served: Loopback, write_csv: WriteCsv) -> None:
     refs = [send(write_csv(), "same words") for _ in range(3)]
     lost = LostSubmission(SLUG, "submission.csv", "same words", frozenset(refs[:1]))
-    assert find_submission(lost, patient=False) == refs[1], "the oldest of those that were not there before"
-    assert find_submission(replace(lost, alike=frozenset()), patient=False) == refs[0]
-    assert find_submission(replace(lost, alike=frozenset(refs)), patient=False) is None
-    assert find_submission(replace(lost, claimed=frozenset(refs[1:2])), patient=False) == refs[2]
-    assert find_submission(replace(lost, claimed=frozenset(refs)), patient=False) is None
-    assert find_submission(replace(lost, message=" same\nwords "), patient=False) == refs[1]
-    assert find_submission(replace(lost, message="other words"), patient=False) is None
-    assert find_submission(replace(lost, file_name="other.csv"), patient=False) is None
-    assert find_submission(replace(lost, alike=None), patient=False) == refs[2], (
-        "a ledger of an earlier version: any could fit, so the newest"
-    )
+    assert find_submission(lost) == refs[1], "the oldest of those that were not there before"
+    assert find_submission(replace(lost, alike=frozenset())) == refs[0]
+    assert find_submission(replace(lost, alike=frozenset(refs))) is None
+    assert find_submission(replace(lost, claimed=frozenset(refs[1:2]))) == refs[2]
+    assert find_submission(replace(lost, claimed=frozenset(refs))) is None
+    assert find_submission(replace(lost, message=" same\nwords ")) == refs[1]
+    assert find_submission(replace(lost, message="other words")) is None
+    assert find_submission(replace(lost, file_name="other.csv")) is None
+    assert find_submission(replace(lost, alike=None)) == refs[2], "a ledger of an earlier version: any could fit, so the newest"
 
 
 def test_what_the_list_leaves_out_contradicts_nothing(served: Loopback, write_csv: WriteCsv) -> None:
@@ -201,14 +219,48 @@ def test_what_the_list_leaves_out_contradicts_nothing(served: Loopback, write_cs
         ({"description": "x"}, False),
     ):
         served.fail("ListSubmissions", patch={"submissions": [nameless | told]})
-        assert find_submission(lost, patient=False) == (before + 1 if found else None), told
+        assert find_submission(lost) == (before + 1 if found else None), told
+
+
+def test_a_long_message_may_have_been_cut_off(served: Loopback, write_csv: WriteCsv) -> None:
+    message = "pcam-kit " + ", ".join(f"20261123T01{i:04d}-lab-d7fb" for i in range(12))
+    ref = send(write_csv(), message[:250])
+    assert find_submission(LostSubmission(SLUG, "submission.csv", message, frozenset())) == ref
+    assert find_submission(LostSubmission(SLUG, "submission.csv", message[::-1], frozenset())) is None
+    assert find_submission(LostSubmission(SLUG, "submission.csv", message, frozenset({ref}))) is None
+    send(write_csv(), "pcam-kit")
+    assert find_submission(LostSubmission(SLUG, "submission.csv", message, frozenset({ref}))) is None, "too short to be the rest of ours"
+    whole = send(write_csv(), message)
+    assert find_submission(LostSubmission(SLUG, "submission.csv", message, frozenset())) == whole, "one with all of it goes first"
+
+
+def test_a_name_in_another_form_is_the_same(served: Loopback, write_csv: WriteCsv) -> None:
+    ref = send(write_csv(), "mine")
+    for name in ("Submission.csv", "submissions/submission.csv"):
+        served.fail("ListSubmissions", patch={"submissions": [{"ref": ref, "status": "COMPLETE", "fileName": name, "description": "mine"}]})
+        assert find_submission(LostSubmission(SLUG, "submission.csv", "mine", frozenset())) == ref, name
+
+
+def test_another_size_is_another_submission(served: Loopback, write_csv: WriteCsv) -> None:
+    path = write_csv()
+    ref = send(path, "mine")
+    lost = LostSubmission(SLUG, "submission.csv", "mine", frozenset(), size=path.stat().st_size)
+    assert find_submission(lost) == ref
+    assert find_submission(replace(lost, size=lost.size + 1)) is None
+
+
+@pytest.mark.parametrize("body", [b'{"code": 503}', b'{"error": "x"}'])
+def test_a_list_that_is_an_error_is_no_empty_list(served: Loopback, write_csv: WriteCsv, body: bytes) -> None:
+    ref = send(write_csv(), "mine")
+    served.fail("ListSubmissions", body=body)
+    assert submissions_alike(SLUG, "submission.csv", "mine") == {ref}
 
 
 def test_every_page_of_the_list_is_read(served: Loopback, write_csv: WriteCsv) -> None:
     served.page_size = 2
     refs = [send(write_csv(), f"number {i}") for i in range(5)]
     assert submissions_alike(SLUG, "submission.csv", "number 0") == {refs[0]}
-    assert find_submission(LostSubmission(SLUG, "submission.csv", "number 0", frozenset()), patient=False) == refs[0]
+    assert find_submission(LostSubmission(SLUG, "submission.csv", "number 0", frozenset())) == refs[0]
 
 
 def test_the_daily_limit(kaggle: Loopback, folder: Path, solution: Path, write_csv: WriteCsv) -> None:

@@ -51,6 +51,13 @@ def test_unsafe_zip(bad: zipfile.ZipInfo | str, why: str, tmp_path: Path) -> Non
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize(("old", "new", "why"), [(b"UTF-8 \xc3\xa9", b"UTF-8 \xff\xff", "decode"), (b"\x14\x00", b"\x63\x00", "version")])
+def test_zip_that_nobody_can_read(old: bytes, new: bytes, why: str, tmp_path: Path) -> None:
+    path = zipped(tmp_path, "UTF-8 \xe9")
+    path.write_bytes(path.read_bytes().replace(old, new))
+    fails("tif_folders", path, "cannot be read as a zip", why)
+
+
 def test_zip_with_a_name_twice(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="Duplicate name"):
         path = zipped(tmp_path, "train_labels.csv")

@@ -55,8 +55,8 @@ def beside(code: str, *arguments: str, seconds: float, **variables: str) -> Gene
     It raises subprocess.TimeoutExpired `seconds` after the start; the process never outlives the block. `variables`: of its environment.
     """
     # -P: a keras.py in the working directory is not Keras. The package's folder comes last, where a checkout needs it.
-    paths = [*filter(None, [os.environ.get("PYTHONPATH")]), str(Path(__file__).resolve().parents[3])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8", **variables}
+    code = f"import sys; sys.path.append({str(Path(__file__).resolve().parents[3])!r})\n{code}"
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8", **variables}
     began = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", code, *arguments],
@@ -82,8 +82,3 @@ def beside(code: str, *arguments: str, seconds: float, **variables: str) -> Gene
 def size(n: float) -> str:
     """`7_668_000_000` -> `7.7 GB`."""
     return f"{n / 1e9:.1f} GB" if n >= 0.95e9 else f"{n / 1e6:.0f} MB"
-
-
-def few(names: list[str]) -> str:
-    """The first three names and how many more there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

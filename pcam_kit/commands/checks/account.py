@@ -65,9 +65,10 @@ def asking_kaggle(subject: Subject, *, offline: bool, seconds: float = KAGGLE_SE
 
 
 def main() -> None:
-    """What the other process does: asks, and prints its lines as JSON. Arguments: the slug or "", how grave a failure is."""
+    """What the other process does: asks, and prints each line as JSON once known. Arguments: the slug or "", how grave a failure is."""
     slug, trouble = sys.argv[1:]
-    print(json.dumps([asdict(check) for check in ask(slug, "problem" if trouble == "problem" else "warning")]))
+    for check in ask(slug, "problem" if trouble == "problem" else "warning"):
+        print(json.dumps(asdict(check)), flush=True)
 
 
 def ask(slug: str, trouble: Status) -> Iterator[Check]:
@@ -93,7 +94,11 @@ def ask(slug: str, trouble: Status) -> Iterator[Check]:
             text = f"this machine's clock is {duration(abs(heard.clock))} {way} Kaggle's; TLS and daily limits go by the right time"
             yield Check("clock", "warning", text, "set the clock, e.g. sudo timedatectl set-ntp true")
         if state is not None:
-            accepted = state.entered or kaggle_client.may_download(slug)  # the first is not told of every competition
+            try:
+                accepted = state.entered or kaggle_client.may_download(slug)  # the first is not told of every competition
+            except KaggleError as error:
+                yield Check("rules", "warning", error.message, error.hint)
+                return
             yield _rules(slug, state, trouble, accepted=accepted)
             if accepted:
                 yield _left(slug, state)
@@ -137,7 +142,9 @@ def _left(slug: str, state: CompetitionState) -> Check:
 def _answers(ended: Callable[[], tuple[int, str, str]], subject: Subject, seconds: float) -> Iterator[Check]:
     try:
         code, out, err = ended()
-    except subprocess.TimeoutExpired:
+    except subprocess.TimeoutExpired as error:
+        said = error.output or b""
+        yield from _lines(said.decode("utf-8", "replace") if isinstance(said, bytes) else said)
         fix = "check the connection and the proxy settings (http_proxy, https_proxy), then run the same command again"
         yield Check("kaggle", subject.trouble, f"no answer from Kaggle within {seconds:.0f} s", fix)
         return
@@ -146,4 +153,9 @@ def _answers(ended: Callable[[], tuple[int, str, str]], subject: Subject, second
         failure = RuntimeError(lines[-1] if lines else f"exit code {code}")
         failure.add_note(err)  # for --debug
         raise failure
-    yield from (Check(**values) for values in json.loads(out))
+    yield from _lines(out)
+
+
+def _lines(out: str) -> Iterator[Check]:
+    """The whole lines of what the other process printed."""
+    return (Check(**json.loads(line)) for line in out.splitlines(keepends=True) if line.endswith("\n"))

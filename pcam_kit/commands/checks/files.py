@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pcam_kit.commands.checks import Check, Status, few, size
+from pcam_kit.commands.checks import Check, Status, size
 from pcam_kit.commands.console import work
 from pcam_kit.commands.download import source_of
 from pcam_kit.commands.folders import Folders
 from pcam_kit.competitions import Competition, find_competition
-from pcam_kit.data.store import open_store, verify_store
+from pcam_kit.data.raw import few
+from pcam_kit.data.store import open_store, store_bytes, verify_store
 from pcam_kit.errors import PcamError
 from pcam_kit.runs import Run, list_runs
 
@@ -70,7 +71,7 @@ def disk(subject: Subject, folders: Folders) -> Iterator[Check]:
     profile = subject.profile
     more = "free some space, or choose another folder with --data-dir"
     if profile is not None and not _has_store(profile.slug, folders):
-        store = sum(profile.counts.values()) * profile.image_size**2 * 3
+        store = store_bytes(profile)
         download = 0 if profile.layout == "synthetic" or _has_raw(profile, folders) else store  # hardly compresses
         text += f"; {profile.slug} needs {size(store)} for its store" + (" and about as much for the download" if download else "")
         status: Status = "problem" if free < store else "warning" if free < max(store + download, LITTLE) else "ok"
@@ -145,9 +146,9 @@ def ledger(subject: Subject, folders: Folders) -> Iterator[Check]:
     pending = [entry.file_name for entry in entries if entry.status == "pending"]
     refresh = "pcam submissions --refresh"
     if unknown:
-        yield Check("ledger", "warning", f"it is not known whether Kaggle took {few(unknown)}", refresh)
+        yield Check("ledger", "warning", f"it is not known whether Kaggle took {few(unknown, len(unknown))}", refresh)
     if pending:
-        yield Check("ledger", "warning", f"no score yet for {few(pending)}", refresh)
+        yield Check("ledger", "warning", f"no score yet for {few(pending, len(pending))}", refresh)
     if not unknown and not pending:
         sent = sum(entry.id is not None for entry in entries)
         yield Check("ledger", "ok", f"{sent} submissions, none with an open outcome" if sent else "no submissions yet")
@@ -165,9 +166,9 @@ def _without_store(found: list[Run], folders: Folders) -> Iterator[Check]:
     other = [run.name for run in found if fingerprints[run.competition.slug] not in {"", run.meta["store_fingerprint"]}]
     fix = "give the folder with their store with --data-dir, or bring it back: pcam fetch COMPETITION [--from PATH]"
     if gone:
-        yield Check("runs", "warning", f"trained on a store that cannot be opened in {folders.data}: {few(gone)}", fix)
+        yield Check("runs", "warning", f"trained on a store that cannot be opened in {folders.data}: {few(gone, len(gone))}", fix)
     if other:
-        yield Check("runs", "warning", f"trained on another store than the one in {folders.data} now: {few(other)}", fix)
+        yield Check("runs", "warning", f"trained on another store than the one in {folders.data} now: {few(other, len(other))}", fix)
 
 
 def _has_store(slug: str, folders: Folders) -> bool:

@@ -38,7 +38,7 @@ def open_zip(path: Path, name: str = "") -> tuple[zipfile.ZipFile, dict[str, int
     called = name or str(path)
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, OSError) as error:
         raise DataError(f"{called} cannot be read as a zip: {error}", hint="it may be cut short: download it again") from error
     members = archive.infolist()
     try:
@@ -73,7 +73,7 @@ def unpack_zip(path: Path, destination: Path, progress: Progress) -> bool:
             if all((destination / name).is_file() and (destination / name).stat().st_size == size for name, size in sizes.items()):
                 return False
             raise StorageError(f"{destination} does not hold the files of {path.name}", hint=f"move {destination} away, then run it again")
-        check_space(path.parent, sum(sizes.values()) + BLOCK_BYTES * len(sizes))
+        check_space(destination.parent, sum(sizes.values()) + BLOCK_BYTES * len(sizes))
         partial = destination.with_name(f"{PARTIAL}{secrets.token_hex(4)}.{destination.name}")
         try:
             _unpack_members(archive, sizes, partial, progress)

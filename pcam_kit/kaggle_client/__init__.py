@@ -4,8 +4,10 @@
     downloads.py    the files of a competition or a dataset: listed, downloaded
     submitting.py   a submission: sent once, looked up, followed
     transfer.py     one download: resume, verify, rename
+    parts.py        an unfinished download, and whether an answer continues it
     integrity.py    hashes and zip checksums
     session.py      the official client, held so that it cannot print, hang, exit or close stdin
+    http.py         requests that end: timeouts, sessions without credentials
     credentials.py  which credentials there are and which of them win, told without importing `kaggle`
     refusals.py     what Kaggle answered -> one error with a hint
     retry.py        how often and how long to wait
@@ -18,8 +20,9 @@ from __future__ import annotations
 from pcam_kit.kaggle_client.account import CompetitionState, competition_state, may_download, sign_in
 from pcam_kit.kaggle_client.credentials import credentials_source, exposed_files, find_sources, key_file, shown
 from pcam_kit.kaggle_client.downloads import RemoteFile, download_all, download_file, list_files
+from pcam_kit.kaggle_client.http import Glance, glance
 from pcam_kit.kaggle_client.integrity import crc32c, zip_fault
-from pcam_kit.kaggle_client.session import Glance, glance
+from pcam_kit.kaggle_client.parts import discard_part, part_size
 from pcam_kit.kaggle_client.submitting import (
     Limits,
     LostSubmission,
@@ -30,7 +33,7 @@ from pcam_kit.kaggle_client.submitting import (
     submissions_alike,
     submit_file,
 )
-from pcam_kit.kaggle_client.transfer import Progress, discard_part, part_size
+from pcam_kit.kaggle_client.transfer import Progress
 
 __all__ = [
     "CompetitionState",

@@ -5,95 +5,27 @@ from __future__ import annotations
 import importlib
 import io
 import json
-import queue
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 from urllib.parse import urljoin
 
 import requests
-from requests.adapters import HTTPAdapter
 
 from pcam_kit.errors import CredentialsError, KaggleError, PcamError, TransferError
 from pcam_kit.kaggle_client.credentials import HOW_TO, credentials_source, fingerprint
+from pcam_kit.kaggle_client.http import BoundedAdapter
 from pcam_kit.kaggle_client.refusals import SAME_AGAIN, Subject, refusal, unreachable
-from pcam_kit.kaggle_client.retry import TransientError, once, repeat
+from pcam_kit.kaggle_client.retry import TransientError, repeat
 
-CONNECT_TIMEOUT = 15.0  # seconds
-READ_TIMEOUT = 90.0  # seconds without a single byte
-ANSWER_SECONDS = 120.0  # from the request to the end of the answer's headers; to the end of its body, where that is not streamed
-SLOWEST_UPLOAD = 10_000.0  # bytes a second; a CSV gets more time by its size
 PAGE = 200  # the most names Kaggle lists in one answer
 
 
-@dataclass
-class Glance:
-    """How the calls inside `glance()` go: timeouts in seconds, and what was heard.
-
-    `clock`: how many seconds Kaggle's clock is ahead of this machine's, None while it has not answered.
-    """
-
-    connect: float
-    read: float
-    clock: float | None = None
-
-
-_glance: ContextVar[Glance | None] = ContextVar("glance", default=None)
 _turn = threading.RLock()  # stdout, stdin and the client's class are the whole process's
 _authenticated: dict[tuple[object, ...], Any] = {}
-
-
-class BoundedAdapter(HTTPAdapter):
-    """Requests that were sent without a timeout get one, and every answer has to come within ANSWER_SECONDS.
-
-    The second is for servers that say a byte now and then, which no read timeout notices. It covers the headers, and unless the body is
-    streamed the body.
-    """
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-        looking = _glance.get()
-        if looking is not None:
-            options["timeout"] = (looking.connect, looking.read)
-        elif options.get("timeout") is None:
-            options["timeout"] = (CONNECT_TIMEOUT, READ_TIMEOUT)
-        body = request.body if isinstance(request.body, bytes) else b""
-        response = _within(ANSWER_SECONDS + len(body) / SLOWEST_UPLOAD, lambda: self._whole(request, *args, **options), request)
-        if looking is not None:
-            heard = _ahead(response.headers.get("Date"))
-            looking.clock = looking.clock if heard is None else heard
-        return response
-
-    def _whole(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-        response = super().send(request, *args, **options)
-        if not options.get("stream"):
-            _ = response.content
-        return response
-
-
-def _within(seconds: float, work: Callable[[], requests.Response], request: requests.PreparedRequest) -> requests.Response:
-    """The result of `work`, done in a thread that is left behind when it takes longer. Raises ReadTimeout then."""
-    ended: queue.SimpleQueue[requests.Response | BaseException] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            ended.put(work())
-        except BaseException as error:
-            ended.put(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        result = ended.get(timeout=seconds)
-    except queue.Empty:
-        raise requests.ReadTimeout(f"no whole answer within {seconds:.0f} s", request=request) from None
-    if isinstance(result, BaseException):
-        raise result
-    return result
 
 
 @dataclass(frozen=True)
@@ -104,18 +36,6 @@ class Request:
     type: str
     fields: dict[str, Any]
     service: Literal["competitions", "datasets"] = "competitions"
-
-
-@contextmanager
-def glance(connect: float, read: float) -> Generator[Glance]:
-    """While the block runs every request is tried once, with these timeouts."""
-    looking = Glance(connect, read)
-    before = _glance.set(looking)
-    try:
-        with once():
-            yield looking
-    finally:
-        _glance.reset(before)
 
 
 def call(request: Request, subject: Subject) -> Any:
@@ -191,15 +111,6 @@ def call_once(request: Request, subject: Subject) -> Any:
         ) from error
 
 
-def plain_session() -> requests.Session:
-    """A session for signed URLs: timeouts and the environment's proxies, but no credentials, ~/.netrc included."""
-    session = _PlainSession()
-    session.auth = _no_auth
-    session.mount("https://", BoundedAdapter())
-    session.mount("http://", BoundedAdapter())
-    return session
-
-
 def _check_answer(response: requests.Response) -> None:
     """Refuse an answer with status 200 that is an error all the same; the client itself takes those without a message for empty lists."""
     if "application/json" not in response.headers.get("Content-Type", ""):
@@ -207,24 +118,6 @@ def _check_answer(response: requests.Response) -> None:
     body: object = response.json()
     if isinstance(body, dict) and ("error" in body or (isinstance(body.get("code"), int) and body["code"] >= 400)):
         raise requests.HTTPError("an error in an answer with status 200", response=response)
-
-
-class _PlainSession(requests.Session):
-    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """After a redirect requests would look into ~/.netrc, whatever `auth` says."""
-        prepared_request.headers.pop("Authorization", None)
-
-
-def _ahead(date: str | None) -> float | None:
-    """Seconds by which a Date header is ahead of this machine's clock; None when there is none that can be read."""
-    try:
-        return (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds() if date else None
-    except (ValueError, TypeError):  # TypeError: a date without a zone
-        return None
-
-
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
 
 
 def _unsendable() -> CredentialsError:

@@ -15,8 +15,9 @@ import requests
 
 from pcam_kit.errors import KaggleError, OutcomeUnknownError, SubmissionError, TransferError
 from pcam_kit.kaggle_client import retry
+from pcam_kit.kaggle_client.http import plain_session
 from pcam_kit.kaggle_client.refusals import SAME_AGAIN, Subject, answered, printable, status_and_message, unreachable
-from pcam_kit.kaggle_client.session import Request, call, call_once, items, plain_session
+from pcam_kit.kaggle_client.session import Request, call, call_once, items
 
 SHORTEST_CUT = 16  # characters that a description is not cut below; a shorter beginning is another's message
 LONGEST_LOOK = 5.0  # seconds between two looks at the list

@@ -7,12 +7,10 @@ starts where the part ends and is of the same version (If-Range); anything else 
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
@@ -20,11 +18,12 @@ import requests
 import urllib3
 
 from pcam_kit.errors import PcamError, StorageError, TransferError
-from pcam_kit.files import check_space, storage_error, sync_folder, write_json
-from pcam_kit.kaggle_client.integrity import BROKEN_ZIP, Tell, announced_hashes, compare, crc32c, is_zip, unwrap, zip_fault
+from pcam_kit.files import check_space, storage_error, sync_folder
+from pcam_kit.kaggle_client.http import plain_session
+from pcam_kit.kaggle_client.integrity import BROKEN_ZIP, Tell, compare, crc32c, is_zip, unwrap, zip_fault
+from pcam_kit.kaggle_client.parts import Version, beside, continued_size, discard_part, read_notes, size_of, version_of, write_notes
 from pcam_kit.kaggle_client.refusals import SAME_AGAIN, answered, unreachable
 from pcam_kit.kaggle_client.retry import Patience, TransientError, asked_pause
-from pcam_kit.kaggle_client.session import plain_session
 
 Progress = Callable[[str, int, int], None]  # what, bytes done, bytes in all (0 when unknown)
 
@@ -55,21 +54,7 @@ class Job:
 
     @property
     def part(self) -> Path:
-        return _beside(self.destination)[0]
-
-    @property
-    def notes(self) -> Path:
-        return _beside(self.destination)[1]
-
-
-@dataclass(frozen=True)
-class Version:
-    """What the storage said of the file whose beginning lies in the part. `total` in bytes, 0 when not told."""
-
-    source: str
-    validator: str  # an ETag or a Last-Modified date, as If-Range wants it; "" when none may be used
-    total: int
-    hashes: dict[str, str]  # see announced_hashes
+        return beside(self.destination)[0]
 
 
 def download(job: Job) -> str:
@@ -84,7 +69,7 @@ def download(job: Job) -> str:
             try:
                 return _finish(job, _advance(job))
             except TransientError as failure:
-                here = _size(job.part)
+                here = size_of(job.part)
                 if here >= furthest + GAIN:
                     furthest, patience = here, Patience()
                 patience.wait(failure)
@@ -94,25 +79,10 @@ def download(job: Job) -> str:
         raise storage_error(error, job.destination) from error
 
 
-def part_size(destination: Path) -> int:
-    """How many bytes of a download to `destination` lie beside it already."""
-    return _size(_beside(destination)[0])
-
-
-def discard_part(destination: Path) -> None:
-    """Delete what lies beside `destination` of a download; one killed just after its last rename leaves that beside the whole file."""
-    for path in _beside(destination):
-        path.unlink(missing_ok=True)
-
-
-def _beside(destination: Path) -> tuple[Path, Path]:
-    return destination.with_name(f"{destination.name}.part"), destination.with_name(f"{destination.name}.part.json")
-
-
 def _advance(job: Job) -> Version:
     """One attempt at getting the bytes that are missing; what the storage said of the file, when all are there."""
-    version = _read_notes(job)
-    have = _size(job.part) if version is not None else 0
+    version = read_notes(job.destination, job.source)
+    have = size_of(job.part) if version is not None else 0
     if version is not None and have == version.total > 0:
         return version
     place = job.locate()
@@ -135,17 +105,17 @@ def _receive(job: Job, response: requests.Response, version: Version | None, hav
     match response.status_code:
         case 200 | 206 if kind in PAGE_TYPES and not _may_be_page(job):
             raise TransientError(_failed(job, "an error page came instead of the file"), weight=2)
-        case 206 if version is not None and have > 0 and (size := _continued_size(response, have, version)) > 0:
+        case 206 if version is not None and have > 0 and (size := continued_size(response, have, version)) > 0:
             if version.total == 0:  # now it is told
                 version = replace(version, total=size)
-                write_json(job.notes, asdict(version))
+                write_notes(job.destination, version)
             check_space(job.destination.parent, version.total - have)
         case 200:
             discard_part(job.destination)
-            version, have = _version(job, response), 0
+            version, have = version_of(response, job.source), 0
             wrapped = job.size if version.total != job.size else 0  # in a zip that will lie beside it for a moment
             check_space(job.destination.parent, job.room(version.total) + wrapped)
-            write_json(job.notes, asdict(version))
+            write_notes(job.destination, version)
         case 206 | 416:
             _reject(job, "the storage sent another part than the one asked for")
         case status:
@@ -199,7 +169,7 @@ def _check_start(job: Job, version: Version, chunk: bytes) -> None:
 
 def _finish(job: Job, version: Version) -> str:
     """Check the part and rename it; its CRC-32C. What fails a check is thrown away: going on from it could not mend it."""
-    size = _size(job.part)
+    size = size_of(job.part)
     wrong, crc = compare(job.part, version.hashes, _verifying(job))
     if wrong:
         _reject(job, f"the bytes that arrived are not those Kaggle has ({wrong})")
@@ -234,49 +204,8 @@ def _check_archive(job: Job, inspect: Callable[[Path], None]) -> None:
         _reject(job, f"what arrived is not a whole zip ({fault})")
 
 
-def _version(job: Job, response: requests.Response) -> Version:
-    etag, encoded = response.headers.get("ETag", ""), response.headers.get("Content-Encoding", "identity") != "identity"
-    validator = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")  # weak ETags may not be in If-Range
-    length = response.headers.get("Content-Length", "")
-    if encoded:  # what is said then is said of other bytes than those that are kept
-        return Version(job.source, "", 0, {})
-    return Version(job.source, validator, int(length) if length.isdigit() else 0, announced_hashes(response.headers))
-
-
-def _continued_size(response: requests.Response, have: int, version: Version) -> int:
-    """The size of the whole file, if a 206 is its rest from byte `have` on, in the version known; otherwise 0."""
-    headers = response.headers
-    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", headers.get("Content-Range", "").strip())
-    if found is None or headers.get("Content-Encoding", "identity") != "identity":
-        return 0
-    start, end, size = (int(number) for number in found.groups())
-    told = headers.get("ETag" if version.validator.startswith('"') else "Last-Modified", version.validator)
-    length = headers.get("Content-Length", "")
-    fits = start == have and end == size - 1 and version.total in {0, size} and told == version.validator
-    return size if fits and (not length.isdigit() or int(length) == end - start + 1) else 0
-
-
-def _read_notes(job: Job) -> Version | None:
-    """What is known of the part; None, and no part any more, when it cannot be gone on from."""
-    try:
-        version = Version(**json.loads(job.notes.read_text(encoding="utf-8")))
-        have = _size(job.part)
-        if version.source == job.source and (have == version.total > 0 or (version.validator and not have > version.total > 0)):
-            return version
-    except FileNotFoundError:
-        pass
-    except (ValueError, TypeError):  # not ours, or of an older form
-        pass
-    discard_part(job.destination)
-    return None
-
-
 def _may_be_page(job: Job) -> bool:
     return PurePosixPath(job.name).suffix.lower() in {".html", ".htm", ".xml", ".svg"}
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def _tell(job: Job, done: int, total: int) -> None:
@@ -298,5 +227,5 @@ def _reject(job: Job, why: str) -> NoReturn:
 
 
 def _failed(job: Job, why: str) -> TransferError:
-    resumes = "; it goes on where it stopped" if _size(job.part) > 0 else ""
+    resumes = "; it goes on where it stopped" if size_of(job.part) > 0 else ""
     return TransferError(f"could not download {job.name}: {why}", hint=f"{SAME_AGAIN}{resumes}")

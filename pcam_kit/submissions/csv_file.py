@@ -35,6 +35,7 @@ class CheckedCsv:
     rows: int
     positive_rate: float
     values: NDArray[np.float32] = field(compare=False)  # the hash says it already, and arrays have no truth value
+    size: int = field(default=0, compare=False)  # bytes; the hash says that, too
 
 
 def write_csv(
@@ -115,7 +116,7 @@ def check_csv(path: Path, competition: Competition, ids: Sequence[str]) -> Check
                 hint=f"sort its rows into the order of the test images, or {AGAIN}",
             )
     numbers = np.array([values[name] for name in ids], np.float32)
-    return CheckedCsv(path, hashlib.sha256(data).hexdigest(), len(ids), float((numbers >= 0.5).mean()), numbers)
+    return CheckedCsv(path, hashlib.sha256(data).hexdigest(), len(ids), float((numbers >= 0.5).mean()), numbers, len(data))
 
 
 def _read(path: Path) -> bytes:

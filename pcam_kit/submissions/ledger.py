@@ -66,7 +66,7 @@ class Ledger:
             competition=competition,
             message=message,
             file_name=csv.path.name,
-            size=csv.path.stat().st_size,
+            size=csv.size,
             again=again,
             alike=None if alike is None else sorted(alike),
         )

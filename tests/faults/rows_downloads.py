@@ -13,7 +13,7 @@ TRAIN = "train.h5"
 HALF = SIZE // 2
 GIVES_UP = Ends(7, (f"could not download {TRAIN}",))
 SLOW = "pcam_kit.kaggle_client.transfer."
-PATIENCE = {"pcam_kit.kaggle_client.session.READ_TIMEOUT": 0.6}
+PATIENCE = {"pcam_kit.kaggle_client.http.READ_TIMEOUT": 0.6}
 
 
 def storage(**how: Any) -> Act:

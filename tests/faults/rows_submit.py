@@ -15,7 +15,7 @@ from world import World
 
 UPLOAD, CREATE, GET, LIST = "upload", "CreateSubmission", "GetSubmission", "ListSubmissions"
 UNKNOWN = Ends(7, ("lost",))
-TIMEOUT = {"pcam_kit.kaggle_client.session.READ_TIMEOUT": 0.6}
+TIMEOUT = {"pcam_kit.kaggle_client.http.READ_TIMEOUT": 0.6}
 KILLS, KILLS_IN_CHECK = 10, 2
 
 

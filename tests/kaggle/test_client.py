@@ -19,9 +19,9 @@ from pcam_kit.kaggle_client import (
     RemoteFile,
     download_all,
     download_file,
+    http,
     list_files,
     retry,
-    session,
     transfer,
 )
 
@@ -386,7 +386,7 @@ def test_a_very_long_pause_is_told_instead_of_waited_for(served: Loopback) -> No
 
 
 def test_a_server_that_says_nothing_is_not_waited_for_forever(served: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "READ_TIMEOUT", 0.1)
+    monkeypatch.setattr(http, "READ_TIMEOUT", 0.1)
     monkeypatch.setattr(retry, "ATTEMPTS", 2)
     served.fail("ListDataFiles", wait=1.0, times=2)
     with pytest.raises(TransferError, match=r"cannot reach Kaggle.*no answer in time"):
@@ -562,7 +562,7 @@ def test_an_address_that_is_none_is_told_without_its_signature(served: Loopback,
 
 @pytest.mark.parametrize("what", ["ListDataFiles", "storage"])
 def test_an_answer_that_drips_is_not_waited_for_forever(served: Loopback, here: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    monkeypatch.setattr(session, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(http, "ANSWER_SECONDS", 0.3)
     monkeypatch.setattr(retry, "ATTEMPTS", 2)
     served.fail(what, slow_headers=0.05, times=2)
     with pytest.raises(TransferError, match="no answer in time"):

@@ -171,7 +171,7 @@ def test_a_token_that_kaggle_refuses_at_sign_in(bare: dict[str, str], kaggle: Lo
 
 def test_a_silent_server_does_not_hold_the_import_forever(bare: dict[str, str], kaggle: Loopback) -> None:
     kaggle.fail("IntrospectToken", wait=1.0, times=2)
-    impatient = "from pcam_kit.kaggle_client import session, retry; session.READ_TIMEOUT = 0.2; retry.ATTEMPTS = 1\n"
+    impatient = "from pcam_kit.kaggle_client import http, retry; http.READ_TIMEOUT = 0.2; retry.ATTEMPTS = 1\n"
     done = subprocess.run(
         [sys.executable, "-c", impatient + CHILD, SLUG],
         env=bare | {"KAGGLE_API_TOKEN": TOKEN},

@@ -103,7 +103,7 @@ def test_a_lost_answer_is_looked_up_and_not_sent_again(
     served: Loopback, write_csv: WriteCsv, fault: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection is reset, or the answer is late, is of a form that this version cannot read, or holds no number."""
-    monkeypatch.setattr("pcam_kit.kaggle_client.session.READ_TIMEOUT", 0.3)
+    monkeypatch.setattr("pcam_kit.kaggle_client.http.READ_TIMEOUT", 0.3)
     first = send(write_csv(), "same words")
     served.fail("CreateSubmission", **fault)
     second = send(write_csv(), "same words")

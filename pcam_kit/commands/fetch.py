@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -89,11 +90,11 @@ def fetch_some(request: Request, patterns: Sequence[str], folders: Folders) -> l
     """Download single files of the competition, or of the dataset, and build nothing. Raises as `fetch` does."""
     profile = find_competition(request.competition)
     home = folders.home(profile.slug)
-    dataset: str | None = _wanted(request, read_json_object(home / RECORD)).get("dataset")
     if request.files is not None:
         raise UsageError("--only downloads, and --from takes files that are there", hint="leave one away")
     if profile.layout == "synthetic":
         raise UsageError(f"{profile.slug} is made up: it has no files to download", hint=f"pcam fetch {profile.slug}")
+    dataset: str | None = _wanted(request, read_json_object(home / RECORD)).get("dataset")
     with locked(home / ".lock", f"fetching {profile.slug}"), work() as progress, _explained(profile):
         return some_files(source_of(profile, home, dataset), patterns, progress)
 
@@ -174,7 +175,7 @@ def _raw_files(profile: Competition, home: Path, wanted: dict[str, Any], progres
         say(f"using {earlier}")
         return Path(earlier)
     for path in kaggle_client.exposed_files():
-        warn(f"others on this machine can read {path}; mend it with: chmod 600 {path}")
+        warn(f"others on this machine can read {path}; mend it with: chmod 600 {shlex.quote(str(path))}")
     with _explained(profile):
         return raw_files(source_of(profile, home, wanted.get("dataset")), progress)
 

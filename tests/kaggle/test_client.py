@@ -21,6 +21,7 @@ from pcam_kit.kaggle_client import (
     download_file,
     http,
     list_files,
+    parts,
     retry,
     transfer,
 )
@@ -334,7 +335,8 @@ def test_a_zip_that_is_refused_is_not_kept(served: Loopback, tmp_path: Path) -> 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_told_as_such(served: Loopback, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "discard_part", lambda job: None)  # leaves the part, which is a disk without space
+    for module in (parts, transfer):  # leaves the part, which is a disk without space
+        monkeypatch.setattr(module, "discard_part", lambda destination: None)
     here.parent.mkdir(parents=True)
     here.with_name("train.h5.part").symlink_to("/dev/full")
     with pytest.raises(StorageError, match="no space left"):

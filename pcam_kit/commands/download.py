@@ -6,8 +6,8 @@ import fnmatch
 import queue
 import re
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import islice
@@ -67,6 +67,15 @@ def dataset_name(text: str) -> str:
 def source_of(profile: Competition, home: Path, dataset: str | None) -> Source:
     """The competition itself, or the `dataset` OWNER/SLUG in its role."""
     return Source(profile.slug, home / "raw", profile) if dataset is None else Source(dataset, home / "datasets" / dataset, profile)
+
+
+@contextmanager
+def explained(profile: Competition) -> Generator[None]:
+    """An AccessError gets the profile's own hint, if it has one."""
+    try:
+        yield
+    except AccessError as error:
+        raise AccessError(error.message, hint=profile.missing_hint or error.hint) from error
 
 
 def raw_files(source: Source, progress: Work) -> Path:
@@ -146,7 +155,7 @@ def _complete(source: Source, progress: Work) -> Path | None:
         path = source.folder / name
         if not path.is_file():
             whole = False
-        elif kaggle_client.crc32c(path, partial(progress.bytes, f"verifying {name}")) != crc:
+        elif _crc(source, name, progress) != crc:
             warn(f"{path} is not what was downloaded any more; it is kept as {_set_aside(path).name} and downloaded again")
             whole = False
     return source.folder / record.read if whole else None
@@ -172,7 +181,7 @@ def _download_all(source: Source, progress: Work) -> Path:
     else:
         read = f"{source.name.rpartition('/')[2]}.zip"
         crcs, unproven = {read: _download_zip(source, source.folder / read, progress)}, []
-    whole = {name: crc if crc is not None else _crc(source.folder / name, progress) for name, crc in crcs.items()}
+    whole = {name: crc if crc is not None else _crc(source, name, progress) for name, crc in crcs.items()}
     write_json(source.record, asdict(_Record(read, whole, unproven)))
     return source.folder / read
 
@@ -185,19 +194,20 @@ def _download_zip(source: Source, target: Path, progress: Work) -> str:
         fault = kaggle_client.zip_fault(target, partial(progress.bytes, f"verifying {target.name}"))
         if not fault:
             inspect(target)
-            return _crc(target, progress)
+            return _crc(source, target.name, progress)
         warn(f"{target} is damaged ({fault}); it is kept as {_set_aside(target).name} and downloaded again")
-    room = partial(_room, source.profile)
-    return kaggle_client.download_all(source.name, target, inspect=inspect, progress=progress.bytes, room=room)
+    return kaggle_client.download_all(
+        source.name, target, inspect=inspect, progress=progress.bytes, room=lambda total: total + _store_room(source.profile, total)
+    )
 
 
-def _crc(path: Path, progress: Work) -> str:
-    return kaggle_client.crc32c(path, partial(progress.bytes, f"verifying {path.name}"))
+def _crc(source: Source, name: str, progress: Work) -> str:
+    return kaggle_client.crc32c(source.folder / name, partial(progress.bytes, f"verifying {name}"))
 
 
-def _room(profile: Competition, download: int) -> int:
-    """Never more than twice the download for the store: a server may hand out a part of what is published."""
-    return download + min(store_bytes(profile), 2 * download)
+def _store_room(profile: Competition, download: int) -> int:
+    """What the store will take, but never more than twice the download: a server may hand out a part of what is published."""
+    return min(store_bytes(profile), 2 * download)
 
 
 def _download_each(source: Source, files: Sequence[RemoteFile], progress: Work, *, for_store: bool) -> dict[Path, str | None]:
@@ -216,8 +226,8 @@ def _download_each(source: Source, files: Sequence[RemoteFile], progress: Work, 
             missing[target] = file
     source.folder.mkdir(parents=True, exist_ok=True)
     to_come = sum(max(0, file.size - kaggle_client.part_size(target)) for target, file in missing.items())
-    whole = sum(file.size for file in files)
-    check_space(source.folder, to_come + (_room(source.profile, whole) - whole if for_store else 0))
+    store = _store_room(source.profile, sum(file.size for file in files)) if for_store else 0
+    check_space(source.folder, to_come + store)
     crcs: dict[Path, str | None] = dict.fromkeys(targets)
 
     def task(target: Path, file: RemoteFile, tell: kaggle_client.Progress) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +12,12 @@ from typing import Any
 
 from pcam_kit import kaggle_client
 from pcam_kit.commands.console import Work, print_table, say, warn, work
-from pcam_kit.commands.download import dataset_name, doubt, raw_files, some_files, source_of, unpack
+from pcam_kit.commands.download import dataset_name, doubt, explained, raw_files, some_files, source_of, unpack
 from pcam_kit.commands.folders import Folders
 from pcam_kit.competitions import Competition, find_competition
 from pcam_kit.data.sources import open_raw
 from pcam_kit.data.store import Store, build_store, open_store, verify_store
-from pcam_kit.errors import AccessError, DataError, UsageError
+from pcam_kit.errors import DataError, UsageError
 from pcam_kit.files import clear_partial, locked, read_json_object, write_json
 
 RECORD = "fetched.json"  # in the competition's folder: when, from which dataset, and for --from what of
@@ -95,7 +94,7 @@ def fetch_some(request: Request, patterns: Sequence[str], folders: Folders) -> l
     if profile.layout == "synthetic":
         raise UsageError(f"{profile.slug} is made up: it has no files to download", hint=f"pcam fetch {profile.slug}")
     dataset: str | None = _wanted(request, read_json_object(home / RECORD)).get("dataset")
-    with locked(home / ".lock", f"fetching {profile.slug}"), work() as progress, _explained(profile):
+    with locked(home / ".lock", f"fetching {profile.slug}"), work() as progress, explained(profile):
         return some_files(source_of(profile, home, dataset), patterns, progress)
 
 
@@ -176,17 +175,8 @@ def _raw_files(profile: Competition, home: Path, wanted: dict[str, Any], progres
         return Path(earlier)
     for path in kaggle_client.exposed_files():
         warn(f"others on this machine can read {path}; mend it with: chmod 600 {shlex.quote(str(path))}")
-    with _explained(profile):
+    with explained(profile):
         return raw_files(source_of(profile, home, wanted.get("dataset")), progress)
-
-
-@contextmanager
-def _explained(profile: Competition) -> Generator[None]:
-    """An AccessError gets the profile's own hint, if it has one."""
-    try:
-        yield
-    except AccessError as error:
-        raise AccessError(error.message, hint=profile.missing_hint or error.hint) from error
 
 
 def _keep_raw(raw: Path | None, home: Path, progress: Work) -> None:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 from pcam_kit import kaggle_client
 from pcam_kit.commands.console import say, warn
+from pcam_kit.commands.download import explained
 from pcam_kit.commands.expectation import expectation
 from pcam_kit.commands.folders import Folders
 from pcam_kit.commands.outcomes import follow, repair, sending
 from pcam_kit.competitions import Competition, find_competition
 from pcam_kit.data.sources.files import find, open_files
 from pcam_kit.data.sources.tables import read_columns
-from pcam_kit.errors import AccessError, DataError, Interrupted, KaggleError, OutcomeUnknownError, StorageError, SubmissionError, UsageError
+from pcam_kit.errors import DataError, Interrupted, KaggleError, OutcomeUnknownError, StorageError, SubmissionError, UsageError
 from pcam_kit.files import sha256_file
 from pcam_kit.submissions import CheckedCsv, Entry, Ledger, check_csv
 
@@ -210,13 +211,10 @@ def _refusal(earlier: Entry, competition: Competition) -> SubmissionError:
 
 def _check_limit(competition: Competition, checked: CheckedCsv, confirm: Callable[[str], bool]) -> None:
     """Tell how many submissions are left today, and ask whether to spend one."""
-    try:
+    with explained(competition):
         limits = kaggle_client.submission_limits(competition.slug)
-    except AccessError as error:
-        raise AccessError(error.message, hint=competition.missing_hint or error.hint) from error
     if limits.allowed_now <= 0:
-        now = datetime.now(UTC)
-        minutes = 24 * 60 - (60 * now.hour + now.minute)
+        minutes = math.ceil(limits.reset_in / 60)
         raise SubmissionError(
             f"no submission to {competition.slug} is left today ({limits.today} made)",
             hint=f"the count starts anew at 00:00 UTC: by this machine's clock in {minutes // 60} h {minutes % 60:02d} min",

@@ -9,13 +9,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
 
-from pcam_kit.kaggle_client.retry import once
+from pcam_kit.kaggle_client.retry import once, read_date
 
 CONNECT_TIMEOUT = 15.0  # seconds
 READ_TIMEOUT = 90.0  # seconds without a single byte
@@ -54,8 +53,8 @@ class BoundedAdapter(HTTPAdapter):
         body = request.body if isinstance(request.body, bytes) else b""
         response = _within(ANSWER_SECONDS + len(body) / SLOWEST_UPLOAD, lambda: self._whole(request, *args, **options), request)
         if looking is not None:
-            heard = _ahead(response.headers.get("Date"))
-            looking.clock = looking.clock if heard is None else heard
+            theirs = read_date(response.headers.get("Date"))
+            looking.clock = looking.clock if theirs is None else (theirs - datetime.now(UTC)).total_seconds()
         return response
 
     def _whole(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
@@ -110,14 +109,6 @@ class _PlainSession(requests.Session):
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """After a redirect requests would look into ~/.netrc, whatever `auth` says."""
         prepared_request.headers.pop("Authorization", None)
-
-
-def _ahead(date: str | None) -> float | None:
-    """Seconds by which a Date header is ahead of this machine's clock; None when there is none that can be read."""
-    try:
-        return (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds() if date else None
-    except (ValueError, TypeError):  # TypeError: a date without a zone
-        return None
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:

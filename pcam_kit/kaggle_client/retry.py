@@ -93,12 +93,13 @@ def asked_pause(headers: Mapping[str, str]) -> float:
     try:
         seconds = float(retry_after)
     except ValueError:
-        then, now = _date(retry_after), _date(headers.get("Date")) or datetime.now(UTC)
+        then, now = read_date(retry_after), read_date(headers.get("Date")) or datetime.now(UTC)
         seconds = 0.0 if then is None else (then - now).total_seconds()
     return max(0.0, seconds) if math.isfinite(seconds) else 0.0
 
 
-def _date(text: str | None) -> datetime | None:
+def read_date(text: str | None) -> datetime | None:
+    """The time in a header; None when there is none that can be read."""
     try:
         when = parsedate_to_datetime(text or "")
     except (ValueError, TypeError, IndexError):

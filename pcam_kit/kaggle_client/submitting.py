@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -43,6 +44,12 @@ class Limits:
 
     today: int
     allowed_now: int
+
+    @property
+    def reset_in(self) -> float:
+        """Seconds until 00:00 UTC, by this machine's clock."""
+        now = datetime.now(UTC)
+        return ((now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0) - now).total_seconds()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
 
 from pcam_kit import kaggle_client
 from pcam_kit.commands.checks import Check, Status, beside
@@ -128,9 +127,7 @@ def _left(slug: str, state: CompetitionState) -> Check:
     made = f"{limits.today} of {state.daily_limit}" if state.daily_limit else f"{limits.today}"
     if limits.allowed_now > 0:
         return Check("limit", "ok", f"{limits.allowed_now} submissions left today ({made} made)")
-    now = datetime.now(UTC)
-    midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    wait = duration((midnight - now).total_seconds())
+    wait = duration(limits.reset_in)
     return Check(
         "limit",
         "warning",

@@ -64,7 +64,28 @@ class ResNet(_Part):
     dropout: float = Field(default=0.2, ge=0, lt=1)
 
 
-Model = Annotated[ReportCnn | LabCnn | ResNet, Field(discriminator="name")]
+class GroupResNet(_Part):
+    """`resnet` with group-equivariant convolutions: the answer does not change when a patch is turned, or with p4m flipped."""
+
+    name: Literal["group_resnet"]
+    group: Literal["p4", "p4m"] = "p4m"  # 4 rotations, or those and their mirror images
+    widths: list[int] = Field(default=[4, 8, 16], min_length=1)  # of each element: the maps are 4 or 8 times as many
+    blocks: int = Field(default=1, gt=0)  # residual blocks a stage
+    stem_pool: int = Field(default=1, ge=1, le=4)  # 1 for 32 px, 2 for 96 px
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+
+
+class P4MDenseNet(_Part):
+    """The P4M-DenseNet that came with PatchCamelyon (Veeling and others, 2018): 124,000 parameters with these defaults, theirs 119,000."""
+
+    name: Literal["p4m_densenet"]
+    growth: int = Field(default=9, gt=0)  # new maps of each of the 8 elements a convolution
+    blocks: int = Field(default=5, gt=0)  # one a resolution: 5 for 96 px, 4 for 32 px
+    layers: int = Field(default=1, gt=0)  # convolutions a block
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
+Model = Annotated[ReportCnn | LabCnn | ResNet | GroupResNet | P4MDenseNet, Field(discriminator="name")]
 
 
 class Training(_Part):

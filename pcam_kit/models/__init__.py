@@ -14,13 +14,16 @@ from typing import Any
 import keras
 
 from pcam_kit.config.schema import Model
-from pcam_kit.models import lab, resnet
+from pcam_kit.models import group, lab, resnet
+from pcam_kit.models.layers.plain import plain
 from pcam_kit.models.task import Task
 
 BUILDERS: dict[str, Callable[[Any, Task], keras.Model]] = {
     "report_cnn": lab.report_cnn,
     "lab_cnn": lab.lab_cnn,
     "resnet": resnet.resnet,
+    "group_resnet": group.group_resnet,
+    "p4m_densenet": group.p4m_densenet,
 }
 
 
@@ -30,7 +33,8 @@ def build_model(config: Model, task: Task) -> keras.Model:
 
 
 def with_probability(model: keras.Model) -> keras.Model:
-    """The same weights with sigmoid, or softmax, on top: what is saved, so that a saved model answers with probabilities."""
+    """The same weights in plain Keras layers, with sigmoid or softmax on top: a saved model gives probabilities without our code."""
+    model = plain(model)
     (logits,) = model.outputs
     kind = "sigmoid" if logits.shape[-1] == 1 else "softmax"
     return keras.Model(model.inputs, keras.layers.Activation(kind, dtype="float32", name="probability")(logits), name=model.name)

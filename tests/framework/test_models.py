@@ -9,7 +9,8 @@ import keras
 import numpy as np
 import pytest
 
-from pcam_kit.config.schema import LabCnn, Model, ReportCnn, ResNet
+from pcam_kit import symmetry
+from pcam_kit.config.schema import GroupResNet, LabCnn, Model, P4MDenseNet, ReportCnn, ResNet
 from pcam_kit.models import BUILDERS, build_model, with_probability
 from pcam_kit.models.task import Task
 
@@ -20,6 +21,9 @@ CONFIGS: list[Any] = [
     LabCnn(name="lab_cnn", units=None),
     ResNet(name="resnet"),
     ResNet(name="resnet", widths=[8, 16], blocks=2, stem_stride=2),
+    GroupResNet(name="group_resnet", widths=[2, 3]),
+    GroupResNet(name="group_resnet", group="p4", widths=[2, 4], blocks=2, stem_pool=2),
+    P4MDenseNet(name="p4m_densenet", growth=2, blocks=3, layers=2),
 ]
 CASES = [pytest.param(config, size, id=f"{config.name}-{i}-{size}") for i, config in enumerate(CONFIGS) for size in (32, 96)]
 
@@ -80,3 +84,24 @@ def test_the_report_network_has_the_dropout_and_l2_it_names():
     regularised = [layer for layer in model.layers if getattr(layer, "kernel_regularizer", None) is not None]
     assert len(regularised) == 7
     assert len(model.losses) == 7
+
+
+@pytest.mark.parametrize(
+    ("config", "size"),
+    [
+        (GroupResNet(name="group_resnet"), 32),
+        (GroupResNet(name="group_resnet", stem_pool=2), 96),
+        (P4MDenseNet(name="p4m_densenet", blocks=4), 32),
+        (P4MDenseNet(name="p4m_densenet"), 96),
+    ],
+)
+def test_an_equivariant_network_gives_all_eight_forms_of_a_patch_the_same_answer(config: Any, size: int):
+    keras.utils.set_random_seed(3)
+    model = build_model(config, Task(size))
+    images = np.random.default_rng(0).integers(256, size=(6, size, size, 3), dtype=np.uint8)
+    logits = np.stack([model.predict_on_batch(np.ascontiguousarray(form))[:, 0] for form in symmetry.orbit(images)])
+    assert np.ptp(logits, axis=0).max() < 1e-4 * np.ptp(logits[0])  # alike from form to form, unlike from patch to patch
+
+
+def test_the_p4m_densenet_is_about_as_large_as_its_paper_says():
+    assert build_model(P4MDenseNet(name="p4m_densenet"), Task(96)).count_params() == 124_030  # there 119,000

@@ -155,6 +155,22 @@ def test_statistics_are_shared_by_the_group():
     assert [tuple(weight.shape) for weight in layer.weights] == [(2,)] * 4
 
 
+@pytest.mark.parametrize("options", [{}, {"center": False, "scale": False}, {"momentum": 0.5, "epsilon": 0.1}])
+def test_normalisation_is_that_of_keras_with_the_group_as_an_axis_of_space(options: dict[str, Any]):
+    ours, theirs = GroupBatchNormalization(group="p4", **options), layers.BatchNormalization(**options)
+    x = np.random.default_rng(4).normal(2.0, 3.0, size=(6, 4, 4, 4 * 2)).astype(np.float32)
+    for training in (True, True, False):
+        found = np.asarray(ours(x, training=training))
+        expected = np.asarray(theirs(x.reshape(6, 4, 16, 2), training=training)).reshape(x.shape)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    for mine, its in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, its, rtol=1e-5)
+    frozen = [np.array(weight) for weight in ours.weights]
+    ours.trainable = False
+    ours(x + 5, training=True)
+    assert all(np.array_equal(np.array(weight), old) for weight, old in zip(ours.weights, frozen, strict=True))
+
+
 def test_parameters_do_not_grow_with_the_expanded_width():
     model = network("p4m")
     kernels = [weight for weight in model.weights if "kernel" in weight.path]

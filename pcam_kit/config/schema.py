@@ -88,6 +88,9 @@ class P4MDenseNet(_Part):
 Model = Annotated[ReportCnn | LabCnn | ResNet | GroupResNet | P4MDenseNet, Field(discriminator="name")]
 
 
+Precision = Literal["float32", "bfloat16"]
+
+
 class Training(_Part):
     """How the weights are found. Steps and epochs count optimiser updates and passes over the training patches."""
 
@@ -101,6 +104,7 @@ class Training(_Part):
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     clip_norm: float | None = Field(default=None, gt=0)  # global gradient norm
     ema: float | None = Field(default=None, gt=0, lt=1)  # momentum a step of the averaged weights; null: none
+    precision: Precision = "float32"  # bfloat16: faster steps on new CPUs and GPUs; the saved model is float32 all the same
     early_stopping: int | None = Field(default=None, gt=0)  # epochs without a better validation AUC; null: never
 
     @model_validator(mode="after")
@@ -145,7 +149,9 @@ class FewDigits(_Part):
     training: Training = Training()
 
     @model_validator(mode="after")
-    def _nothing_to_stop_on(self) -> FewDigits:
+    def _what_few_digits_do_without(self) -> FewDigits:
         if self.training.early_stopping is not None:
             raise ValueError("training.early_stopping needs a validation split, and few digits have none")
+        if self.training.precision != "float32":
+            raise ValueError("training.precision: few digits are learnt in float32")
         return self

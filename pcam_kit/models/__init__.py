@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from pcam_kit.config.schema import Model
+from pcam_kit.config.schema import Model, Precision
 from pcam_kit.models import group, lab, resnet
 from pcam_kit.models.layers.plain import plain
 from pcam_kit.models.task import Task
@@ -27,9 +27,17 @@ BUILDERS: dict[str, Callable[[Any, Task], keras.Model]] = {
 }
 
 
-def build_model(config: Model, task: Task) -> keras.Model:
-    """The untrained model of `config` for `task`; its outputs are logits."""
-    return BUILDERS[config.name](config, task)
+def build_model(config: Model, task: Task, *, precision: Precision = "float32") -> keras.Model:
+    """The untrained model of `config` for `task`; its outputs are logits in float32.
+
+    precision "bfloat16": layers compute in bfloat16, on weights that stay float32.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32" if precision == "float32" else "mixed_bfloat16")
+    try:
+        return BUILDERS[config.name](config, task)
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def with_probability(model: keras.Model) -> keras.Model:

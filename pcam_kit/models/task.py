@@ -28,4 +28,4 @@ def pixels(task: Task) -> tuple[Any, Any]:
 
 def logits(x: Any, task: Task) -> Any:
     """The last layer: a weighted sum of all features [n, m] for each output."""
-    return layers.Dense(task.outputs, name="logit")(x)
+    return layers.Dense(task.outputs, dtype="float32", name="logit")(x)

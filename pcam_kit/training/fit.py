@@ -30,7 +30,7 @@ from pcam_kit.models import build_model, with_probability
 from pcam_kit.models.task import Task
 from pcam_kit.pipeline.batches import Batches
 from pcam_kit.training.schedule import build_optimizer
-from pcam_kit.training.state import Progress, WeightAverage, load_state, save_state, using_weights
+from pcam_kit.training.state import Progress, WeightAverage, load_state, save_state, using_weights, weights_of
 
 CHECKPOINT_SECONDS = 60.0  # between two checkpoints inside an epoch
 
@@ -80,15 +80,33 @@ def fit(
     """
     config = experiment.training
     keras.utils.set_random_seed(experiment.seed)
-    model = compiled(experiment, batches.crop, config.epochs * batches.steps)
-    average = WeightAverage(model, config.ema) if config.ema is not None else None
-    progress = load_state(files.state, model, average) if files.state.is_file() else Progress()
+    nets = _networks(experiment, batches)
+    progress = load_state(files.state, nets.trained, nets.average) if files.state.is_file() else Progress()
     reporter.started(config.epochs, batches.steps, progress.epoch + 1)
     with _stop_requests() as stop:
         while not finished(progress, config):
-            _run_epoch(model, average, batches, progress, files, reporter, stop, checkpoint_seconds)
-            _finish_epoch(model, average, validate, progress, files, reporter)
+            _run_epoch(nets, batches, progress, files, reporter, stop, checkpoint_seconds)
+            _finish_epoch(nets, validate, progress, files, reporter)
     return progress
+
+
+@dataclass(frozen=True)
+class _Networks:
+    """The network that learns, the one that is validated and saved (always float32; the same one where possible), and the average."""
+
+    trained: keras.Model
+    shown: keras.Model
+    average: WeightAverage | None
+
+    def save_state(self, path: Path, progress: Progress) -> None:
+        save_state(path, self.trained, self.average, progress)
+
+
+def _networks(experiment: Experiment, batches: Batches) -> _Networks:
+    config = experiment.training
+    model = compiled(experiment, batches.crop, config.epochs * batches.steps)
+    shown = model if config.precision == "float32" else build_model(experiment.model, Task(batches.crop))
+    return _Networks(model, shown, WeightAverage(model, config.ema) if config.ema is not None else None)
 
 
 def finished(progress: Progress, config: Training) -> bool:
@@ -99,7 +117,7 @@ def finished(progress: Progress, config: Training) -> bool:
 
 def compiled(experiment: Experiment, size: int, steps: int) -> keras.Model:
     """The untrained model with its loss and optimiser."""
-    model = build_model(experiment.model, Task(size))
+    model = build_model(experiment.model, Task(size), precision=experiment.training.precision)
     loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=experiment.training.label_smoothing)
     model.compile(build_optimizer(experiment.training, steps), loss)
     model.optimizer.build(model.trainable_variables)
@@ -107,8 +125,7 @@ def compiled(experiment: Experiment, size: int, steps: int) -> keras.Model:
 
 
 def _run_epoch(
-    model: keras.Model,
-    average: WeightAverage | None,
+    nets: _Networks,
     batches: Batches,
     progress: Progress,
     files: Files,
@@ -120,7 +137,7 @@ def _run_epoch(
     began = saved = time.monotonic()
     before = progress.seconds
     for images, labels in batches.epoch(epoch, start=progress.step):
-        loss = float(np.asarray(model.train_on_batch(images, labels)))
+        loss = float(np.asarray(nets.trained.train_on_batch(images, labels)))
         progress.step += 1
         progress.loss_sum += loss
         if not math.isfinite(loss):
@@ -128,30 +145,29 @@ def _run_epoch(
                 f"the loss became {loss} in epoch {epoch}, step {progress.step} of {batches.steps}",
                 hint="try a lower learning rate (--set training.learning_rate=...) or --set training.clip_norm=1.0",
             )
-        if average is not None:
-            average.update(progress.epoch * batches.steps + progress.step)
+        if nets.average is not None:
+            nets.average.update(progress.epoch * batches.steps + progress.step)
         now = time.monotonic()
         progress.seconds = before + now - began
         reporter.step(epoch, progress.step, progress.loss_sum / progress.step)
         if stop.is_set() or now - saved > checkpoint_seconds:
-            save_state(files.state, model, average, progress)
+            nets.save_state(files.state, progress)
             saved = now
         if stop.is_set():
             raise Interrupted(f"stopped in epoch {epoch} after step {progress.step} of {batches.steps}; nothing is lost")
 
 
-def _finish_epoch(
-    model: keras.Model, average: WeightAverage | None, validate: Validate, progress: Progress, files: Files, reporter: Reporter
-) -> None:
+def _finish_epoch(nets: _Networks, validate: Validate, progress: Progress, files: Files, reporter: Reporter) -> None:
     began = time.monotonic()
-    with using_weights(model, average.values if average is not None else None):
-        auc = validate(model)
+    values = nets.average.values if nets.average is not None else None if nets.shown is nets.trained else weights_of(nets.trained)
+    with using_weights(nets.shown, values):
+        auc = validate(nets.shown)
         progress.epoch += 1
         if auc > progress.best_auc:
             progress.best_auc, progress.best_epoch = auc, progress.epoch
             with writing(files.model) as temporary:
-                with_probability(model).save(temporary)
-    rate = float(np.asarray(model.optimizer.learning_rate))
+                with_probability(nets.shown).save(temporary)
+    rate = float(np.asarray(nets.trained.optimizer.learning_rate))
     progress.seconds += time.monotonic() - began
     metrics = {
         "epoch": progress.epoch,
@@ -164,7 +180,7 @@ def _finish_epoch(
     progress.history.append(metrics)
     progress.step, progress.loss_sum = 0, 0.0
     write_bytes(files.metrics, "".join(f"{json.dumps(line, allow_nan=False)}\n" for line in progress.history).encode())
-    save_state(files.state, model, average, progress)
+    nets.save_state(files.state, progress)
     reporter.epoch(metrics)
 
 

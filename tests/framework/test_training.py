@@ -238,6 +238,23 @@ def test_the_model_kept_has_the_averaged_weights_and_training_goes_on_with_its_o
     assert any(not np.array_equal(a, b) for a, b in zip(kept, weights_of(model), strict=True))
 
 
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_in_bfloat16_it_learns_resumes_exactly_and_the_model_kept_is_float32(patches: Patches, tmp_path: Path, ema: float | None):
+    config = experiment(precision="bfloat16", epochs=3, ema=ema)
+    assert {layer.compute_dtype for layer in compiled(config, 16, 18).layers[2:-1]} == {"bfloat16"}
+    assert keras.config.dtype_policy().name == "float32"  # as it was for everybody else
+    whole = run(patches, tmp_path / "whole", config)
+    assert whole.best_auc > 0.8
+    with pytest.raises(SystemError):
+        run(patches, tmp_path / "cut", config, Silent((2, 2), SystemError), checkpoint_seconds=0.0)
+    again = run(patches, tmp_path / "cut", config)
+    assert [line["valid_auc"] for line in again.history] == [line["valid_auc"] for line in whole.history]
+    kept = load_model(tmp_path / "whole" / "model.keras")
+    assert {layer.compute_dtype for layer in kept.layers} == {"float32"}
+    scores = predict(kept, patches.images, patches.valid, crop=16)[:, 0]
+    assert roc_auc(patches.labels[patches.valid], scores) == pytest.approx(whole.best_auc, abs=1e-9)
+
+
 def test_label_smoothing_is_in_the_loss():
     logits, labels = np.array([[2.0], [-1.0]], np.float32), np.array([[1.0], [0.0]], np.float32)
     loss = float(np.asarray(compiled(experiment(label_smoothing=0.2), 16, 10).compute_loss(y=labels, y_pred=logits)))

@@ -177,8 +177,8 @@ class GroupBatchNormalization(layers.BatchNormalization):
                 moving.assign(moving * self.momentum + ops.cast(now, moving.dtype) * (1 - self.momentum))
         scale: Any = ops.rsqrt(variance + self.epsilon)
         scale = scale * self.gamma if self.scale else scale
-        offset: Any = (self.beta if self.center else 0.0) - mean * scale
-        return ops.cast(values * ops.tile(scale, (self.order,)) + ops.tile(offset, (self.order,)), inputs.dtype)
+        shift: Any = self.beta if self.center else 0.0
+        return ops.cast(values * ops.tile(scale, (self.order,)) + ops.tile(shift - mean * scale, (self.order,)), inputs.dtype)
 
     def _over_the_group(self, means: Any) -> Any:
         return ops.mean(ops.reshape(means, (self.order, -1)), axis=0)

@@ -111,17 +111,18 @@ def evaluate(
 ) -> None:
     """Score runs on patches with known labels.
 
-    ROC AUC with its interval, accuracy, log loss, Brier score, calibration error, confusion counts.
+    ROC AUC and accuracy with their intervals, by slide where slides are known; log loss, Brier score, calibration error, confusion
+    counts. Of several runs each is compared with the first.
     """
-    from pcam_kit.commands import score
+    from pcam_kit.commands import evaluate as command
 
     places = folders(data_dir, runs_dir)
-    scored = score.score(_chosen(runs, places), split, places)
+    scored = command.score(_chosen(runs, places), split, places)
     if as_json:
-        objects = [score.describe(one) for one in scored]
+        objects = [command.describe(one) for one in scored]
         print_json(objects[0] if len(objects) == 1 else {"runs": objects})
     else:
-        score.show(scored)
+        command.show(scored)
 
 
 @app.command()

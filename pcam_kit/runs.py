@@ -53,6 +53,7 @@ class Result:
     threshold_high: float
     tta: Tta
     seconds: float
+    temperature: float | None = None  # fitted on these same validation patches; None: a run from before there was one
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Predictions:
     ids: NDArray[np.str_]
     labels: NDArray[np.int8]  # -1 where unknown
     orbit: NDArray[np.float32]
+    groups: NDArray[np.int32] | None = None  # number of the slide, -1 unknown; None: a file from before they were kept
 
     def probability(self, tta: Tta) -> NDArray[np.float32]:
         """Probabilities float32 [n]: as is, or the mean over the 8 symmetries."""
@@ -113,8 +115,9 @@ class Run:
 
     def save_predictions(self, split: str, predictions: Predictions) -> None:
         """Keep the predictions of `split`."""
+        groups: dict[str, Any] = {} if predictions.groups is None else {"groups": predictions.groups}
         with writing(self.path / "predictions" / f"{split}.npz") as temporary, open(temporary, "wb") as handle:
-            np.savez(handle, ids=predictions.ids, labels=predictions.labels, orbit=predictions.orbit)
+            np.savez(handle, ids=predictions.ids, labels=predictions.labels, orbit=predictions.orbit, **groups)
 
     def load_predictions(self, split: str) -> Predictions | None:
         """The predictions kept for `split`, or None. Raises RunError when the file cannot be read."""
@@ -123,7 +126,7 @@ class Run:
             return None
         try:
             arrays = read_npz(path)
-            return Predictions(arrays["ids"], arrays["labels"], arrays["orbit"])
+            return Predictions(arrays["ids"], arrays["labels"], arrays["orbit"], arrays.get("groups"))
         except (ValueError, KeyError) as error:
             raise RunError(f"cannot read {path}: {error}", hint=f"delete it, then run the same command again: rm {path}") from error
 

@@ -20,6 +20,8 @@ MNIST = CHECKOUT.parent / "shared" / "mnist" / "mnist.npz"  # nor is this
 TRAIN_KEYS = {"run", "epochs", "best_epoch", "valid_auc", "valid_accuracy", "threshold", "seconds"}
 EVALUATE_KEYS = {
     *("run", "split", "n", "auc", "auc_low", "auc_high", "accuracy", "accuracy_at_half", "threshold", "log_loss", "brier", "ece"),
+    *("interval", "accuracy_low", "accuracy_high", "accuracy_cross_fitted", "cross_fitted_by", "threshold_low", "threshold_high"),
+    *("temperature", "log_loss_at_temperature", "ece_at_temperature"),
 }
 PREDICT_KEYS = {"csv", "rows", "runs", "positive_rate"}
 SUBMIT_KEYS = {"ref", "status", "public_score", "private_score", "csv_sha256"}

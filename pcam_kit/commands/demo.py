@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from pcam_kit.commands import fetch, predict, score, submit, train
+from pcam_kit.commands import evaluate, fetch, predict, submit, train
 from pcam_kit.commands.console import duration, say
+from pcam_kit.commands.evaluate import Scored
 from pcam_kit.commands.folders import Folders
 from pcam_kit.commands.predict import Predicted
-from pcam_kit.commands.score import Scored
 from pcam_kit.commands.submit import Submitted
 from pcam_kit.data.store import Store
 from pcam_kit.runs import Run
@@ -35,8 +35,8 @@ def demo(folders: Folders) -> Demo:
     step("pcam train demo", "trains a small network on them")
     run = train.train(train.Request(config="demo"), folders)
     step("pcam evaluate", "scores it on the validation split")
-    scored = score.score([run], "valid", folders)
-    score.show(scored, stderr=True)  # stdout is for --json
+    scored = evaluate.score([run], "valid", folders)
+    evaluate.show(scored, stderr=True)  # stdout is for --json
     step("pcam predict", "writes the CSV for the test split")
     predicted = predict.predict([run], "test", None, None, folders)
     step("pcam submit --dry-run", "checks the CSV as a submission; nothing is sent")
@@ -62,7 +62,7 @@ def describe(result: Demo) -> dict[str, Any]:
     return {
         "fetch": fetch.describe(result.store),
         "train": train.describe(result.run),
-        "evaluate": score.describe(result.scored),
+        "evaluate": evaluate.describe(result.scored),
         "predict": predict.describe(result.predicted),
         "submit": submit.describe(result.submitted),
     }

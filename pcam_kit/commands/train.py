@@ -20,7 +20,7 @@ from pcam_kit.commands.score import predict_split
 from pcam_kit.config.schema import Experiment
 from pcam_kit.data.store import Store
 from pcam_kit.errors import ConfigError, Interrupted, UsageError
-from pcam_kit.evaluation.calibration import best_threshold
+from pcam_kit.evaluation.calibration import best_threshold, fit_temperature
 from pcam_kit.evaluation.metrics import evaluate, roc_auc
 from pcam_kit.files import clear_partial, locked
 from pcam_kit.pipeline.augment import Augmenter
@@ -179,6 +179,7 @@ def _finish(run: Run, store: Store, workers: int) -> Run:
             threshold_high=threshold.high,
             tta=tta,
             seconds=round(progress.seconds, 3),
+            temperature=fit_temperature(labels, probabilities).value,
         )
     )
     say(

@@ -1,1 +1,1 @@
-"""How good a run is (`metrics`), and where to cut its probabilities (`calibration`)."""
+"""How good a run is (`metrics`), how sure that is (`intervals`), against another (`comparison`), and where to cut (`calibration`)."""

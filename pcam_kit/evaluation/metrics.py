@@ -121,9 +121,14 @@ def confusion(labels: ArrayLike, probabilities: ArrayLike, threshold: float) -> 
 def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Mean negative log likelihood in nats, clipped like scikit-learn at the machine epsilon of the probabilities' own dtype."""
     y, p = checked(labels, probabilities, kind="probabilities")
-    dtype = np.asarray(probabilities).dtype
-    eps = float(np.finfo(dtype if dtype.kind == "f" else np.float64).eps)
+    eps = epsilon(probabilities)
     return float(-np.mean(np.log(np.clip(np.where(y, p, 1 - p), eps, 1 - eps))))
+
+
+def epsilon(probabilities: ArrayLike) -> float:
+    """The machine epsilon of their dtype; float64's for whole numbers."""
+    dtype = np.asarray(probabilities).dtype
+    return float(np.finfo(dtype if dtype.kind == "f" else np.float64).eps)
 
 
 def brier(labels: ArrayLike, probabilities: ArrayLike) -> float:
@@ -180,10 +185,12 @@ def _midranks(values: Floats) -> Floats:
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
-def _delong_variance(y: NDArray[np.bool_], s: Floats) -> float:
+def placements(y: NDArray[np.bool_], s: Floats) -> tuple[Floats, Floats]:
+    """Each positive's share of negatives below it, each negative's share of positives above it; a tie counts half."""
     positive, negative = s[y], s[~y]
     ranks = _midranks(s)
-    # Each positive's share of negatives below it, each negative's share of positives above it.
-    of_positive = (ranks[y] - _midranks(positive)) / negative.size
-    of_negative = 1 - (ranks[~y] - _midranks(negative)) / positive.size
-    return float(of_positive.var(ddof=1) / positive.size + of_negative.var(ddof=1) / negative.size)
+    return (ranks[y] - _midranks(positive)) / negative.size, 1 - (ranks[~y] - _midranks(negative)) / positive.size
+
+
+def _delong_variance(y: NDArray[np.bool_], s: Floats) -> float:
+    return sum(float(shares.var(ddof=1) / shares.size) for shares in placements(y, s))

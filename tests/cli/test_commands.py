@@ -64,7 +64,11 @@ def test_json_of_every_command(project: Project) -> None:
     }
     trained = project.quick("train", "quick", "--seed", "5", "--json").json
     assert set(trained) == TRAIN_KEYS
-    assert set(project.pcam("evaluate", "--json").json) == EVALUATE_KEYS
+    evaluated = project.pcam("evaluate", "--json").json
+    assert set(evaluated) == EVALUATE_KEYS
+    assert evaluated["temperature"] == json.loads((project.path / trained["run"] / "result.json").read_text())["temperature"]
+    assert evaluated["interval"] == "patches", "two slides are too few, and said to be"
+    assert "2 slides are too few" in project.pcam("evaluate").ok().err
     assert set(project.quick("predict", "--json").json) == PREDICT_KEYS
     assert set(project.pcam("submit", "--dry-run", "--json").json) == SUBMIT_KEYS
     listed = project.pcam("runs", "--json").json["runs"]
@@ -112,6 +116,7 @@ def test_the_mean_of_several_runs(project: Project) -> None:
     assert entry["runs"] == names
     both = project.pcam("evaluate", *names, "--json").json
     assert [Path(run["run"]).name for run in both["runs"]] == names
+    assert [set(run) - EVALUATE_KEYS for run in both["runs"]] == [set(), {"compared"}]
 
 
 def test_another_csv_at_the_same_place_is_kept(project: Project) -> None:

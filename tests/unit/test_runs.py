@@ -85,6 +85,30 @@ def test_predictions_round_trip(tmp_path: Path, columns: int) -> None:
     assert run.load_predictions("test") is None
 
 
+def test_slides_are_kept_with_predictions_and_old_files_have_none(tmp_path: Path) -> None:
+    run = make(tmp_path, "a")
+    made = runs.Predictions(np.array(["a", "b"]), np.array([0, 1], np.int8), np.zeros((2, 1), np.float32), np.array([4, -1], np.int32))
+    run.save_predictions("valid", made)
+    kept = run.load_predictions("valid")
+    assert kept is not None
+    assert kept.groups is not None
+    assert (kept.groups.dtype, kept.groups.tolist()) == (np.int32, [4, -1])
+    np.savez(run.path / "predictions" / "test.npz", ids=made.ids, labels=made.labels, orbit=made.orbit)  # as it was
+    old = run.load_predictions("test")
+    assert old is not None
+    assert old.groups is None
+
+
+def test_a_result_from_before_there_was_a_temperature(tmp_path: Path) -> None:
+    run = make(tmp_path, "a").complete(replace(RESULT, temperature=1.5))
+    assert run.result is not None
+    assert run.result.temperature == 1.5
+    values = json.loads((run.path / "result.json").read_text())
+    del values["temperature"]
+    (run.path / "result.json").write_text(json.dumps(values))
+    assert runs.open_run(run.path).result == RESULT
+
+
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04 cut", b"\x93NUMPY", b"text"])
 def test_damaged_predictions_are_refused(tmp_path: Path, data: bytes) -> None:
     run = make(tmp_path, "a")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pcam_kit import __version__, cli_kaggle, cli_lab
+from pcam_kit import __version__, cli_data, cli_kaggle, cli_lab
 from pcam_kit.options import (
     DataDir,
     Debug,
@@ -60,6 +60,7 @@ def demo(
 
 
 app.command()(cli_kaggle.fetch)
+app.command()(cli_data.leaks)
 
 
 @app.command()

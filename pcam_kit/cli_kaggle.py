@@ -69,6 +69,7 @@ def submit(
     timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the score.")] = 900.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, send nothing; needs no account.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Send bytes that were sent before.")] = False,
+    allow_leak: Annotated[bool, typer.Option("--allow-leak", help="Send it although its run was trained on test patches.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before sending.")] = False,
     data_dir: DataDir = None,
     submissions_dir: SubmissionsDir = None,
@@ -83,7 +84,7 @@ def submit(
     """
     from pcam_kit.commands import submit as command
 
-    request = command.Request(csv, competition, message, wait, dry_run, again, timeout)
+    request = command.Request(csv, competition, message, wait, dry_run, again, timeout, allow_leak)
     submitted = command.submit(request, folders(data_dir, None, submissions_dir), (lambda _: True) if yes else command.ask)
     if as_json:
         print_json(command.describe(submitted))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,6 +14,17 @@ from pcam_kit.config import load
 from pcam_kit.errors import ConfigError
 
 Split = Literal["train", "valid", "test"]
+
+
+class Overlap(BaseModel):
+    """Patches that two competitions share: those of `split` of another `competition` (its slug) are among this one's split `ours`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    competition: str
+    split: Split
+    ours: Split = "test"
+    why: str
 
 
 class Competition(BaseModel):
@@ -32,6 +45,7 @@ class Competition(BaseModel):
     default_config: str
     valid_fraction: float = Field(default=0.15, gt=0, lt=1)  # used where the raw files have no validation part
     missing_hint: str = ""  # said when Kaggle does not know the slug
+    overlaps: list[Overlap] = Field(default=[], exclude=True)  # knowledge about the data: not part of what a store or a run remembers
 
     @property
     def url(self) -> str:
@@ -61,6 +75,16 @@ def find_competition(name: str) -> Competition:
         hint=f"known: {', '.join(known)}. For another year or a private copy, copy one of configs/competitions/*.yaml to "
         f"configs/competitions/{slug}.yaml, change its slug and columns, and run the same command again",
     )
+
+
+def find_overlaps(slug: str, splits: Collection[str] = get_args(Split)) -> list[tuple[Competition, Overlap]]:
+    """The competitions among whose patches are some of the `splits` of `slug`. Profiles that cannot be read are passed over."""
+    found: list[tuple[Competition, Overlap]] = []
+    for name in load.list_configs(kind="competitions"):
+        with suppress(ConfigError):  # a fault in another profile is told when that one is used
+            profile = read_profile(load.find_config(name, kind="competitions"))
+            found.extend((profile, one) for one in profile.overlaps if one.competition == slug and one.split in splits)
+    return found
 
 
 def slug_of(name: str) -> str:

@@ -136,7 +136,7 @@ def _intact(profile: Competition, home: Path, progress: Work) -> Store | None:
     except DataError as error:
         warn(f"{error}; it is built anew")
         return None
-    return store if store.profile == profile else None
+    return store if store.profile.model_dump() == profile.model_dump() else None  # without what stores do not remember
 
 
 def _wanted(request: Request, recorded: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 from pcam_kit.commands import fetch, predict, train
 from pcam_kit.commands.console import duration, print_table, say, spread
 from pcam_kit.commands.folders import Folders
+from pcam_kit.commands.leak_guard import settled
 from pcam_kit.config.load import load_experiment
 from pcam_kit.config.schema import Experiment
 from pcam_kit.data.store import Store
@@ -124,7 +125,7 @@ def show(compared: Compared) -> None:
 def _finished(recipe: str, seed: int, request: Request, store: Store, folders: Folders) -> Finished:
     """The recipe's run: one that is there, one that was stopped and is gone on with, or a new one."""
     changes = (*request.overrides, f"seed={seed}", f"competition={store.profile.slug}", f"data.crop={CROP}")
-    experiment = load_experiment(recipe, changes)
+    experiment = settled(load_experiment(recipe, changes), store)
     on_store = [run for run in list_runs(folders.runs) if run.meta["store_fingerprint"] == store.fingerprint]
     there = [run for run in on_store if _same(run.experiment, experiment)]
     complete = [run for run in there if run.result is not None]

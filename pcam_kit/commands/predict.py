@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pcam_kit.commands.console import say
 from pcam_kit.commands.folders import Folders
+from pcam_kit.commands.leak_guard import leaks_of
 from pcam_kit.commands.score import known_labels, predictions
 from pcam_kit.errors import RunError, UsageError
 from pcam_kit.evaluation.calibration import best_threshold
@@ -135,4 +136,5 @@ def _origin(chosen: Sequence[Run], tta: Tta, scores: Evaluation, *, accuracy: bo
         valid_score=value,
         valid_low=low,
         valid_high=high,
+        **leaks_of(chosen),
     )

@@ -18,7 +18,7 @@ from pcam_kit.submissions import Entry
 # Other programs read these: names of the JSON object's keys, in an order that is not changed, only added to at the end.
 CSV_COLUMNS = (
     *("competition", "ref", "status", "valid_score", "valid_low", "valid_high", "public_score", "private_score", "gap"),
-    *("runs", "configs", "commit", "tta", "created", "sent", "csv", "sha256", "file_name", "message", "error"),
+    *("runs", "configs", "commit", "tta", "created", "sent", "csv", "sha256", "file_name", "message", "error", "leaks"),
 )
 SCORES = ("ref", "status", "validation", "public", "private", "gap", "runs", "config", "commit")
 NUMBERS = {"validation", "public", "private", "gap"}
@@ -39,7 +39,7 @@ def best_submissions_first(entries: Sequence[Entry]) -> list[Entry]:
 def describe_submission(entry: Entry) -> dict[str, Any]:
     """One submission, or CSV never sent, as JSON."""
     described = asdict(entry) | {"gap": entry.gap}
-    del described["alike"], described["again"], described["size"]  # of use to nobody but `pcam submit`
+    del described["alike"], described["again"], described["size"], described["test_seen"]  # of use to nobody but `pcam submit`
     return described
 
 
@@ -90,9 +90,9 @@ def _scores(entry: Entry) -> list[str]:
 
 
 def _facts(entry: Entry) -> list[str]:
-    """Time, competition, CSV, message; behind the message why it has no score."""
+    """Time, competition, CSV, message; behind the message its leaks and why it has no score."""
     error = f"{entry.status}: {entry.error}" if entry.error else ""
-    message = "; ".join(" ".join(text.split()) for text in (entry.message, error) if text)
+    message = "; ".join(" ".join(text.split()) for text in (entry.message, *(f"leak: {label}" for label in entry.leaks), error) if text)
     when = (entry.sent or entry.created)[:16].replace("T", " ")
     return [when, entry.competition, entry.file_name or entry.csv.rpartition("/")[2], message]
 

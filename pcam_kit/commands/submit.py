@@ -14,6 +14,7 @@ from pcam_kit.commands.console import say, warn
 from pcam_kit.commands.download import explained
 from pcam_kit.commands.expectation import expectation
 from pcam_kit.commands.folders import Folders
+from pcam_kit.commands.leak_guard import check_leaks
 from pcam_kit.commands.outcomes import follow, repair, sending
 from pcam_kit.competitions import Competition, find_competition
 from pcam_kit.data.sources.files import find, open_files
@@ -36,6 +37,7 @@ class Request:
     dry_run: bool = False
     again: bool = False
     timeout: float = 900.0
+    allow_leak: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ def submit(request: Request, folders: Folders, confirm: Callable[[str], bool]) -
     ledger = folders.ledger
     for line in expectation(competition, entry, ledger.entries()):
         say(line)
+    if entry is not None:
+        check_leaks(entry, competition, allowed=request.allow_leak)
     if request.dry_run:
         say("dry run: everything is in order, nothing was sent")
         return Submitted(checked, "dry-run")

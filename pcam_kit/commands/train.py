@@ -15,6 +15,7 @@ from pcam_kit import runs
 from pcam_kit.commands.config import resolve
 from pcam_kit.commands.console import TrainingDisplay, duration, quiet_import, say
 from pcam_kit.commands.folders import Folders
+from pcam_kit.commands.leak_guard import describe_leaks, settled, training_rows
 from pcam_kit.commands.provenance import now, provenance
 from pcam_kit.commands.score import predict_split
 from pcam_kit.config.schema import Experiment
@@ -77,6 +78,7 @@ def _resume_hint(run: Run) -> str:
 def _new(request: Request, folders: Folders) -> tuple[Run, Store]:
     experiment = resolve(request.config, request.overrides, folders)
     store = folders.store(experiment.competition or folders.fetched_last())
+    experiment = settled(experiment, store)
     _check(experiment, store)
     backend, device = _keras()
     meta = provenance(list(request.overrides)) | {
@@ -88,6 +90,7 @@ def _new(request: Request, folders: Folders) -> tuple[Run, Store]:
         "synthetic": store.synthetic,
         "store_fingerprint": store.fingerprint,
         "split_hash": store.split_hash,
+        **describe_leaks(store, training_rows(experiment, store)),
     }
     run = runs.create_run(folders.runs, experiment, meta)
     counts = ", ".join(f"{name} {count.n:,}" for name, count in store.splits.items())
@@ -128,7 +131,7 @@ def _check(experiment: Experiment, store: Store) -> None:
     if (experiment.data.crop or size) > size:
         raise ConfigError(f"data.crop: {experiment.data.crop} is larger than the patches of {store.profile.slug}, {size}x{size}")
     for split in ("train", "valid"):
-        labels = store.labels[store.rows(split)]
+        labels = store.labels[training_rows(experiment, store) if split == "train" else store.rows(split)]
         positive = int((labels == 1).sum())
         if positive == 0 or positive == len(labels):
             raise ConfigError(f"{store.path}: the {split} split needs patches of both classes, it has {positive} positive of {len(labels)}")
@@ -146,7 +149,7 @@ def _finish(run: Run, store: Store, workers: int) -> Run:
     batches = Batches(
         store.images,
         store.labels,
-        _limited(store.rows("train"), experiment),
+        _limited(training_rows(experiment, store), experiment),
         experiment.training.batch_size,
         crop,
         Augmenter(experiment.augment, seed=experiment.seed),

@@ -17,6 +17,7 @@ class Data(_Part):
 
     crop: int | None = Field(default=None, gt=0)  # side of the centre crop in pixels; null: the whole patch
     limit: int | None = Field(default=None, gt=1)  # train on this many patches, drawn with the seed; null: all
+    drop_copies: bool | None = None  # train without exact copies of validation and test patches; null: a new run does, if there are
 
 
 class Transform(_Part):

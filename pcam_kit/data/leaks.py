@@ -3,12 +3,12 @@
 Near copies are found by a 64-bit perceptual hash made while the pixels stream by, and confirmed on the pixels. Of 1,500
 real patches saved again as JPEG (quality 50) 99% are found at 96 px and 91% at 32 px, made 5 levels brighter 99% and 97%,
 moved by one pixel 61% and none; among 19,171 patches one pair is joined that is no copy (nearly empty glass). Turned or
-mirrored copies are not looked for.
+mirrored copies are not looked for here; `data.copies` finds the exact ones among them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -40,14 +40,23 @@ class Looks:
 
 def look_at(block: Images) -> Looks:
     """The looks of a block, uint8 [k, h, w, 3]."""
-    exact = [int.from_bytes(blake2b(image, digest_size=8).digest(), "little") for image in block]
+    return Looks(hash_pixels(block), *rough_look(block))
+
+
+def hash_pixels(block: Images) -> NDArray[np.uint64]:
+    """A hash of each image's pixels, [k]; the images must be contiguous."""
+    return np.array([int.from_bytes(blake2b(image, digest_size=8).digest(), "little") for image in block], np.uint64)
+
+
+def rough_look(block: Images) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    """The perceptual hash of each image of a block, and whether it is flat: both [k]."""
     grey = _thumbnails(block)
     # Signs of the low frequencies around their median: what is left of a picture after compression, shading and blur.
     waves = np.cos(np.pi * np.outer(np.arange(1, 9), 2 * np.arange(SIDE) + 1) / (2 * SIDE)).astype(np.float32)
     coefficients = (waves @ grey @ waves.T).reshape(len(block), BITS)
     bits = coefficients > np.median(coefficients, axis=1, keepdims=True)
     rough = np.packbits(bits, axis=1).view(np.uint64).ravel()
-    return Looks(np.array(exact, np.uint64), rough, grey.std(axis=(1, 2)) < LEAST_CONTRAST)
+    return rough, grey.std(axis=(1, 2)) < LEAST_CONTRAST
 
 
 def join(looks: Sequence[Looks]) -> Looks:
@@ -72,10 +81,15 @@ def _thumbnails(block: Images) -> NDArray[np.float32]:
 
 def twins(looks: Looks, images: Images) -> NDArray[np.int64]:
     """A number for each patch: equal for exact and near copies of one another. `images`: uint8 [n, h, w, 3], may be a memory map."""
+    return group_alike(looks, lambda rows: images[rows])
+
+
+def group_alike(looks: Looks, pixels: Callable[[NDArray[np.int64]], Images]) -> NDArray[np.int64]:
+    """The same for patches that `pixels` gathers: rows [m] -> uint8 [m, h, w, 3]."""
     groups = np.unique(looks.exact, return_inverse=True)[1].astype(np.int64)
     for pairs in _near_pairs(looks):
         pairs = pairs[groups[pairs[:, 0]] != groups[pairs[:, 1]]]  # most copies of many are joined by the first rounds
-        groups = _joined(groups, pairs[_confirmed(pairs, images)])
+        groups = _joined(groups, pairs[_confirmed(pairs, pixels)])
     return groups
 
 
@@ -116,11 +130,11 @@ def _near_pairs(looks: Looks) -> Iterator[NDArray[np.int64]]:
         yield np.unique(np.concatenate(found), axis=0)
 
 
-def _confirmed(pairs: NDArray[np.int64], images: Images) -> NDArray[np.bool_]:
+def _confirmed(pairs: NDArray[np.int64], pixels: Callable[[NDArray[np.int64]], Images]) -> NDArray[np.bool_]:
     result = np.zeros(len(pairs), np.bool_)
     for start in range(0, len(pairs), 256):
         part = pairs[start : start + 256]
-        first, second = (_thumbnails(images[part[:, side]]).reshape(len(part), -1) for side in (0, 1))
+        first, second = (_thumbnails(pixels(part[:, side])).reshape(len(part), -1) for side in (0, 1))
         difference = np.abs(first - second).mean(axis=1)
         first, second = (side - side.mean(axis=1, keepdims=True) for side in (first, second))
         scale = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))

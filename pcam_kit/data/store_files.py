@@ -2,7 +2,7 @@
 
 images.npy     uint8 [n, h, w, 3], all parts in raw order, opened as a memory map
 index.npz      uncompressed: id (UTF-8 bytes), label int8, group int32, split uint8, part uint8; all [n]
-manifest.json  schema_version, slug, profile, splits, fingerprint, split_hash, files (bytes and SHA-256), notes, ...
+manifest.json  schema_version, slug, profile, splits, fingerprint, split_hash, files (bytes and SHA-256), notes, copies, ...
 """
 
 from __future__ import annotations

@@ -63,6 +63,14 @@ class Store:
         """What a reader of any score on these data should know."""
         return list(self.manifest["notes"])
 
+    @property
+    def copies(self) -> list[dict[str, Any]] | None:
+        """Copies across splits, [{"here", "there", "exact", "near", "rows"}]; None where an earlier version built the store.
+
+        `exact` and `near` count patches of the split `there` with such a copy in `here`; `rows` are those of `here` with an exact one.
+        """
+        return self.manifest.get("copies")
+
     def rows(self, split: str) -> NDArray[np.int64]:
         """Rows of a split, in raw order. Raises DataError naming the splits there are."""
         if split not in self.splits:

@@ -45,7 +45,7 @@ def write_store(raw: RawCompetition, folder: Path, *, seed: int, progress: Progr
     images_sha256, looks = _write_images(folder / IMAGES, raw.parts, size, progress)
     shutil.rmtree(work)
     images = np.load(folder / IMAGES, mmap_mode="r")
-    index, how, notes, slides = _index(raw, looks, images, seed)
+    index, how, notes, slides, copies = _index(raw, looks, images, seed)
     packed = pack_index(index)
     with open(folder / INDEX, "wb") as handle:
         handle.write(packed)
@@ -61,6 +61,7 @@ def write_store(raw: RawCompetition, folder: Path, *, seed: int, progress: Progr
         "splits": {name: {"n": count, "positive": positive} for name, (count, positive) in index.counts().items()},
         "split": how,
         "notes": [*raw.notes, *notes],
+        "copies": copies,
         "files": {
             IMAGES: {"bytes": (folder / IMAGES).stat().st_size, "sha256": images_sha256},
             INDEX: {"bytes": len(packed), "sha256": index_sha256},
@@ -126,8 +127,10 @@ def _write_block(handle: BinaryIO, digest: Any, block: Images) -> None:
     digest.update(data)
 
 
-def _index(raw: RawCompetition, looks: Looks, images: Images, seed: int) -> tuple[Index, dict[str, Any], list[str], list[str]]:
-    """The index, how it was split, what is to be said about that, and the slides' names."""
+def _index(
+    raw: RawCompetition, looks: Looks, images: Images, seed: int
+) -> tuple[Index, dict[str, Any], list[str], list[str], list[dict[str, Any]]]:
+    """The index, how it was split, what is to be said about that, the slides' names, and copies across splits."""
     parts = np.concatenate([np.full(part.n, SPLITS.index(part.split), np.uint8) for part in raw.parts])
     labels = np.concatenate([part.labels for part in raw.parts])
     slides = sorted({name for part in raw.parts for name in part.slides or ()})
@@ -150,14 +153,21 @@ def _index(raw: RawCompetition, looks: Looks, images: Images, seed: int) -> tupl
         how = {"method": "slides" if by_slide else "duplicates", "seed": seed, "fraction": fraction}
         if not by_slide:
             notes.append(SLIDES_UNKNOWN)
-    notes.extend(_leak_notes(looks, alike, splits))
-    return Index(encode_ids(ids), labels, groups, splits, parts), how, notes, slides
+    copies = _copies(looks, alike, splits)
+    notes.extend(
+        f"of the {found['there']} patches {found['exact']:,} are exact and {found['near']:,} near copies of {found['here']} patches"
+        for found in copies
+    )
+    return Index(encode_ids(ids), labels, groups, splits, parts), how, notes, slides, copies
 
 
-def _leak_notes(looks: Looks, alike: NDArray[np.int64], splits: NDArray[np.uint8]) -> list[str]:
-    notes: list[str] = []
+def _copies(looks: Looks, alike: NDArray[np.int64], splits: NDArray[np.uint8]) -> list[dict[str, Any]]:
+    """What `Store.copies` says."""
+    found: list[dict[str, Any]] = []
     for here, there in (("train", "valid"), ("train", "test"), ("valid", "test")):
-        exact, near = crossings(looks, alike, splits == SPLITS.index(here), splits == SPLITS.index(there))
+        first, second = splits == SPLITS.index(here), splits == SPLITS.index(there)
+        exact, near = crossings(looks, alike, first, second)
         if exact or near:
-            notes.append(f"of the {there} patches {exact:,} are exact and {near:,} near copies of {here} patches")
-    return notes
+            rows = np.flatnonzero(first & np.isin(looks.exact, looks.exact[second])).tolist()
+            found.append({"here": here, "there": there, "exact": exact, "near": near, "rows": rows})
+    return found

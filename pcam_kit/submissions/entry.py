@@ -13,7 +13,8 @@ class Origin:
     """Where the values of a CSV come from. Scores are those on the validation split, of the mean of `runs`, at its threshold.
 
     `valid_score` is the one the competition is scored by, `valid_low` and `valid_high` its 95% interval. A score that was not measured,
-    or is not finite, is None.
+    or is not finite, is None. `leaks`: what the runs' training patches share with other splits or competitions, e.g.
+    "train~valid 12 exact 3 near"; `test_seen`: the share of the test patches of which they were trained on an exact copy.
     """
 
     runs: list[str] = field(default_factory=list[str])
@@ -25,6 +26,8 @@ class Origin:
     valid_score: float | None = None
     valid_low: float | None = None
     valid_high: float | None = None
+    leaks: list[str] = field(default_factory=list[str])
+    test_seen: float = 0.0
 
 
 @dataclass(frozen=True)

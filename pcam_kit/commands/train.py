@@ -16,6 +16,7 @@ from pcam_kit.commands.config import resolve
 from pcam_kit.commands.console import TrainingDisplay, duration, quiet_import, say
 from pcam_kit.commands.folders import Folders
 from pcam_kit.commands.leak_guard import describe_leaks, settled, training_rows
+from pcam_kit.commands.pretrained import check_config, check_unchanged, check_weights
 from pcam_kit.commands.provenance import now, provenance
 from pcam_kit.commands.score import predict_split
 from pcam_kit.config.schema import Experiment
@@ -92,6 +93,7 @@ def _new(request: Request, folders: Folders) -> tuple[Run, Store]:
         "split_hash": store.split_hash,
         **describe_leaks(store, training_rows(experiment, store)),
     }
+    meta |= check_weights(experiment)
     run = runs.create_run(folders.runs, experiment, meta)
     counts = ", ".join(f"{name} {count.n:,}" for name, count in store.splits.items())
     say(f"training {experiment.name} on {store.profile.title} ({counts}) -> {run.path}")
@@ -113,6 +115,7 @@ def _resumed(request: Request, folders: Folders) -> tuple[Run, Store]:
             f"{run.name} was begun with Keras on {run.meta['backend']}, this is {backend}",
             hint=f"KERAS_BACKEND={run.meta['backend']} pcam train --resume {run.name}",
         )
+    check_unchanged(run)
     say(f"going on with {run.name}")
     return runs.update_meta(run, resumed=[*run.meta.get("resumed", []), now()]), store
 
@@ -130,6 +133,7 @@ def _check(experiment: Experiment, store: Store) -> None:
     size = store.images.shape[1]
     if (experiment.data.crop or size) > size:
         raise ConfigError(f"data.crop: {experiment.data.crop} is larger than the patches of {store.profile.slug}, {size}x{size}")
+    check_config(experiment, experiment.data.crop or size)
     for split in ("train", "valid"):
         labels = store.labels[training_rows(experiment, store) if split == "train" else store.rows(split)]
         positive = int((labels == 1).sum())

@@ -130,7 +130,18 @@ def load_few_digits(name: str, overrides: Sequence[str] = ()) -> FewDigits:
 def _load(model: type[Model], path: Path, name: str, overrides: Sequence[str]) -> Model:
     values = read_yaml_file(path)
     values.setdefault("name", path.stem)
-    return validate(model, apply_overrides(values, overrides), name if not overrides else f"{name} with --set")
+    # what the file says is seen from its folder, what --set says (or is not there) from the current one
+    values = _weights_in(Path(), apply_overrides(_weights_in(path.parent, values), overrides))
+    return validate(model, values, name if not overrides else f"{name} with --set")
+
+
+def _weights_in(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """`values` with the whole path of the model's weights, if they are a file seen from `folder`."""
+    part: Any = values.get("model")
+    given = part.get("weights") if isinstance(part, dict) else None
+    if not isinstance(given, str) or given == "imagenet" or not (folder / given).is_file():
+        return values
+    return values | {"model": part | {"weights": str((folder / given).resolve())}}
 
 
 def dump_yaml(model: BaseModel) -> str:

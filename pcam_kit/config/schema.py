@@ -86,7 +86,24 @@ class P4MDenseNet(_Part):
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
-Model = Annotated[ReportCnn | LabCnn | ResNet | GroupResNet | P4MDenseNet, Field(discriminator="name")]
+class Transfer(_Part):
+    """A network of keras.applications without its top, with its own preprocessing inside, below a new head.
+
+    First the head alone learns, then all of it; the rates are factors of `training.learning_rate`.
+    """
+
+    name: Literal["transfer"]
+    backbone: Literal["EfficientNetB0", "EfficientNetV2B0", "DenseNet121", "ResNet50", "ResNet50V2", "ConvNeXtTiny", "MobileNetV3Small"]
+    weights: str | None = Field(default="imagenet", min_length=1)  # imagenet: Keras downloads them; a file's path; null: random
+    input_size: int | None = Field(default=None, ge=32)  # patches are resized to it, bilinear; null: as they are
+    dropout: float = Field(default=0.2, ge=0, lt=1)  # before the last layer
+    head_epochs: int = Field(default=1, ge=0)  # epochs in which only the new head learns
+    backbone_rate: float = Field(default=0.1, gt=0, le=1)  # of the backbone's last stage afterwards; the head's is 1
+    layer_decay: float = Field(default=1.0, gt=0, le=1)  # each stage's rate as part of the next one's
+    freeze_batch_norm: bool | None = None  # the backbone's stay as they are, statistics, scale and shift; null: if it has weights
+
+
+Model = Annotated[ReportCnn | LabCnn | ResNet | GroupResNet | P4MDenseNet | Transfer, Field(discriminator="name")]
 
 
 Precision = Literal["float32", "bfloat16"]
@@ -155,4 +172,6 @@ class FewDigits(_Part):
             raise ValueError("training.early_stopping needs a validation split, and few digits have none")
         if self.training.precision != "float32":
             raise ValueError("training.precision: few digits are learnt in float32")
+        if isinstance(self.model, Transfer):
+            raise ValueError("model transfer is for patches: pcam train")
         return self

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 from pcam_kit.config.schema import Model, Precision
-from pcam_kit.models import group, lab, resnet
+from pcam_kit.models import group, lab, resnet, transfer
 from pcam_kit.models.layers.plain import plain
 from pcam_kit.models.task import Task
 
@@ -24,6 +24,7 @@ BUILDERS: dict[str, Callable[[Any, Task], keras.Model]] = {
     "resnet": resnet.resnet,
     "group_resnet": group.group_resnet,
     "p4m_densenet": group.p4m_densenet,
+    "transfer": transfer.transfer,
 }
 
 

@@ -23,13 +23,15 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from pcam_kit.config.schema import Experiment, Training
+from pcam_kit.config.schema import Experiment, Training, Transfer
 from pcam_kit.errors import Interrupted, TrainingError
 from pcam_kit.files import write_bytes, writing
 from pcam_kit.models import build_model, with_probability
+from pcam_kit.models.pretrained import load_pretrained
 from pcam_kit.models.task import Task
+from pcam_kit.models.transfer import rate_factors
 from pcam_kit.pipeline.batches import Batches
-from pcam_kit.training.schedule import build_optimizer
+from pcam_kit.training.schedule import Phases, build_optimizer
 from pcam_kit.training.state import Progress, WeightAverage, load_state, save_state, using_weights, weights_of
 
 CHECKPOINT_SECONDS = 60.0  # between two checkpoints inside an epoch
@@ -80,8 +82,11 @@ def fit(
     """
     config = experiment.training
     keras.utils.set_random_seed(experiment.seed)
-    nets = _networks(experiment, batches)
-    progress = load_state(files.state, nets.trained, nets.average) if files.state.is_file() else Progress()
+    new = not files.state.is_file()
+    nets = _networks(experiment, batches, new=new)
+    progress = Progress() if new else load_state(files.state, nets.trained, nets.average)
+    if new and isinstance(experiment.model, Transfer):  # so that going on never needs its weights file, or a download, again
+        nets.save_state(files.state, progress)
     reporter.started(config.epochs, batches.steps, progress.epoch + 1)
     with _stop_requests() as stop:
         while not finished(progress, config):
@@ -102,9 +107,11 @@ class _Networks:
         save_state(path, self.trained, self.average, progress)
 
 
-def _networks(experiment: Experiment, batches: Batches) -> _Networks:
+def _networks(experiment: Experiment, batches: Batches, *, new: bool) -> _Networks:
     config = experiment.training
     model = compiled(experiment, batches.crop, config.epochs * batches.steps)
+    if new:
+        load_pretrained(model, experiment.model)
     shown = model if config.precision == "float32" else build_model(experiment.model, Task(batches.crop))
     return _Networks(model, shown, WeightAverage(model, config.ema) if config.ema is not None else None)
 
@@ -119,9 +126,18 @@ def compiled(experiment: Experiment, size: int, steps: int) -> keras.Model:
     """The untrained model with its loss and optimiser."""
     model = build_model(experiment.model, Task(size), precision=experiment.training.precision)
     loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=experiment.training.label_smoothing)
-    model.compile(build_optimizer(experiment.training, steps), loss)
+    model.compile(build_optimizer(experiment.training, steps, _phases(model, experiment, steps)), loss)
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _phases(model: keras.Model, experiment: Experiment, steps: int) -> Phases | None:
+    """Head first, then everything with rates of its own; None for a network that is not transferred."""
+    config = experiment.model
+    if not isinstance(config, Transfer):
+        return None
+    before, after = rate_factors(model, config)
+    return Phases(config.head_epochs * steps // experiment.training.epochs, tuple(before), tuple(after))
 
 
 def _run_epoch(

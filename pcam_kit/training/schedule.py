@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -45,18 +46,66 @@ def learning_rate(config: Training, steps: int) -> float | CosineSchedule:
             return CosineSchedule(config.learning_rate, steps, round(max(config.warmup, 0.3) * steps), start=1 / 25, end=1e-4)
 
 
-def build_optimizer(config: Training, steps: int) -> keras.optimizers.Optimizer:
-    """The optimiser of `config` for `steps` updates. Weight decay spares biases and normalisation."""
+@dataclass(frozen=True)
+class Phases:
+    """Factors of the learning rate, one a trainable variable in the model's order: before update `switch` (from 0), and from it on."""
+
+    switch: int
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+
+
+class _Phased:
+    """Put before a Keras optimiser's class: the rate of each variable, and its weight decay with it, times a factor of its own.
+
+    A factor of 0 leaves a variable as it is to the last bit, while the optimiser's moments of it already form: with empty ones
+    and Adam's correction of the start long over, the first step afterwards would be several times too large.
+    """
+
+    phases: Phases
+
+    def update_step(self: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """One update of one variable, decay first as in Keras."""
+        index = self._get_variable_index(variable)
+        factor = ops.where(self.iterations < self.phases.switch, self.phases.before[index], self.phases.after[index])
+        rate = ops.multiply(ops.cast(learning_rate, variable.dtype), ops.cast(factor, variable.dtype))
+        if self.weight_decay is not None and self._use_weight_decay(variable):
+            self.assign_sub(variable, variable * ops.cast(self.weight_decay, variable.dtype) * rate)
+        super().update_step(gradient, variable, rate)  # type: ignore[misc]
+
+    def _apply_weight_decay(self, variables: Any) -> None:
+        """Nothing: Keras' own knows one rate for all variables, so `update_step` does it."""
+
+
+# TensorFlow makes the names of scopes from these, so they do not begin with an underscore.
+class PhasedAdam(_Phased, keras.optimizers.Adam): ...
+
+
+class PhasedAdamW(_Phased, keras.optimizers.AdamW): ...
+
+
+class PhasedSGD(_Phased, keras.optimizers.SGD): ...
+
+
+def build_optimizer(config: Training, steps: int, phases: Phases | None = None) -> keras.optimizers.Optimizer:
+    """The optimiser of `config` for `steps` updates. Weight decay spares biases and normalisation.
+
+    With `phases` it must be built on the model's trainable variables in their order.
+    """
     rate = learning_rate(config, steps)
     common: dict[str, Any] = {"learning_rate": rate, "global_clipnorm": config.clip_norm}
     decay = config.weight_decay if config.weight_decay > 0 else None
+    optimizer: Any
     match config.optimizer:
         case "adam":
-            optimizer: keras.optimizers.Optimizer = keras.optimizers.Adam(**common)
+            optimizer = (keras.optimizers.Adam if phases is None else PhasedAdam)(**common)
         case "adamw":
-            optimizer = keras.optimizers.AdamW(weight_decay=config.weight_decay, **common)
+            optimizer = (keras.optimizers.AdamW if phases is None else PhasedAdamW)(weight_decay=config.weight_decay, **common)
         case "sgd":
-            optimizer = keras.optimizers.SGD(momentum=0.9, nesterov=True, weight_decay=decay, **common)
+            kind = keras.optimizers.SGD if phases is None else PhasedSGD
+            optimizer = kind(momentum=0.9, nesterov=True, weight_decay=decay, **common)
     if decay is not None:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if phases is not None:
+        optimizer.phases = phases
     return optimizer

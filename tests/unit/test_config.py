@@ -60,6 +60,8 @@ def test_shipped_configs_load_by_name_and_round_trip(path: Path) -> None:
 def test_shipped_configs_begin_with_command_time_and_score(path: Path) -> None:
     head = "".join(line for line in path.read_text().splitlines(keepends=True)[:12] if line.startswith("#"))
     assert f"pcam train {path.stem}" in head or (path.stem == "demo" and "pcam demo" in head)
+    if "Time and score: not measured" in " ".join(head.replace("#", " ").split()):
+        return
     assert re.search(r"\d\s*(s|seconds?|min|minutes?|h|hours?)\b", head), "how long it takes"
     assert re.search(r"AUC\D{0,40}0\.\d+", head, re.DOTALL), "the score to expect"
     assert "±" in head or "sd" in head or "n =" in head, "with its spread, or that there is none"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = (
-    *("demo", "fetch", "leaks", "train", "evaluate", "predict", "submit", "runs", "submissions", "doctor"),
+    *("demo", "fetch", "shift", "leaks", "train", "evaluate", "predict", "submit", "runs", "submissions", "doctor"),
     *("lab", "lab layers", "lab mnist", "lab pcam"),
 )
 BEGIN, END = "<!-- tree: written by `make docs` -->", "<!-- end of tree -->"

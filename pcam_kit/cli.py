@@ -60,6 +60,7 @@ def demo(
 
 
 app.command()(cli_kaggle.fetch)
+app.command()(cli_data.shift)
 app.command()(cli_data.leaks)
 
 

@@ -1,12 +1,37 @@
-"""The command that looks at the data themselves as Typer sees it: leaks. `cli.py` gives it its place."""
+"""The commands that look at a store as Typer sees them. `cli.py` gives them their places."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from pcam_kit.options import DataDir, Debug, Json, folders, print_json
+
+
+def shift(
+    competition: Annotated[str | None, typer.Argument(help="[default: the competition fetched last]", show_default=False)] = None,
+    stain: Annotated[
+        Literal["reinhard", "macenko"] | None,
+        typer.Option(help="Of the store normalised in this way. [default: as published]", show_default=False),
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Are the splits coloured alike?
+
+    Stain, brightness, saturation and white of up to 2,000 patches of each split, and how far they are from train's.
+
+    Names what is further away than 0.25 standard deviations; labels are not looked at.
+    """
+    from pcam_kit.commands import shift as command
+
+    shifted = command.shift(competition, stain, folders(data_dir))
+    if as_json:
+        print_json(command.describe(shifted))
+    else:
+        command.show(shifted)
 
 
 def leaks(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -29,6 +29,10 @@ def fetch(
         list[str] | None,
         typer.Option("--only", metavar="PATTERN", help="Download just these files, e.g. '*.csv'; build nothing.", show_default=False),
     ] = None,
+    stain: Annotated[
+        Literal["reinhard", "macenko"] | None,
+        typer.Option(help="Also build a second store with the stain normalised, for data.stain.", show_default=False),
+    ] = None,
     keep_raw: Annotated[bool, typer.Option("--keep-raw", help="Also unpack a downloaded zip, beside it.")] = False,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -41,9 +45,12 @@ def fetch(
     Again, it goes on where it stopped, verifies what is there and does nothing if all is intact.
     """
     from pcam_kit.commands import fetch as command
+    from pcam_kit.errors import UsageError
 
     request = command.request(competition, role, source, dataset, keep_raw=keep_raw)
     if only:
+        if stain is not None:
+            raise UsageError("--only builds no store, and --stain normalises one", hint="leave one away")
         paths = command.fetch_some(request, only, folders(data_dir))
         if as_json:
             print_json(command.describe_some(paths))
@@ -51,6 +58,8 @@ def fetch(
             print(*paths, sep="\n")
         return
     store = command.fetch(request, folders(data_dir))
+    if stain is not None:
+        store = command.normalise(store, stain, folders(data_dir))
     if as_json:
         print_json(command.describe(store))
     else:

@@ -15,8 +15,10 @@ from pcam_kit.commands.console import Work, print_table, say, warn, work
 from pcam_kit.commands.download import dataset_name, doubt, explained, raw_files, some_files, source_of, unpack
 from pcam_kit.commands.folders import Folders
 from pcam_kit.competitions import Competition, find_competition
+from pcam_kit.config.schema import StainMethod
 from pcam_kit.data.sources import open_raw
 from pcam_kit.data.store import Store, build_store, open_store, verify_store
+from pcam_kit.data.store_stain import is_of, normalised
 from pcam_kit.errors import DataError, UsageError
 from pcam_kit.files import clear_partial, locked, read_json_object, write_json
 
@@ -65,7 +67,7 @@ def fetch(request: Request, folders: Folders) -> Store:
         clear_partial(home)
         recorded = read_json_object(home / RECORD)
         wanted = _wanted(request, recorded)
-        store = _intact(profile, home, progress)
+        store = _intact(profile, home / "store", progress)
         if store is not None and wanted == {name: recorded.get(name) for name in wanted}:
             say(f"{profile.slug}: the store is there and intact ({store.path}); nothing to do")
             raw = _raw_files(profile, home, wanted, progress) if request.keep_raw else None
@@ -83,6 +85,21 @@ def fetch(request: Request, folders: Folders) -> Store:
             _keep_raw(raw, home, progress)
         write_json(home / RECORD, {**wanted, "time": datetime.now(UTC).isoformat()})
     return store
+
+
+def normalise(store: Store, stain: StainMethod, folders: Folders) -> Store:
+    """Make, or verify, the second store of a competition: the patches of `store` with their stain normalised. Raises as `fetch` does."""
+    profile = store.profile
+    with locked(folders.home(profile.slug) / ".lock", f"fetching {profile.slug}"), work() as progress:
+        place = folders.place(profile.slug, stain)
+        made = _intact(profile, place, progress)
+        if made is not None and is_of(made, store):
+            say(f"{profile.slug}: the normalised store is there and intact ({place}); nothing to do")
+            return made
+        made = build_store(normalised(store, stain, progress=progress), place, progress=progress)
+    for note in made.notes:
+        say(note)
+    return made
 
 
 def fetch_some(request: Request, patterns: Sequence[str], folders: Folders) -> list[Path]:
@@ -123,15 +140,15 @@ def show(store: Store) -> None:
         for name, count in store.splits.items()
     ]
     print_table(f"{store.profile.title} -> {store.path}", ["split", "patches", "positive"], rows)
-    say("next: pcam train")
+    say("next: pcam train" + (f" --set data.stain={store.stain}" if store.stain is not None else ""))
 
 
-def _intact(profile: Competition, home: Path, progress: Work) -> Store | None:
+def _intact(profile: Competition, path: Path, progress: Work) -> Store | None:
     """The store, when it is there, whole, and of this very profile."""
-    if not (home / "store" / "manifest.json").is_file():
+    if not (path / "manifest.json").is_file():
         return None
     try:
-        store = open_store(home / "store")
+        store = open_store(path)
         verify_store(store, progress=progress)
     except DataError as error:
         warn(f"{error}; it is built anew")

@@ -16,6 +16,7 @@ from pcam_kit.commands.expectation import expectation
 from pcam_kit.commands.folders import Folders
 from pcam_kit.commands.leak_guard import check_leaks
 from pcam_kit.commands.outcomes import follow, repair, sending
+from pcam_kit.commands.shift import drift_line
 from pcam_kit.competitions import Competition, find_competition
 from pcam_kit.data.sources.files import find, open_files
 from pcam_kit.data.sources.tables import read_columns
@@ -62,7 +63,7 @@ def submit(request: Request, folders: Folders, confirm: Callable[[str], bool]) -
     checked = check_csv(path, competition, _test_ids(competition, folders))
     say(f"{path}: {checked.rows:,} rows in the format of {competition.title}, {100 * checked.positive_rate:.1f}% positive")
     ledger = folders.ledger
-    for line in expectation(competition, entry, ledger.entries()):
+    for line in [*expectation(competition, entry, ledger.entries()), *_drift(competition, folders)]:
         say(line)
     if entry is not None:
         check_leaks(entry, competition, allowed=request.allow_leak)
@@ -155,6 +156,13 @@ def _test_ids(competition: Competition, folders: Folders) -> list[str]:
         alone = f"to check and submit a CSV this is enough: pcam fetch {competition.slug} --only {SAMPLES[0]}"
         raise DataError(error.message, hint=f"{error.hint}; {alone}") from error
     return [str(i) for i in store.ids[store.rows("test")]]
+
+
+def _drift(competition: Competition, folders: Folders) -> list[str]:
+    """One line when the test patches are coloured unlike the training patches; none where there is no store to look at."""
+    if not (folders.home(competition.slug) / "store").is_dir():
+        return []
+    return drift_line(folders.store(competition.slug))
 
 
 def _send(

@@ -78,7 +78,7 @@ def _resume_hint(run: Run) -> str:
 
 def _new(request: Request, folders: Folders) -> tuple[Run, Store]:
     experiment = resolve(request.config, request.overrides, folders)
-    store = folders.store(experiment.competition or folders.fetched_last())
+    store = folders.store(experiment.competition or folders.fetched_last(), experiment.data.stain)
     experiment = settled(experiment, store)
     _check(experiment, store)
     backend, device = _keras()

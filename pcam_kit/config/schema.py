@@ -12,9 +12,13 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+StainMethod = Literal["reinhard", "macenko"]
+
+
 class Data(_Part):
     """Which pixels of which patches."""
 
+    stain: StainMethod | None = None  # patches normalised by `pcam fetch --stain`; null: as published
     crop: int | None = Field(default=None, gt=0)  # side of the centre crop in pixels; null: the whole patch
     limit: int | None = Field(default=None, gt=1)  # train on this many patches, drawn with the seed; null: all
     drop_copies: bool | None = None  # train without exact copies of validation and test patches; null: a new run does, if there are
@@ -28,10 +32,18 @@ class Transform(_Part):
     options: dict[str, Any] = {}
 
 
+class Stain(_Part):
+    """More or less haematoxylin, eosin and rest in a patch: each is scaled by 1 ± strength, then shifted by ± shift, drawn evenly."""
+
+    strength: float = Field(ge=0, lt=1)
+    shift: float = Field(default=0.0, ge=0, le=1)  # optical density, natural logarithm; colours the white background too
+
+
 class Augment(_Part):
-    """What is done to training patches, in this order: a random symmetry, then the transforms. Pixels are uint8 throughout."""
+    """What is done to training patches, in this order: a random symmetry, the stain, the transforms. Pixels are uint8 throughout."""
 
     d4: bool = True  # one of the 8 symmetries of the square, each equally likely
+    stain: Stain | None = None  # H&E patches only
     transforms: list[Transform] = []
 
 
@@ -174,4 +186,10 @@ class FewDigits(_Part):
             raise ValueError("training.precision: few digits are learnt in float32")
         if isinstance(self.model, Transfer):
             raise ValueError("model transfer is for patches: pcam train")
+        return self
+
+    @model_validator(mode="after")
+    def _digits_are_grey(self) -> FewDigits:
+        if self.augment.stain is not None:
+            raise ValueError("augment.stain is for stained tissue, and digits are grey")
         return self

@@ -50,6 +50,7 @@ class RawCompetition:
     notes: tuple[str, ...] = ()
     unpack: Callable[[Path, Progress], RawCompetition] | None = field(default=None, repr=False)
     unpack_bytes: int = 0  # disk space that unpacking takes, about
+    stain: dict[str, Any] | None = None  # how the pixels were normalised, and from which store; None: they are as published
 
     def unpacked(self, work: Path, progress: Progress) -> RawCompetition:
         """The same with its parts readable; temporary files go into the folder `work`, which the caller deletes."""

@@ -12,7 +12,7 @@ from pcam_kit.competitions import Competition
 from pcam_kit.data.raw import Progress, RawCompetition, few, silent
 from pcam_kit.data.store_files import IMAGES, INDEX, MANIFEST
 from pcam_kit.data.store_reader import SplitCount, Store, open_store, verify_store
-from pcam_kit.data.store_writer import patch_bytes, write_manifest, write_store
+from pcam_kit.data.store_writer import KEPT, patch_bytes, write_manifest, write_store
 from pcam_kit.errors import DataError, StorageError
 from pcam_kit.files import PARTIAL, storage_error, sync_folder, write_json
 
@@ -80,14 +80,15 @@ def _put_in_place(partial: Path, destination: Path, manifest: dict[str, Any], pr
         return
     old = _intact(destination, progress)
     if old is not None and old.fingerprint == manifest["fingerprint"]:
-        if old.profile != Competition.model_validate(manifest["profile"]):  # same data, newer columns or titles
+        newer = old.profile != Competition.model_validate(manifest["profile"]) or old.manifest.get("stain") != manifest.get("stain")
+        if newer:  # same data, other columns, titles or origin
             write_json(destination / MANIFEST, manifest)
         return
     aside = destination.with_name(f".{destination.name}{PARTIAL}{secrets.token_hex(4)}")
     keep = old is not None and not _kept_before(destination, old.fingerprint, progress)
     if old is not None and keep:
         aside = _aside(destination, old.fingerprint)
-        manifest["notes"].append(f"the store that stood here before is kept as {aside.name}")
+        manifest["notes"].append(f"{KEPT} {aside.name}")
         write_manifest(partial, manifest)
     del old  # closes its memory map
     destination.rename(aside)

@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from pcam_kit.competitions import Competition
+from pcam_kit.config.schema import StainMethod
 from pcam_kit.data.raw import SPLITS, Images, Labels, Progress, silent
 from pcam_kit.data.split import hash_split
 from pcam_kit.data.store_files import IMAGES, INDEX, Index, fingerprint_of, read_index, read_manifest
 from pcam_kit.errors import DataError
 from pcam_kit.files import sha256_file
+
+NORMALISED = "store-"  # what the names of normalised stores begin with, the method follows
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,11 @@ class Store:
         return bool(self.manifest["synthetic"])
 
     @property
+    def stain(self) -> StainMethod | None:
+        """How the patches were normalised; None: they are as published."""
+        return self.manifest["stain"]["method"] if "stain" in self.manifest else None
+
+    @property
     def notes(self) -> list[str]:
         """What a reader of any score on these data should know."""
         return list(self.manifest["notes"])
@@ -83,11 +91,14 @@ def open_store(path: Path) -> Store:
 
     Raises DataError that says what to type when there is none, or it is half-built, damaged or of another schema.
     """
-    hint = f"pcam fetch {path.parent.name if path.name == 'store' else path.name}"  # as commands lay it out: data/SLUG/store
+    stain = path.name.removeprefix(NORMALISED) if path.name.startswith(NORMALISED) else None
+    again = f" --stain {stain}" if stain is not None else ""
+    slug = path.parent.name if path.name == "store" or stain is not None else path.name  # as commands lay it out: data/SLUG/store
+    hint = f"pcam fetch {slug}{again}"
     manifest = read_manifest(path, hint)
     try:
         profile = Competition.model_validate_json(json.dumps(manifest["profile"]))
-        hint = f"pcam fetch {profile.slug}"
+        hint = f"pcam fetch {profile.slug}{again}"
         for name in (IMAGES, INDEX):
             _check_size(path / name, int(manifest["files"][name]["bytes"]), hint)
         fingerprint, split_hash, synthetic, notes = (manifest[key] for key in ("fingerprint", "split_hash", "synthetic", "notes"))
@@ -97,7 +108,9 @@ def open_store(path: Path) -> Store:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path}: the manifest is damaged: no usable {error}", hint=hint) from error
-    if not (isinstance(fingerprint, str) and isinstance(split_hash, str) and isinstance(synthetic, bool) and isinstance(notes, list)):
+    if not (isinstance(fingerprint, str) and isinstance(split_hash, str) and isinstance(synthetic, bool) and isinstance(notes, list)) or (
+        "stain" in manifest and not (isinstance(manifest["stain"], dict) and {"method", "of"} <= manifest["stain"].keys())
+    ):
         raise DataError(f"{path}: the manifest is damaged", hint=hint)
     try:
         images = np.load(path / IMAGES, mmap_mode="r", allow_pickle=False)
@@ -119,7 +132,7 @@ def _check_size(path: Path, expected: int, hint: str) -> None:
 def verify_store(store: Store, *, progress: Progress | None = None) -> None:
     """Read all of it and compare with the manifest. Raises DataError when a byte, a count or the split differs."""
     tell = silent if progress is None else progress
-    hint = f"pcam fetch {store.profile.slug}"
+    hint = f"pcam fetch {store.profile.slug}" + (f" --stain {store.stain}" if store.stain is not None else "")
     files = store.manifest["files"]
     total = sum(int(files[name]["bytes"]) for name in (IMAGES, INDEX))
     done = 0

@@ -23,6 +23,8 @@ from pcam_kit.data.store_files import IMAGES, INDEX, MANIFEST, SCHEMA, Index, en
 from pcam_kit.errors import DataError
 from pcam_kit.files import check_space, sync_folder
 
+COPIES = "of the "  # how the notes on copies across splits begin
+KEPT = "the store that stood here before is kept as"
 ROW_BYTES = 256  # about what a row costs beside its pixels
 SLIDES_UNKNOWN = (
     "the validation part was cut from train without knowing the slides: patches of one slide look alike, so its scores may be optimistic"
@@ -71,6 +73,8 @@ def write_store(raw: RawCompetition, folder: Path, *, seed: int, progress: Progr
         "profile": raw.profile.model_dump(mode="json"),
         "package": __version__,
     }
+    if raw.stain is not None:
+        manifest["stain"] = raw.stain
     write_manifest(folder, manifest)
     return manifest
 
@@ -155,7 +159,7 @@ def _index(
             notes.append(SLIDES_UNKNOWN)
     copies = _copies(looks, alike, splits)
     notes.extend(
-        f"of the {found['there']} patches {found['exact']:,} are exact and {found['near']:,} near copies of {found['here']} patches"
+        f"{COPIES}{found['there']} patches {found['exact']:,} are exact and {found['near']:,} near copies of {found['here']} patches"
         for found in copies
     )
     return Index(encode_ids(ids), labels, groups, splits, parts), how, notes, slides, copies

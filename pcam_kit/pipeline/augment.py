@@ -1,6 +1,7 @@
 """Augmentation of uint8 patches, repeatable: what happens to a patch depends on (seed, epoch, row) alone.
 
-The symmetries of the square come from `symmetry`; everything else from albumentations, named in the config.
+The symmetries of the square come from `symmetry`, the stain from `pipeline.stain`; everything else from albumentations, named in
+the config.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
+from functools import lru_cache
 from importlib import metadata
 from typing import Any
 
@@ -18,14 +20,21 @@ from pcam_kit import symmetry
 from pcam_kit.config.load import suggestion
 from pcam_kit.config.schema import Augment, Transform
 from pcam_kit.errors import ConfigError
+from pcam_kit.pipeline.stain import restain
 
 # Keys that keep the streams of random numbers of one (seed, epoch) apart.
-ORDER, SYMMETRY, TRANSFORMS = range(3)
+ORDER, SYMMETRY, TRANSFORMS, STAIN = range(4)
 
 
 def generator(seed: int, epoch: int, stream: int) -> np.random.Generator:
     """The random numbers of one stream of one epoch."""
     return np.random.default_rng([seed, epoch, stream])
+
+
+@lru_cache(maxsize=2)  # six numbers a row: drawn for every batch anew they would take longer than the rest
+def _stain_numbers(seed: int, epoch: int, total: int) -> NDArray[np.float32]:
+    """Even in [-1, 1): [total, 2, 3], a row's factors and shifts before they are scaled."""
+    return 2 * generator(seed, epoch, STAIN).random((total, 2, 3), dtype=np.float32) - 1
 
 
 class Augmenter:
@@ -46,6 +55,9 @@ class Augmenter:
         if self._config.d4:
             elements = generator(self._seed, epoch, SYMMETRY).integers(symmetry.ORDER, size=total, dtype=np.int8)
             images = symmetry.apply_each(images, elements[rows])
+        if self._config.stain is not None:
+            factors, shifts = np.moveaxis(_stain_numbers(self._seed, epoch, total)[rows], 1, 0)
+            images = restain(images, 1 + self._config.stain.strength * factors, self._config.stain.shift * shifts)
         if not self._config.transforms:
             return images
         seeds = generator(self._seed, epoch, TRANSFORMS).integers(2**32, size=total, dtype=np.uint32)[rows]

@@ -17,7 +17,7 @@ from pcam_kit import __version__
 def test_version_and_help(empty: Project) -> None:
     assert empty.pcam("--version").ok().out == f"pcam-kit {__version__}\n"
     assert empty.pcam("-h").ok().out == empty.pcam("--help").ok().out
-    for name in ("demo", "fetch", "train", "evaluate", "predict", "submit", "runs", "submissions", "doctor"):
+    for name in ("demo", "fetch", "shift", "train", "evaluate", "predict", "submit", "runs", "submissions", "doctor"):
         assert "--json" in empty.pcam(name, "--help").ok().out
 
 

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from pcam_kit.config import load
-from pcam_kit.config.schema import Augment, Experiment, LabCnn, ReportCnn, ResNet, Training, Transform
+from pcam_kit.config.schema import Augment, Experiment, LabCnn, ReportCnn, ResNet, Stain, Training, Transform
 from pcam_kit.errors import ConfigError
 
 SHIPPED = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
@@ -22,6 +22,7 @@ EXPERIMENTS = [
         seed=2**31 - 1,
         augment=Augment(
             d4=False,
+            stain=Stain(strength=0.2, shift=0.01),
             transforms=[
                 Transform(
                     name="ColorJitter", p=1.0, options={"hue": [-0.05, 0.05], "on": True, "mode": "yes", "none": None, "text": "1e-3"}

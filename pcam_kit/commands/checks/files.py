@@ -10,12 +10,14 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from pcam_kit.commands.checks import Check, Status, size
 from pcam_kit.commands.console import work
 from pcam_kit.commands.download import source_of
 from pcam_kit.commands.folders import Folders
 from pcam_kit.competitions import Competition, find_competition
+from pcam_kit.config.schema import StainMethod
 from pcam_kit.data.raw import few
 from pcam_kit.data.store import open_store, store_bytes, verify_store
 from pcam_kit.errors import PcamError
@@ -87,6 +89,9 @@ def stores(subject: Subject, folders: Folders) -> Iterator[Check]:
     found = [path.parent.name for path in sorted(folders.data.glob("*/store")) if subject.concerns(path.parent.name)]
     for slug in found:
         yield _store(folders.home(slug) / "store")
+        for path in (folders.place(slug, stain) for stain in get_args(StainMethod)):
+            if path.is_dir():
+                yield _store(path)
     if not found and subject.asked and subject.profile is not None:
         profile = subject.profile
         state = "its files are here, its store is not built yet" if subject.here else "not fetched yet"
@@ -97,13 +102,13 @@ def stores(subject: Subject, folders: Folders) -> Iterator[Check]:
 
 
 def _store(path: Path) -> Check:
-    slug = path.parent.name
+    slug = path.parent.name + ("" if path.name == "store" else f" ({path.name})")
     try:
         store = open_store(path)
         with work() as progress:
             verify_store(store, progress=progress.bytes)
     except PcamError as error:
-        return Check("store", "problem", error.message, error.hint or f"pcam fetch {slug}")
+        return Check("store", "problem", error.message, error.hint or f"pcam fetch {path.parent.name}")
     counts = ", ".join(f"{name} {count.n:,}" for name, count in store.splits.items())
     return Check("store", "ok", f"{slug} is intact ({counts})")
 
@@ -156,19 +161,23 @@ def ledger(subject: Subject, folders: Folders) -> Iterator[Check]:
 
 def _without_store(found: list[Run], folders: Folders) -> Iterator[Check]:
     """The runs whose store is gone or another one: they cannot be resumed, evaluated on other splits, or predicted with."""
-    fingerprints: dict[str, str] = {}
-    for slug in {run.competition.slug for run in found}:
+    fingerprints: dict[tuple[str, StainMethod | None], str] = {}
+    for key in {_store_key(run) for run in found}:
         try:
-            fingerprints[slug] = folders.store(slug).fingerprint
+            fingerprints[key] = folders.store(*key).fingerprint
         except PcamError:
-            fingerprints[slug] = ""
-    gone = [run.name for run in found if fingerprints[run.competition.slug] == ""]
-    other = [run.name for run in found if fingerprints[run.competition.slug] not in {"", run.meta["store_fingerprint"]}]
+            fingerprints[key] = ""
+    gone = [run.name for run in found if fingerprints[_store_key(run)] == ""]
+    other = [run.name for run in found if fingerprints[_store_key(run)] not in {"", run.meta["store_fingerprint"]}]
     fix = "give the folder with their store with --data-dir, or bring it back: pcam fetch COMPETITION [--from PATH]"
     if gone:
         yield Check("runs", "warning", f"trained on a store that cannot be opened in {folders.data}: {few(gone, len(gone))}", fix)
     if other:
         yield Check("runs", "warning", f"trained on another store than the one in {folders.data} now: {few(other, len(other))}", fix)
+
+
+def _store_key(run: Run) -> tuple[str, StainMethod | None]:
+    return run.competition.slug, run.experiment.data.stain
 
 
 def _has_store(slug: str, folders: Folders) -> bool:

@@ -78,6 +78,16 @@ def train(
         str | None,
         typer.Option("--resume", metavar="[RUN]", help="Go on with a stopped run; without RUN the newest one.", show_default=False),
     ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", metavar="N", min=1, help="Train N times, with seeds from the config's on.", show_default=False),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds", metavar="K", min=2, help="Train K times, each validated on a fold the others train on.", show_default=False
+        ),
+    ] = None,
     show_config: ShowConfig = False,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that prepare batches.")] = 2,
     data_dir: DataDir = None,
@@ -85,7 +95,11 @@ def train(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train a network. Ctrl-C leaves a run that --resume goes on with."""
+    """Train a network. Ctrl-C leaves a run that --resume goes on with.
+
+    With --seeds or --folds several, one after another; the same command uses finished ones again and goes on. Folds are of
+    the train and valid patches together.
+    """
     places = folders(data_dir, runs_dir)
     changes = (*(overrides or ()), *(() if seed is None else (f"seed={seed}",)))
     if show_config:
@@ -95,6 +109,16 @@ def train(
         return
     from pcam_kit.commands import train as command
 
+    if seeds is not None or folds is not None:
+        from pcam_kit.commands import series
+
+        made = series.train_series(series.Request(command.Request(config, changes, resume, workers), seeds, folds), places)
+        series.show(made)
+        if as_json:
+            print_json(series.describe(made))
+        else:
+            print(*(run.path for run in made.runs), sep="\n")
+        return
     run = command.train(command.Request(config, changes, resume, workers), places)
     if as_json:
         print_json(command.describe(run))
@@ -135,6 +159,14 @@ def predict(
         Literal["none", "d4"] | None,
         typer.Option("--tta", help="Average over the 8 symmetries, or not. [default: as the run was measured]", show_default=False),
     ] = None,
+    mean: Annotated[
+        Literal["probabilities", "logits", "ranks"] | None,
+        typer.Option("--mean", help="What is averaged over several runs. [default: logits]", show_default=False),
+    ] = None,
+    weights: Annotated[
+        Literal["equal", "fitted"] | None,
+        typer.Option("--weights", help="What each of several runs counts for. [default: equal]", show_default=False),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="CSV", help="The file to write. [default: in the submissions folder]", show_default=False),
@@ -145,14 +177,15 @@ def predict(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write and check the CSV of a run.
+    """Write and check the CSV of a run, or of several combined.
 
-    Of several runs it is the mean. It has the competition's own format.
+    It has the competition's own format. Fitted weights have the lowest log loss on the validation patches, held near equal
+    ones where these are few.
     """
     from pcam_kit.commands import predict as command
 
     places = folders(data_dir, runs_dir, submissions_dir)
-    predicted = command.predict(_chosen(runs, places), split, tta, out, places)
+    predicted = command.predict(_chosen(runs, places), command.Request(split, tta, mean, weights, out), places)
     if as_json:
         print_json(command.describe(predicted))
     else:

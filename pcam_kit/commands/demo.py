@@ -38,7 +38,7 @@ def demo(folders: Folders) -> Demo:
     scored = evaluate.score([run], "valid", folders)
     evaluate.show(scored, stderr=True)  # stdout is for --json
     step("pcam predict", "writes the CSV for the test split")
-    predicted = predict.predict([run], "test", None, None, folders)
+    predicted = predict.predict([run], predict.Request(), folders)
     step("pcam submit --dry-run", "checks the CSV as a submission; nothing is sent")
     submitted = submit.submit(submit.Request(csv=predicted.csv.path, dry_run=True), folders, lambda _: True)
     say(f"\ndone in {duration(time.monotonic() - began)}. It was all made-up tissue: it shows that things work, not how well on patients.")

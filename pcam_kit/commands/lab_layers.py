@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pcam_kit.commands.console import duration, print_table, quiet_import, say, warn, work
 from pcam_kit.commands.folders import Folders
+from pcam_kit.commands.parts import rows_of
 from pcam_kit.config.schema import Augment, LabCnn, Training
 from pcam_kit.data.synthetic import CENTRE, synthetic_parts
 from pcam_kit.errors import MismatchError, UsageError
@@ -224,7 +225,7 @@ def _given(name: str, request: Request, folders: Folders) -> tuple[str, Any, Ima
 
 def _patches_of(run: Run, n: int, folders: Folders) -> Images:
     store = folders.store_of(run)
-    rows = store.rows("valid")[:n]
+    rows = rows_of(run, store, "valid")[:n]
     crop = run.experiment.data.crop or store.images.shape[1]
     return Images(f"validation patches of {store.profile.slug}", take(store.images, rows, crop), store.labels[rows].astype(np.int64))
 

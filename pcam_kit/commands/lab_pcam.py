@@ -10,16 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from pcam_kit.commands import fetch, predict, train
+from pcam_kit.commands import fetch, predict, series
 from pcam_kit.commands.console import duration, print_table, say, spread
 from pcam_kit.commands.folders import Folders
-from pcam_kit.commands.leak_guard import settled
-from pcam_kit.config.load import load_experiment
 from pcam_kit.config.schema import Experiment
 from pcam_kit.data.store import Store
 from pcam_kit.pipeline.augment import Augmenter
 from pcam_kit.pipeline.batches import take
-from pcam_kit.runs import Result, Run, list_runs
+from pcam_kit.runs import Result, Run
 
 RECIPES = ("lab-report", "lab")
 CROP = 32
@@ -125,24 +123,9 @@ def show(compared: Compared) -> None:
 def _finished(recipe: str, seed: int, request: Request, store: Store, folders: Folders) -> Finished:
     """The recipe's run: one that is there, one that was stopped and is gone on with, or a new one."""
     changes = (*request.overrides, f"seed={seed}", f"competition={store.profile.slug}", f"data.crop={CROP}")
-    experiment = settled(load_experiment(recipe, changes), store)
-    on_store = [run for run in list_runs(folders.runs) if run.meta["store_fingerprint"] == store.fingerprint]
-    there = [run for run in on_store if _same(run.experiment, experiment)]
-    complete = [run for run in there if run.result is not None]
-    if complete:
-        run = complete[-1]
-        say(f"{recipe}, seed {seed}: {run.name} is there already")
-    elif there:
-        run = train.train(train.Request(resume=there[-1].name), folders)
-    else:
-        run = train.train(train.Request(recipe, changes), folders)
+    run = series.train_once(recipe, changes, store, folders)
     assert run.result is not None  # that is what a training that ends leaves
-    return Finished(run, run.result, predict.predict([run], "test", None, None, folders).csv.path)
-
-
-def _same(one: Experiment, other: Experiment) -> bool:
-    """Whether two experiments on one store are the same training: `competition` only says where the store is looked for."""
-    return one.model_copy(update={"competition": None}) == other.model_copy(update={"competition": None})
+    return Finished(run, run.result, predict.predict([run], predict.Request(), folders).csv.path)
 
 
 def _draw(store: Store, experiment: Experiment, folder: Path) -> Path:

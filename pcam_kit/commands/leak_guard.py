@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from pcam_kit.commands.console import say, warn
 from pcam_kit.competitions import Competition, find_overlaps
-from pcam_kit.config.schema import Experiment
+from pcam_kit.config.schema import Experiment, Fold
+from pcam_kit.data import folding
 from pcam_kit.data.raw import SPLITS
 from pcam_kit.data.store import Store
 from pcam_kit.errors import ConfigError, SubmissionError
@@ -32,18 +33,19 @@ def settled(experiment: Experiment, store: Store) -> Experiment:
             f"data.drop_copies: the store {store.path} was built by an earlier version, which did not note the copies",
             hint=f"build it again: move {store.path} away, then pcam fetch {store.profile.slug}; or data.drop_copies=false",
         )
-    if asked is not None or _copied(store).size == 0:
+    if asked is not None or _copied(store, experiment.data.fold).size == 0:
         return experiment
     return experiment.model_copy(update={"data": experiment.data.model_copy(update={"drop_copies": True})})
 
 
 def training_rows(experiment: Experiment, store: Store) -> NDArray[np.int64]:
-    """The rows of the store's train split; with `data.drop_copies` without exact copies of validation and test patches."""
-    rows = store.rows("train")
-    return rows[~np.isin(rows, _copied(store))] if experiment.data.drop_copies else rows
+    """The rows to train on, of all folds but one if there are folds; with `data.drop_copies` without exact copies of others' patches."""
+    fold = experiment.data.fold
+    rows = folding.rows(store, "train", fold)
+    return rows[~np.isin(rows, _copied(store, fold))] if experiment.data.drop_copies else rows
 
 
-def describe_leaks(store: Store, rows: NDArray[np.int64]) -> dict[str, Any]:
+def describe_leaks(store: Store, rows: NDArray[np.int64], fold: Fold | None = None) -> dict[str, Any]:
     """What `meta.json` says of a training on `rows`, which is also told: `leaks` (labels) and `test_seen`.
 
     `leaks` is None where nothing is known; `test_seen` is the share of the test patches that have an exact copy among `rows`, at most.
@@ -53,6 +55,8 @@ def describe_leaks(store: Store, rows: NDArray[np.int64]) -> dict[str, Any]:
     splits = {SPLITS[code] for code in np.unique(store.index.splits[rows])}
     for found in store.copies or ():
         here, there = found["here"], found["there"]
+        if fold is not None and there == "valid":
+            continue  # copies are in one fold
         used = int(np.isin(found["rows"], rows).sum())
         exact, near = found["exact"] if used else 0, found["near"] if here in splits else 0
         if used:
@@ -60,7 +64,7 @@ def describe_leaks(store: Store, rows: NDArray[np.int64]) -> dict[str, Any]:
         if exact or near:
             labels.append(f"{here}~{there} {exact:,} exact {near:,} near")
         seen += exact if there == "test" else 0
-    left = int((~np.isin(_copied(store), rows)).sum())
+    left = np.setdiff1d(np.intersect1d(_copied(store, fold), folding.rows(store, "train", fold)), rows).size
     if left:
         say(f"left out of training: {left:,} exact copies of validation or test patches (data.drop_copies=false keeps them)")
     parts = {SPLITS[code] for code in np.unique(store.index.parts[rows])}
@@ -90,9 +94,10 @@ def check_leaks(entry: Entry, competition: Competition, *, allowed: bool) -> Non
         )
 
 
-def _copied(store: Store) -> NDArray[np.int64]:
-    """The rows of train that are exact copies of validation or test patches."""
-    rows = [row for found in store.copies or () if found["here"] == "train" for row in found["rows"]]
+def _copied(store: Store, fold: Fold | None) -> NDArray[np.int64]:
+    """The rows of train that are exact copies of validation or test patches; with folds those of train and valid that are of test's."""
+    wanted = [found for found in store.copies or () if (found["here"] == "train" if fold is None else found["there"] == "test")]
+    rows = [row for found in wanted for row in found["rows"]]
     return np.unique(np.array(rows, np.int64))
 
 

@@ -10,67 +10,101 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pcam_kit.commands import members
 from pcam_kit.commands.console import say
 from pcam_kit.commands.folders import Folders
 from pcam_kit.commands.leak_guard import leaks_of
-from pcam_kit.commands.score import known_labels, predictions
+from pcam_kit.commands.members import Members, Way, Weights
+from pcam_kit.commands.score import predictions
 from pcam_kit.errors import RunError, UsageError
 from pcam_kit.evaluation.calibration import best_threshold
-from pcam_kit.evaluation.metrics import Evaluation, evaluate
+from pcam_kit.evaluation.ensemble import How, combine, correlations
+from pcam_kit.evaluation.metrics import Evaluation, Floats, evaluate
 from pcam_kit.files import sha256_file, writing
 from pcam_kit.runs import Run, Tta
 from pcam_kit.submissions import CheckedCsv, Origin, write_csv
 
 
 @dataclass(frozen=True)
+class Request:
+    """What to predict, and how. None: symmetries as the first run was measured; the mean of logits with equal weights; a new file."""
+
+    split: str = "test"
+    tta: Tta | None = None
+    mean: How | None = None
+    weights: Weights | None = None
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
 class Predicted:
-    """A CSV that was written, and what its values come from."""
+    """A CSV that was written, and what its values come from. `alike`: correlations of the runs' logits on the split."""
 
     csv: CheckedCsv
-    runs: Sequence[Run]
-    tta: Tta
+    members: Members
     threshold: float
     valid: Evaluation
+    alike: tuple[Floats, Floats]
 
 
-def predict(chosen: Sequence[Run], split: str, tta: Tta | None, out: Path | None, folders: Folders) -> Predicted:
-    """Write the CSV of one run, or of the mean of several, for `split`, into the submissions folder or to `out`.
+def predict(chosen: Sequence[Run], request: Request, folders: Folders) -> Predicted:
+    """Write the CSV of one run, or of several combined, into the submissions folder or to `request.out`.
 
     For a competition that wants classes the threshold is the run's own; for several runs, or other symmetries than the run
     was measured with, it is chosen anew on their validation predictions. Raises UsageError, RunError or DataError.
     """
     competition = _one_store(chosen)
-    use: Tta = tta if tta is not None else _result(chosen[0]).tta
-    ids, mean = _mean(chosen, split, use, folders)
+    if request.split != "test" and len(members.by_fold(chosen)) > 1:
+        raise UsageError(
+            f"runs of different folds have no {request.split} patches in common", hint="combine them for --split test, or predict with one"
+        )
     first = _result(chosen[0])
-    valid_labels, valid_mean = _valid(chosen, use, folders)
-    own = len(chosen) == 1 and use == first.tta
-    threshold = first.threshold if own else best_threshold(valid_labels, valid_mean).value
-    scores = evaluate(valid_labels, valid_mean, threshold)
-    path = out if out is not None else folders.submissions / f"{_name(chosen)}-{use}{'' if split == 'test' else f'-{split}'}.csv"
+    way = _way(chosen, request)
+    together = members.measure(chosen, way, folders)
+    made = [predictions(run, request.split, way.tta, folders) for run in chosen]
+    p = np.stack([one.probability(way.tta) for one in made])
+    mean = combine(p, way.mean, together.values).astype(np.float32)
+    own = len(chosen) == 1 and way.tta == first.tta
+    threshold = first.threshold if own else best_threshold(together.labels, together.combined).value
+    scores = evaluate(together.labels, together.combined, threshold)
+    alike = correlations(p)
+    if len(chosen) > 1:
+        members.show(together, scores, alike, request.split)
+    path = request.out if request.out is not None else folders.submissions / f"{_name(chosen, way, request.split)}.csv"
     kept = _keep(path)
-    written = write_csv(path, competition, [str(i) for i in ids], mean, threshold=threshold)
+    written = write_csv(path, competition, [str(i) for i in made[0].ids], mean, threshold=threshold)
     if kept is not None and written.sha256 == sha256_file(kept):
         kept.unlink()
     elif kept is not None:
         say(f"the other CSV that was there is now {kept}")
-    if split == "test":
-        folders.ledger.written(written, competition.slug, _origin(chosen, use, scores, accuracy=competition.metric == "accuracy"))
+    if request.split == "test":
+        folders.ledger.written(written, competition.slug, _origin(chosen, way.tta, scores, accuracy=competition.metric == "accuracy"))
     positive = f"{100 * written.positive_rate:.1f}% positive" + (f" at threshold {threshold:.3f}" if competition.target == "class" else "")
     say(f"{written.rows:,} rows for {competition.title} -> {path} ({positive}); the format is checked")
-    return Predicted(written, chosen, use, threshold, scores)
+    return Predicted(written, together, threshold, scores, alike)
 
 
 def describe(predicted: Predicted) -> dict[str, Any]:
-    """The JSON object of `pcam predict`."""
+    """The JSON object of `pcam predict`; of several runs with what each adds."""
+    several = len(predicted.members.runs) > 1
     return {
         "csv": str(predicted.csv.path),
         "rows": predicted.csv.rows,
-        "runs": [str(run.path) for run in predicted.runs],
+        "runs": [str(run.path) for run in predicted.members.runs],
         "positive_rate": predicted.csv.positive_rate,
+        **(members.describe(predicted.members, predicted.valid, predicted.alike) if several else {}),
     }
+
+
+def _way(chosen: Sequence[Run], request: Request) -> Way:
+    """How to combine `chosen`. The mean of logits is the default: a member that is sure counts for more, as independent evidence should."""
+    tta = request.tta if request.tta is not None else _result(chosen[0]).tta
+    if len(chosen) > 1:
+        return Way(request.mean or "logits", request.weights or "equal", tta)
+    if request.mean is not None or request.weights is not None:
+        raise UsageError("--mean and --weights say how several runs are combined, this is one", hint="pcam predict RUN RUN --mean logits")
+    return Way("probabilities", "equal", tta)
 
 
 def _result(run: Run) -> Any:
@@ -82,30 +116,22 @@ def _result(run: Run) -> Any:
 def _one_store(chosen: Sequence[Run]) -> Any:
     first = chosen[0]
     for run in chosen[1:]:
-        for key, what in (("store_fingerprint", "stores"), ("split_hash", "validation splits")):
-            if run.meta[key] != first.meta[key]:
+        for key, what in (("store_fingerprint", "stores"), ("split_hash", "validation splits"), ("folds_hash", "foldings")):
+            if run.meta.get(key) != first.meta.get(key):
                 raise UsageError(
                     f"{first.name} ({first.competition.slug}) and {run.name} ({run.competition.slug}) were trained on different {what}",
-                    hint="average runs of one competition and one store: pcam runs shows them",
+                    hint="average runs of one competition, one store and one --folds: pcam runs shows them",
                 )
     return first.competition
 
 
-def _mean(chosen: Sequence[Run], split: str, tta: Tta, folders: Folders) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
-    made = [predictions(run, split, tta, folders) for run in chosen]
-    mean = np.stack([one.probability(tta) for one in made]).astype(np.float64).mean(axis=0)
-    return made[0].ids, mean.astype(np.float32)
-
-
-def _valid(chosen: Sequence[Run], tta: Tta, folders: Folders) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    labels = known_labels(predictions(chosen[0], "valid", tta, folders), "valid")
-    return labels, _mean(chosen, "valid", tta, folders)[1]
-
-
-def _name(chosen: Sequence[Run]) -> str:
+def _name(chosen: Sequence[Run], way: Way, split: str) -> str:
+    """Of the default file: tells apart all that the values depend on."""
+    end = f"{way.tta}{'' if split == 'test' else f'-{split}'}"
     if len(chosen) == 1:
-        return chosen[0].name
-    return f"mean-of-{len(chosen)}-{hashlib.sha256(' '.join(run.name for run in chosen).encode()).hexdigest()[:8]}"
+        return f"{chosen[0].name}-{end}"
+    which = hashlib.sha256(" ".join(run.name for run in chosen).encode()).hexdigest()[:8]
+    return f"mean-of-{len(chosen)}-{which}-{way.mean}{'-fitted' if way.weights == 'fitted' else ''}-{end}"
 
 
 def _keep(path: Path) -> Path | None:

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from pcam_kit import symmetry
 from pcam_kit.commands.console import quiet_import, work
 from pcam_kit.commands.folders import Folders
+from pcam_kit.commands.parts import rows_of
+from pcam_kit.data.folding import names
 from pcam_kit.data.store import Store
 from pcam_kit.errors import UsageError
 from pcam_kit.runs import Predictions, Run, Tta
@@ -24,15 +26,15 @@ def predict_split(run: Run, split: str, tta: Tta, store: Store) -> Predictions:
     with quiet_import():  # and late: TensorFlow takes seconds, and kept predictions do without
         from pcam_kit.inference import load_model, predict
 
+    rows = rows_of(run, store, split)
     model = load_model(run.model_file)
-    rows = store.rows(split)
     crop = run.experiment.data.crop or store.images.shape[1]
     elements = range(symmetry.ORDER) if tta == "d4" else (0,)
     with work() as progress:
         orbit = predict(
             model, store.images, rows, crop=crop, symmetries=elements, progress=lambda n: progress(f"predicting {split}", n, len(rows))
         )
-    made = Predictions(store.ids[rows], store.labels[rows], orbit, store.groups[rows])
+    made = Predictions(names(store, rows), store.labels[rows], orbit, store.groups[rows])
     run.save_predictions(split, made)
     return made
 

@@ -16,10 +16,12 @@ from pcam_kit.commands.config import resolve
 from pcam_kit.commands.console import TrainingDisplay, duration, quiet_import, say
 from pcam_kit.commands.folders import Folders
 from pcam_kit.commands.leak_guard import describe_leaks, settled, training_rows
+from pcam_kit.commands.parts import rows_of
 from pcam_kit.commands.pretrained import check_config, check_unchanged, check_weights
 from pcam_kit.commands.provenance import now, provenance
 from pcam_kit.commands.score import predict_split
 from pcam_kit.config.schema import Experiment
+from pcam_kit.data import folding
 from pcam_kit.data.store import Store
 from pcam_kit.errors import ConfigError, Interrupted, UsageError
 from pcam_kit.evaluation.calibration import best_threshold, fit_temperature
@@ -81,6 +83,7 @@ def _new(request: Request, folders: Folders) -> tuple[Run, Store]:
     store = folders.store(experiment.competition or folders.fetched_last(), experiment.data.stain)
     experiment = settled(experiment, store)
     _check(experiment, store)
+    fold = experiment.data.fold
     backend, device = _keras()
     meta = provenance(list(request.overrides)) | {
         "config": request.config,
@@ -91,11 +94,13 @@ def _new(request: Request, folders: Folders) -> tuple[Run, Store]:
         "synthetic": store.synthetic,
         "store_fingerprint": store.fingerprint,
         "split_hash": store.split_hash,
-        **describe_leaks(store, training_rows(experiment, store)),
+        **({} if fold is None else {"folds_hash": folding.folds_hash(store, fold)}),
+        **describe_leaks(store, training_rows(experiment, store), fold),
     }
     meta |= check_weights(experiment)
     run = runs.create_run(folders.runs, experiment, meta)
-    counts = ", ".join(f"{name} {count.n:,}" for name, count in store.splits.items())
+    counts = ", ".join(f"{name} {len(folding.rows(store, name, fold)):,}" for name in store.splits)
+    counts += f"; fold {fold.index} of {fold.of}" if fold is not None else ""
     say(f"training {experiment.name} on {store.profile.title} ({counts}) -> {run.path}")
     return run, store
 
@@ -135,10 +140,11 @@ def _check(experiment: Experiment, store: Store) -> None:
         raise ConfigError(f"data.crop: {experiment.data.crop} is larger than the patches of {store.profile.slug}, {size}x{size}")
     check_config(experiment, experiment.data.crop or size)
     for split in ("train", "valid"):
-        labels = store.labels[training_rows(experiment, store) if split == "train" else store.rows(split)]
+        labels = store.labels[training_rows(experiment, store) if split == "train" else folding.rows(store, split, experiment.data.fold)]
         positive = int((labels == 1).sum())
         if positive == 0 or positive == len(labels):
-            raise ConfigError(f"{store.path}: the {split} split needs patches of both classes, it has {positive} positive of {len(labels)}")
+            part = f"the {split} {'split' if experiment.data.fold is None else 'part of the folds'}"
+            raise ConfigError(f"{store.path}: {part} needs patches of both classes, it has {positive} positive of {len(labels)}")
 
 
 def _finish(run: Run, store: Store, workers: int) -> Run:
@@ -148,7 +154,7 @@ def _finish(run: Run, store: Store, workers: int) -> Run:
         from pcam_kit.training.fit import Files, fit
     experiment = run.experiment
     crop = experiment.data.crop or store.images.shape[1]
-    valid = store.rows("valid")
+    valid = rows_of(run, store, "valid")
     labels = store.labels[valid]
     batches = Batches(
         store.images,

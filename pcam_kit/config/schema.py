@@ -13,6 +13,21 @@ class _Part(BaseModel):
 
 
 StainMethod = Literal["reinhard", "macenko"]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Fold(_Part):
+    """Validate on one fold of train and valid together, train on the others. Slides stay whole where they are known."""
+
+    index: int = Field(gt=0)  # counted from 1
+    of: int = Field(gt=1)
+    seed: Seed = 0  # draws the folds; runs are combined only when they have the same ones
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Fold:
+        if self.index > self.of:
+            raise ValueError(f"there is no fold {self.index} of {self.of}")
+        return self
 
 
 class Data(_Part):
@@ -22,6 +37,7 @@ class Data(_Part):
     crop: int | None = Field(default=None, gt=0)  # side of the centre crop in pixels; null: the whole patch
     limit: int | None = Field(default=None, gt=1)  # train on this many patches, drawn with the seed; null: all
     drop_copies: bool | None = None  # train without exact copies of validation and test patches; null: a new run does, if there are
+    fold: Fold | None = None  # null: train and valid as the store has them
 
 
 class Transform(_Part):
@@ -151,7 +167,6 @@ class Evaluation(_Part):
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*$")]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Experiment(_Part):

@@ -69,7 +69,7 @@ def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
     """The chance that a random positive scores above a random negative, a tie counting half. By ranks, O(n log n)."""
     y, s = checked(labels, scores, kind="scores", both_classes=True)
     positive = int(y.sum())
-    above = float(_midranks(s)[y].sum()) - positive * (positive + 1) / 2  # a multiple of 1/2, so exact
+    above = float(midranks(s)[y].sum()) - positive * (positive + 1) / 2  # a multiple of 1/2, so exact
     return above / (positive * (y.size - positive))
 
 
@@ -179,7 +179,7 @@ def _refuse(wrong: NDArray[np.bool_], values: NDArray[np.generic], rule: str) ->
         raise DataError(f"{rule}: found {values[first]} at position {first} ({int(wrong.sum())} of {wrong.size} do not fit)")
 
 
-def _midranks(values: Floats) -> Floats:
+def midranks(values: Floats) -> Floats:
     """Ranks from 1, equal values sharing the mean of theirs."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
@@ -188,8 +188,8 @@ def _midranks(values: Floats) -> Floats:
 def placements(y: NDArray[np.bool_], s: Floats) -> tuple[Floats, Floats]:
     """Each positive's share of negatives below it, each negative's share of positives above it; a tie counts half."""
     positive, negative = s[y], s[~y]
-    ranks = _midranks(s)
-    return (ranks[y] - _midranks(positive)) / negative.size, 1 - (ranks[~y] - _midranks(negative)) / positive.size
+    ranks = midranks(s)
+    return (ranks[y] - midranks(positive)) / negative.size, 1 - (ranks[~y] - midranks(negative)) / positive.size
 
 
 def _delong_variance(y: NDArray[np.bool_], s: Floats) -> float:

@@ -1,0 +1,22 @@
+"""The patches that a run was trained and validated on."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcam_kit.data import folding
+from pcam_kit.data.store import Store
+from pcam_kit.errors import RunError
+from pcam_kit.runs import Run
+
+
+def rows_of(run: Run, store: Store, split: str) -> NDArray[np.int64]:
+    """Rows of a split as it was for `run`. Raises RunError where the folds are drawn otherwise than they were for it."""
+    fold = run.experiment.data.fold
+    if fold is not None and folding.folds_hash(store, fold) != run.meta.get("folds_hash"):
+        raise RunError(
+            f"{run.name} was trained on other folds than this pcam draws from {store.path}",
+            hint="use the pcam that made this run (its version is in meta.json), or train again",
+        )
+    return folding.rows(store, split, fold)

@@ -1,10 +1,12 @@
-"""The patches that a run was trained and validated on."""
+"""The patches that a run is trained and validated on, and what a config leaves to them."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pcam_kit.commands.leak_guard import settled, training_rows
+from pcam_kit.config.schema import Experiment
 from pcam_kit.data import folding
 from pcam_kit.data.store import Store
 from pcam_kit.errors import RunError
@@ -20,3 +22,14 @@ def rows_of(run: Run, store: Store, split: str) -> NDArray[np.int64]:
             hint="use the pcam that made this run (its version is in meta.json), or train again",
         )
     return folding.rows(store, split, fold)
+
+
+def on_store(experiment: Experiment, store: Store) -> Experiment:
+    """The experiment of a new run, with all that depends on the patches decided: epochs (`training.most_patches`), `data.drop_copies`."""
+    experiment = settled(experiment, store)
+    most = experiment.training.most_patches
+    if most is None:
+        return experiment
+    patches = min(len(training_rows(experiment, store)), experiment.data.limit or most)
+    epochs = min(experiment.training.epochs, max(1, most // patches))
+    return experiment.model_copy(update={"training": experiment.training.model_copy(update={"epochs": epochs})})

@@ -11,7 +11,7 @@ from pcam_kit.commands import members, train
 from pcam_kit.commands.config import resolve
 from pcam_kit.commands.console import duration, print_table, say, spread, warn
 from pcam_kit.commands.folders import Folders
-from pcam_kit.commands.leak_guard import settled
+from pcam_kit.commands.parts import on_store
 from pcam_kit.config.load import load_experiment
 from pcam_kit.config.schema import Experiment
 from pcam_kit.data import folding
@@ -81,9 +81,9 @@ def train_series(request: Request, folders: Folders) -> Series:
 
 def train_once(config: str, changes: tuple[str, ...], store: Store, folders: Folders, *, workers: int = 2) -> Run:
     """The run of `config` with `changes` on `store`: one that is there, one that was stopped and is gone on with, or a new one."""
-    experiment = settled(load_experiment(config, changes), store)
-    on_store = [run for run in list_runs(folders.runs) if run.meta["store_fingerprint"] == store.fingerprint]
-    there = [run for run in on_store if _same(run.experiment, experiment)]
+    experiment = on_store(load_experiment(config, changes), store)
+    of_store = [run for run in list_runs(folders.runs) if run.meta["store_fingerprint"] == store.fingerprint]
+    there = [run for run in of_store if _same(run.experiment, experiment)]
     complete = [run for run in there if run.result is not None]
     if complete:
         say(f"{experiment.name}, {label(experiment)}: {complete[-1].name} is there already")

@@ -15,8 +15,8 @@ from pcam_kit import runs
 from pcam_kit.commands.config import resolve
 from pcam_kit.commands.console import TrainingDisplay, duration, quiet_import, say
 from pcam_kit.commands.folders import Folders
-from pcam_kit.commands.leak_guard import describe_leaks, settled, training_rows
-from pcam_kit.commands.parts import rows_of
+from pcam_kit.commands.leak_guard import describe_leaks, training_rows
+from pcam_kit.commands.parts import on_store, rows_of
 from pcam_kit.commands.pretrained import check_config, check_unchanged, check_weights
 from pcam_kit.commands.provenance import now, provenance
 from pcam_kit.commands.score import predict_split
@@ -81,7 +81,7 @@ def _resume_hint(run: Run) -> str:
 def _new(request: Request, folders: Folders) -> tuple[Run, Store]:
     experiment = resolve(request.config, request.overrides, folders)
     store = folders.store(experiment.competition or folders.fetched_last(), experiment.data.stain)
-    experiment = settled(experiment, store)
+    experiment = on_store(experiment, store)
     _check(experiment, store)
     fold = experiment.data.fold
     backend, device = _keras()

@@ -101,6 +101,7 @@ class GroupResNet(_Part):
     widths: list[int] = Field(default=[4, 8, 16], min_length=1)  # of each element: the maps are 4 or 8 times as many
     blocks: int = Field(default=1, gt=0)  # residual blocks a stage
     stem_pool: int = Field(default=1, ge=1, le=4)  # 1 for 32 px, 2 for 96 px
+    pool: Literal["all", "centre"] = "all"  # mean over all places; centre: beside it that of the middle third
     dropout: float = Field(default=0.2, ge=0, lt=1)
 
 
@@ -141,6 +142,7 @@ class Training(_Part):
     """How the weights are found. Steps and epochs count optimiser updates and passes over the training patches."""
 
     epochs: int = Field(default=10, gt=0)
+    most_patches: int | None = Field(default=None, gt=0)  # no more epochs than see so many in all, but at least 1; null: no limit
     batch_size: int = Field(default=128, gt=0)
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0)  # the highest one of the schedule
@@ -197,6 +199,8 @@ class FewDigits(_Part):
     def _what_few_digits_do_without(self) -> FewDigits:
         if self.training.early_stopping is not None:
             raise ValueError("training.early_stopping needs a validation split, and few digits have none")
+        if self.training.most_patches is not None:
+            raise ValueError("training.most_patches is for pcam train: few digits are few enough")
         if self.training.precision != "float32":
             raise ValueError("training.precision: few digits are learnt in float32")
         if isinstance(self.model, Transfer):

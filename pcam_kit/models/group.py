@@ -14,7 +14,7 @@ from keras import layers
 
 from pcam_kit.config.schema import GroupResNet, P4MDenseNet
 from pcam_kit.models.layers.group import Group, GroupBatchNormalization, GroupConcatenate, GroupConv2D, GroupPooling, LiftingConv2D
-from pcam_kit.models.task import Task, logits, pixels
+from pcam_kit.models.task import Task, logits, pixels, pooled
 
 
 def group_resnet(config: GroupResNet, task: Task) -> keras.Model:
@@ -35,7 +35,8 @@ def group_resnet(config: GroupResNet, task: Task) -> keras.Model:
             y = GroupConv2D(wanted, 3, group=group, use_bias=False)(y)
             y = GroupConv2D(wanted, 3, group=group, use_bias=False)(_normalise(y, group))
             x, width = layers.Add()([shortcut, y]), wanted
-    return _answer(inputs, x, group, config.dropout, task, config.name)
+    x = GroupPooling(group=group, reduce="mean")(_normalise(x, group))
+    return _answer(inputs, pooled(x, config.pool), config.dropout, task, config.name)
 
 
 def p4m_densenet(config: P4MDenseNet, task: Task) -> keras.Model:
@@ -51,13 +52,12 @@ def p4m_densenet(config: P4MDenseNet, task: Task) -> keras.Model:
             x = layers.AveragePooling2D(2)(x)
         for _ in range(config.layers):
             x = GroupConcatenate()([x, GroupConv2D(config.growth, 3, use_bias=False)(_normalise(x, "p4m"))])
-    return _answer(inputs, x, "p4m", config.dropout, task, config.name)
+    x = GroupPooling(reduce="mean")(_normalise(x, "p4m"))
+    return _answer(inputs, pooled(x, "all"), config.dropout, task, config.name)
 
 
-def _answer(inputs: Any, x: Any, group: Group, dropout: float, task: Task, name: str) -> keras.Model:
-    x = GroupPooling(group=group, reduce="mean")(_normalise(x, group))
-    x = layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, logits(layers.Dropout(dropout)(x), task), name=name)
+def _answer(inputs: Any, features: Any, dropout: float, task: Task, name: str) -> keras.Model:
+    return keras.Model(inputs, logits(layers.Dropout(dropout)(features), task), name=name)
 
 
 def _normalise(x: Any, group: Group) -> Any:

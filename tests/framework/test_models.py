@@ -12,7 +12,7 @@ import pytest
 from pcam_kit import symmetry
 from pcam_kit.config.schema import GroupResNet, LabCnn, Model, P4MDenseNet, ReportCnn, ResNet, Transfer
 from pcam_kit.models import BUILDERS, build_model, with_probability
-from pcam_kit.models.task import Task
+from pcam_kit.models.task import Task, pooled
 
 CONFIGS: list[Any] = [
     ReportCnn(name="report_cnn"),
@@ -22,7 +22,7 @@ CONFIGS: list[Any] = [
     ResNet(name="resnet"),
     ResNet(name="resnet", widths=[8, 16], blocks=2, stem_stride=2),
     GroupResNet(name="group_resnet", widths=[2, 3]),
-    GroupResNet(name="group_resnet", group="p4", widths=[2, 4], blocks=2, stem_pool=2),
+    GroupResNet(name="group_resnet", group="p4", widths=[2, 4], blocks=2, stem_pool=2, pool="centre"),
     P4MDenseNet(name="p4m_densenet", growth=2, blocks=3, layers=2),
     Transfer(name="transfer", backbone="MobileNetV3Small", weights=None, input_size=32),
 ]
@@ -112,3 +112,10 @@ def test_an_equivariant_network_gives_all_eight_forms_of_a_patch_the_same_answer
 
 def test_the_p4m_densenet_is_about_as_large_as_its_paper_says():
     assert build_model(P4MDenseNet(name="p4m_densenet"), Task(96)).count_params() == 124_030  # there 119,000
+
+
+def test_pooling_with_the_centre_looks_at_the_middle_third_beside_the_whole():
+    inputs = keras.Input((6, 6, 2))
+    maps = np.random.default_rng(0).normal(size=(3, 6, 6, 2)).astype(np.float32)
+    found = keras.Model(inputs, pooled(inputs, "centre")).predict_on_batch(maps)
+    np.testing.assert_allclose(found, np.concatenate([maps.mean((1, 2)), maps[:, 2:4, 2:4].mean((1, 2))], axis=1), atol=1e-6)

@@ -11,8 +11,9 @@ import pytest
 from data_factories import labels, patches, profile, write_h5, write_lab
 
 from pcam_kit.commands.leak_guard import check_leaks, describe_leaks, leaks_of, settled, training_rows
+from pcam_kit.commands.parts import on_store
 from pcam_kit.competitions import find_competition, find_overlaps
-from pcam_kit.config.schema import Data, Experiment, LabCnn
+from pcam_kit.config.schema import Data, Experiment, LabCnn, Training
 from pcam_kit.data.sources import open_raw
 from pcam_kit.data.store import Store, build_store, open_store, verify_store
 from pcam_kit.errors import ConfigError, SubmissionError
@@ -162,3 +163,13 @@ def test_when_a_submission_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
     assert "--allow-leak" in caught.value.hint
     check_leaks(replace(entry, test_seen=0.02), profile("lab_h5"), allowed=True)
     check_leaks(Entry(), profile("lab_h5"), allowed=False)
+
+
+def test_large_data_are_seen_in_fewer_epochs(store: Store) -> None:
+    def epochs(most: int | None, **data: int) -> int:
+        training = Training(epochs=10, most_patches=most)
+        return on_store(experiment().model_copy(update={"training": training, "data": Data(**data)}), store).training.epochs
+
+    assert [epochs(most) for most in (None, 1, 59, 60, 100_000)] == [10, 1, 2, 3, 10]  # 20 patches are not copies
+    assert epochs(60, limit=10) == 6
+    assert on_store(experiment(), store).data.drop_copies is True

@@ -171,6 +171,10 @@ def predict(
         Path | None,
         typer.Option("--out", metavar="CSV", help="The file to write. [default: in the submissions folder]", show_default=False),
     ] = None,
+    assume_positive: Annotated[
+        float | None,
+        typer.Option("--assume-positive", metavar="SHARE", help="Cut so that this share is positive, e.g. 0.5.", show_default=False),
+    ] = None,
     data_dir: DataDir = None,
     runs_dir: RunsDir = None,
     submissions_dir: SubmissionsDir = None,
@@ -181,11 +185,14 @@ def predict(
 
     It has the competition's own format. Fitted weights have the lowest log loss on the validation patches, held near equal
     ones where these are few.
+
+    --assume-positive is for test patches whose share of positives is known, e.g. balanced by construction, when their stain
+    moved all probabilities. It uses no labels, but all the patches at once.
     """
     from pcam_kit.commands import predict as command
 
     places = folders(data_dir, runs_dir, submissions_dir)
-    predicted = command.predict(_chosen(runs, places), command.Request(split, tta, mean, weights, out), places)
+    predicted = command.predict(_chosen(runs, places), command.Request(split, tta, mean, weights, out, assume_positive), places)
     if as_json:
         print_json(command.describe(predicted))
     else:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pcam_kit.commands import members
 from pcam_kit.commands.console import say
@@ -17,8 +18,9 @@ from pcam_kit.commands.folders import Folders
 from pcam_kit.commands.leak_guard import leaks_of
 from pcam_kit.commands.members import Members, Way, Weights
 from pcam_kit.commands.score import predictions
+from pcam_kit.competitions import Competition
 from pcam_kit.errors import RunError, UsageError
-from pcam_kit.evaluation.calibration import best_threshold
+from pcam_kit.evaluation.calibration import best_threshold, cut_for_rate
 from pcam_kit.evaluation.ensemble import How, combine, correlations
 from pcam_kit.evaluation.metrics import Evaluation, Floats, evaluate
 from pcam_kit.files import sha256_file, writing
@@ -28,13 +30,14 @@ from pcam_kit.submissions import CheckedCsv, Origin, write_csv
 
 @dataclass(frozen=True)
 class Request:
-    """What to predict, and how. None: symmetries as the first run was measured; the mean of logits with equal weights; a new file."""
+    """What to predict, and how. None: symmetries as the first run was measured; mean of logits, equal weights; a new file; the usual cut."""
 
     split: str = "test"
     tta: Tta | None = None
     mean: How | None = None
     weights: Weights | None = None
     out: Path | None = None
+    assume_positive: float | None = None  # the share of positive patches, where it is known: the threshold is cut to it
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ def predict(chosen: Sequence[Run], request: Request, folders: Folders) -> Predic
     was measured with, it is chosen anew on their validation predictions. Raises UsageError, RunError or DataError.
     """
     competition = _one_store(chosen)
+    _check_share(request.assume_positive, competition)
     if request.split != "test" and len(members.by_fold(chosen)) > 1:
         raise UsageError(
             f"runs of different folds have no {request.split} patches in common", hint="combine them for --split test, or predict with one"
@@ -67,11 +71,14 @@ def predict(chosen: Sequence[Run], request: Request, folders: Folders) -> Predic
     mean = combine(p, way.mean, together.values).astype(np.float32)
     own = len(chosen) == 1 and way.tta == first.tta
     threshold = first.threshold if own else best_threshold(together.labels, together.combined).value
-    scores = evaluate(together.labels, together.combined, threshold)
+    on_valid = threshold
+    if request.assume_positive is not None:
+        threshold, on_valid = _cut_to_share(request.assume_positive, mean, threshold, together)
+    scores = evaluate(together.labels, together.combined, on_valid)
     alike = correlations(p)
     if len(chosen) > 1:
         members.show(together, scores, alike, request.split)
-    path = request.out if request.out is not None else folders.submissions / f"{_name(chosen, way, request.split)}.csv"
+    path = request.out if request.out is not None else folders.submissions / f"{_name(chosen, way, request)}.csv"
     kept = _keep(path)
     written = write_csv(path, competition, [str(i) for i in made[0].ids], mean, threshold=threshold)
     if kept is not None and written.sha256 == sha256_file(kept):
@@ -125,9 +132,34 @@ def _one_store(chosen: Sequence[Run]) -> Any:
     return first.competition
 
 
-def _name(chosen: Sequence[Run], way: Way, split: str) -> str:
+def _check_share(share: float | None, competition: Competition) -> None:
+    if share is None:
+        return
+    if competition.target != "class":
+        raise UsageError(
+            f"--assume-positive moves the threshold, and {competition.slug} wants probabilities, not classes",
+            hint="leave it out: ROC AUC does not depend on it",
+        )
+    if not 0 < share < 1:
+        raise UsageError(
+            f"--assume-positive is a share between 0 and 1, found {share}", hint="for half of the patches: --assume-positive 0.5"
+        )
+
+
+def _cut_to_share(share: float, mean: NDArray[np.float32], usual: float, together: Members) -> tuple[float, float]:
+    """The cut that calls `share` of `mean` [n] positive, and the same made on the validation patches with their own, true share."""
+    threshold = cut_for_rate(mean, share)
+    say(
+        f"assumed, not measured: {100 * share:g}% of these {len(mean):,} patches are positive. The cut is therefore {threshold:.3f}, which "
+        f"uses how all of them were scored, instead of {usual:.3f}. A wrong share costs up to as many points as it is off."
+    )
+    return threshold, cut_for_rate(together.combined, float((together.labels == 1).mean()))
+
+
+def _name(chosen: Sequence[Run], way: Way, request: Request) -> str:
     """Of the default file: tells apart all that the values depend on."""
-    end = f"{way.tta}{'' if split == 'test' else f'-{split}'}"
+    end = f"{way.tta}{'' if request.split == 'test' else f'-{request.split}'}"
+    end += "" if request.assume_positive is None else f"-positive{request.assume_positive:g}"
     if len(chosen) == 1:
         return f"{chosen[0].name}-{end}"
     which = hashlib.sha256(" ".join(run.name for run in chosen).encode()).hexdigest()[:8]

@@ -121,21 +121,6 @@ def cut_for_rate(probabilities: ArrayLike, rate: float) -> float:
     return float(cuts[np.abs(1 - below / p.size - rate).argmin()])
 
 
-def at_prior(probabilities: ArrayLike, trained: float, wanted: float) -> Floats:
-    """Probabilities float64 [n] for a share of positives `wanted`, from those of a model trained where it was `trained`.
-
-    The odds times the ratio of the prior odds (Saerens, Latinne and Decaestecker, Neural Computation 14, 2002, step one). It assumes
-    label shift: patches of a class look as they did in training, only their share differs, and the probabilities were calibrated. It
-    hurts when the share is the same and the looks differ (another stain), and it repeats the fault of probabilities that say too much.
-    """
-    _, p = metrics.checked(np.zeros(np.shape(probabilities)), probabilities, kind="probabilities")
-    for what, share in (("trained", trained), ("wanted", wanted)):
-        if not 0 < share < 1:
-            raise DataError(f"the {what} share of positives lies between 0 and 1, found {share!r}")
-    positive, negative = p * wanted / trained, (1 - p) * (1 - wanted) / (1 - trained)
-    return positive / (positive + negative)
-
-
 def _log_odds(probabilities: ArrayLike) -> Floats:
     _, p = metrics.checked(np.zeros(np.shape(probabilities)), probabilities, kind="probabilities")
     eps = metrics.epsilon(probabilities)

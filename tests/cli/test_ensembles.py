@@ -88,3 +88,20 @@ def test_one_run_is_not_combined(project: Project, option: tuple[str, str]) -> N
     before = {path.name for path in project.csvs()}
     project.pcam("predict", project.runs()[-1].name, *option).refused(2, "--mean and --weights", "pcam predict RUN RUN")
     assert {path.name for path in project.csvs()} == before
+
+
+def test_a_known_share_of_positives_moves_the_cut(project: Project) -> None:
+    name = next(path.name for path in project.runs() if "-tiny" in path.name)
+    usual = project.pcam("predict", name, "--json").json
+    done = project.pcam("predict", name, "--assume-positive", "0.3", "--json")
+    assert done.json["positive_rate"] == pytest.approx(0.3, abs=0.02)
+    assert usual["positive_rate"] != pytest.approx(0.3, abs=0.02)
+    assert done.json["csv"] != usual["csv"]
+    assert "assumed, not measured: 30% of these" in done.err
+
+
+def test_a_share_that_cannot_be_is_refused(project: Project) -> None:
+    name = next(path.name for path in project.runs() if "-tiny" in path.name)
+    project.pcam("predict", name, "--assume-positive", "50").refused(2, "a share between 0 and 1, found 50", "--assume-positive 0.5")
+    probabilities = next(path.name for path in project.runs() if "-faint0-" in path.name)
+    project.pcam("predict", probabilities, "--assume-positive", "0.5").refused(2, "wants probabilities, not classes", "ROC AUC does not")

@@ -13,7 +13,7 @@ from sklearn.model_selection import KFold
 
 from pcam_kit.errors import DataError
 from pcam_kit.evaluation import metrics
-from pcam_kit.evaluation.calibration import at_prior, at_temperature, best_threshold, cut_for_rate, fit_temperature
+from pcam_kit.evaluation.calibration import at_temperature, best_threshold, cut_for_rate, fit_temperature
 from pcam_kit.evaluation.crossfit import cross_fit
 
 
@@ -148,15 +148,6 @@ def test_the_rate_cut_undoes_a_shift_and_hurts_with_a_wrong_rate() -> None:
     assert metrics.accuracy(y, rare, cut_for_rate(rare, 0.5)) < metrics.accuracy(y, rare, 0.5) - 0.2
 
 
-def test_at_prior_is_bayes_rule() -> None:
-    y, p = draw(100_000, 5, share=0.1)  # trained at 0.5, used where a tenth is positive
-    before, after = metrics.expected_calibration_error(y, p), metrics.expected_calibration_error(y, at_prior(p, 0.5, 0.1))
-    assert after < 0.01 < 0.1 < before
-    assert at_prior([0.8], 0.5, 0.1) == pytest.approx([0.8 * 0.1 / (0.8 * 0.1 + 0.2 * 0.9)])
-    assert at_prior([0.0, 0.3, 1.0], 0.4, 0.4) == pytest.approx([0, 0.3, 1])
-    assert at_prior(at_prior(p, 0.5, 0.1), 0.1, 0.5) == pytest.approx(p, abs=1e-9)
-
-
 def test_bad_input_is_named() -> None:
     with pytest.raises(DataError, match="a temperature needs both classes, found 2 labels that are all 1"):
         fit_temperature([1, 1], [0.2, 0.3])
@@ -165,7 +156,5 @@ def test_bad_input_is_named() -> None:
             at_temperature([0.5], temperature)
     with pytest.raises(DataError, match=r"a rate lies within \[0, 1\], found 50"):
         cut_for_rate([0.5], 50)
-    with pytest.raises(DataError, match="the wanted share of positives lies between 0 and 1, found 0"):
-        at_prior([0.5], 0.5, 0)
     with pytest.raises(DataError, match="nothing"):
         cut_for_rate([], 0.5)

@@ -30,7 +30,7 @@ from pcam_kit.submissions import CheckedCsv, Origin, write_csv
 
 @dataclass(frozen=True)
 class Request:
-    """What to predict, and how. None: symmetries as the first run was measured; mean of logits, equal weights; a new file; the usual cut."""
+    """What to predict, and how. None: symmetries as the first run was measured; mean of logits, equal weights; a new file; usual cut."""
 
     split: str = "test"
     tta: Tta | None = None

@@ -81,9 +81,8 @@ def train_series(request: Request, folders: Folders) -> Series:
 
 def train_once(config: str, changes: tuple[str, ...], store: Store, folders: Folders, *, workers: int = 2) -> Run:
     """The run of `config` with `changes` on `store`: one that is there, one that was stopped and is gone on with, or a new one."""
-    experiment = on_store(load_experiment(config, changes), store)
-    of_store = [run for run in list_runs(folders.runs) if run.meta["store_fingerprint"] == store.fingerprint]
-    there = [run for run in of_store if _same(run.experiment, experiment)]
+    experiment = load_experiment(config, changes)
+    there = _there(experiment, store, folders)
     complete = [run for run in there if run.result is not None]
     if complete:
         say(f"{experiment.name}, {label(experiment)}: {complete[-1].name} is there already")
@@ -91,6 +90,17 @@ def train_once(config: str, changes: tuple[str, ...], store: Store, folders: Fol
     if there:
         return train.train(train.Request(resume=there[-1].name, workers=workers), folders)
     return train.train(train.Request(config, changes, workers=workers), folders)
+
+
+def finished(experiment: Experiment, store: Store, folders: Folders) -> list[Run]:
+    """The complete runs of `experiment` on `store`, oldest first."""
+    return [run for run in _there(experiment, store, folders) if run.result is not None]
+
+
+def _there(experiment: Experiment, store: Store, folders: Folders) -> list[Run]:
+    wanted = on_store(experiment, store)
+    of_store = [run for run in list_runs(folders.runs) if run.meta["store_fingerprint"] == store.fingerprint]
+    return [run for run in of_store if _same(run.experiment, wanted)]
 
 
 def label(experiment: Experiment) -> str:

@@ -90,6 +90,7 @@ class ResNet(_Part):
     widths: list[int] = Field(default=[32, 64, 128], min_length=1)
     blocks: int = Field(default=1, gt=0)  # residual blocks a stage
     stem_stride: int = Field(default=1, ge=1, le=4)  # 1 for 32 px, 2 for 96 px
+    pool: Literal["all", "centre"] = "all"  # mean over all places; centre: beside it that of the middle third
     dropout: float = Field(default=0.2, ge=0, lt=1)
 
 

@@ -10,7 +10,7 @@ import keras
 from keras import layers
 
 from pcam_kit.config.schema import ResNet
-from pcam_kit.models.task import Task, logits, pixels
+from pcam_kit.models.task import Task, logits, pixels, pooled
 
 
 def resnet(config: ResNet, task: Task) -> keras.Model:
@@ -21,7 +21,7 @@ def resnet(config: ResNet, task: Task) -> keras.Model:
         for block in range(config.blocks):
             x = _block(x, width, stride=2 if stage > 0 and block == 0 else 1)
     x = _normalise(x)
-    x = layers.GlobalAveragePooling2D()(x)
+    x = pooled(x, config.pool)
     x = layers.Dropout(config.dropout)(x)
     return keras.Model(inputs, logits(x, task), name=config.name)
 

@@ -20,7 +20,7 @@ CONFIGS: list[Any] = [
     LabCnn(name="lab_cnn"),
     LabCnn(name="lab_cnn", units=None),
     ResNet(name="resnet"),
-    ResNet(name="resnet", widths=[8, 16], blocks=2, stem_stride=2),
+    ResNet(name="resnet", widths=[8, 16], blocks=2, stem_stride=2, pool="centre"),
     GroupResNet(name="group_resnet", widths=[2, 3]),
     GroupResNet(name="group_resnet", group="p4", widths=[2, 4], blocks=2, stem_pool=2, pool="centre"),
     P4MDenseNet(name="p4m_densenet", growth=2, blocks=3, layers=2),

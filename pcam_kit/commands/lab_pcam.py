@@ -1,4 +1,4 @@
-"""`pcam lab pcam`: the report's recipe and our default side by side on 32x32 crops of PCam."""
+"""`pcam lab pcam`: the report's recipe and ours side by side on 32x32 crops of PCam."""
 
 from __future__ import annotations
 

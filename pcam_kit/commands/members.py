@@ -33,7 +33,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Members:
-    """Runs combined, and their validation patches: `labels` and `combined` [n], what the ensemble says of them."""
+    """Runs combined, and their validation patches: `labels`, `combined` [n], what the ensemble says of them, `groups`."""
 
     runs: Sequence[Run]
     way: Way
@@ -41,6 +41,7 @@ class Members:
     aucs: Sequence[float]  # of each member
     labels: NDArray[np.int8]
     combined: NDArray[np.float32]
+    groups: NDArray[np.int32] | None  # their slides, where known
 
 
 def measure(chosen: Sequence[Run], way: Way, folders: Folders) -> Members:
@@ -64,7 +65,9 @@ def measure(chosen: Sequence[Run], way: Way, folders: Folders) -> Members:
         combined = np.concatenate([combine([p[i] for i in group], way.mean) for group in groups])
     pooled = np.concatenate([labels[group[0]] for group in groups])
     aucs = [roc_auc(y, one) for y, one in zip(labels, p, strict=True)]
-    return Members(chosen, way, values, aucs, pooled, combined.astype(np.float32))
+    slides = [made[group[0]].groups for group in groups]
+    known = np.concatenate([one for one in slides if one is not None]) if all(one is not None for one in slides) else None
+    return Members(chosen, way, values, aucs, pooled, combined.astype(np.float32), known)
 
 
 def by_fold(chosen: Sequence[Run]) -> list[list[int]]:

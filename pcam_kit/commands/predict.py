@@ -22,6 +22,7 @@ from pcam_kit.competitions import Competition
 from pcam_kit.errors import RunError, UsageError
 from pcam_kit.evaluation.calibration import best_threshold, cut_for_rate
 from pcam_kit.evaluation.ensemble import How, combine, correlations
+from pcam_kit.evaluation.intervals import intervals
 from pcam_kit.evaluation.metrics import Evaluation, Floats, evaluate
 from pcam_kit.files import sha256_file, writing
 from pcam_kit.runs import Run, Tta
@@ -86,7 +87,7 @@ def predict(chosen: Sequence[Run], request: Request, folders: Folders) -> Predic
     elif kept is not None:
         say(f"the other CSV that was there is now {kept}")
     if request.split == "test":
-        folders.ledger.written(written, competition.slug, _origin(chosen, way.tta, scores, accuracy=competition.metric == "accuracy"))
+        folders.ledger.written(written, competition.slug, _origin(chosen, together, scores, accuracy=competition.metric == "accuracy"))
     positive = f"{100 * written.positive_rate:.1f}% positive" + (f" at threshold {threshold:.3f}" if competition.target == "class" else "")
     say(f"{written.rows:,} rows for {competition.title} -> {path} ({positive}); the format is checked")
     return Predicted(written, together, threshold, scores, alike)
@@ -177,18 +178,15 @@ def _keep(path: Path) -> Path | None:
     return copy
 
 
-def _origin(chosen: Sequence[Run], tta: Tta, scores: Evaluation, *, accuracy: bool) -> Origin:
-    if accuracy:  # normal approximation of a binomial; the threshold was chosen on the same patches
-        half = 1.96 * float(np.sqrt(scores.accuracy * (1 - scores.accuracy) / scores.n))
-        value, low, high = scores.accuracy, scores.accuracy - half, scores.accuracy + half
-    else:
-        value, low, high = scores.auc, scores.auc_low, scores.auc_high
+def _origin(chosen: Sequence[Run], together: Members, scores: Evaluation, *, accuracy: bool) -> Origin:
+    span = intervals(together.labels, together.combined, scores.threshold, together.groups)
+    value, (low, high) = (scores.accuracy, span.accuracy) if accuracy else (scores.auc, span.auc)
     git = chosen[0].meta.get("git") or {}
     return Origin(
         runs=[run.name for run in chosen],
         configs=[run.experiment.name for run in chosen],
         commit=git.get("commit"),
-        tta=tta,
+        tta=together.way.tta,
         valid_auc=scores.auc,
         valid_accuracy=scores.accuracy,
         valid_score=value,

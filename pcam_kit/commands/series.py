@@ -1,4 +1,4 @@
-"""`pcam train --seeds` and `--folds`: several trainings of one experiment, one after another; what is there already is used again."""
+"""Several trainings of one experiment, one after another: seeds, or folds; what is there already is used again."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from pcam_kit.data import folding
 from pcam_kit.data.store import Store
 from pcam_kit.errors import ConfigError, Interrupted, UsageError
 from pcam_kit.evaluation.calibration import best_threshold, fit_temperature
+from pcam_kit.evaluation.intervals import intervals
 from pcam_kit.evaluation.metrics import evaluate, roc_auc
 from pcam_kit.files import clear_partial, locked
 from pcam_kit.pipeline.augment import Augmenter
@@ -173,9 +174,11 @@ def _finish(run: Run, store: Store, workers: int) -> Run:
     with TrainingDisplay() as display:
         progress = fit(experiment, batches, validate, Files(run.state_file, run.model_file, run.metrics_file), display)
     tta = experiment.evaluation.tta
-    probabilities = predict_split(run, "valid", tta, store).probability(tta)
+    made = predict_split(run, "valid", tta, store)
+    probabilities = made.probability(tta)
     threshold = best_threshold(labels, probabilities)
     scores = evaluate(labels, probabilities, threshold.value)
+    span = intervals(labels, probabilities, threshold.value, made.groups)
     runs.update_meta(run, ended=now())
     finished = run.complete(
         Result(
@@ -183,8 +186,8 @@ def _finish(run: Run, store: Store, workers: int) -> Run:
             best_epoch=progress.best_epoch,
             valid_n=scores.n,
             valid_auc=scores.auc,
-            valid_auc_low=scores.auc_low,
-            valid_auc_high=scores.auc_high,
+            valid_auc_low=span.auc[0],
+            valid_auc_high=span.auc[1],
             valid_accuracy=scores.accuracy,
             valid_accuracy_at_half=scores.accuracy_at_half,
             threshold=threshold.value,
@@ -196,7 +199,7 @@ def _finish(run: Run, store: Store, workers: int) -> Run:
         )
     )
     say(
-        f"{run.name}: validation AUC {scores.auc:.4f} ({scores.auc_low:.4f}-{scores.auc_high:.4f}), accuracy {scores.accuracy:.4f} "
+        f"{run.name}: validation AUC {scores.auc:.4f} ({span.auc[0]:.4f}-{span.auc[1]:.4f}), accuracy {scores.accuracy:.4f} "
         f"at threshold {threshold.value:.3f} (n {scores.n:,}, best epoch {progress.best_epoch}, {duration(progress.seconds)})"
     )
     return finished

@@ -24,7 +24,7 @@ OTHERS = {
     "submissions/": "CSVs and ledger.jsonl, the record of what was sent",
     "tests/": "unit, property, framework (Keras), kaggle (real client, loopback server), faults (the fault table), cli, e2e",
     "benchmarks/": "measurements that take too long for a test",
-    "docs/": "quality.md (how well the networks do); lab.md (the lab's three tasks, for students) with its pictures; faults.md (the fault table); cli.md, and what writes it",
+    "docs/": "quality.md (how well the networks do); lab.md (the lab's tasks) with its pictures; faults.md; cli.md, and what writes it",
     "Makefile": "demo, test, check, faults, fmt, lint, types, imports, docs, bench; installs into .venv by itself",
     "pyproject.toml": "the package, its dependencies, the layers import-linter checks, tool settings",
     ".ci/run": "what must be green on a clean checkout: make check",

@@ -13,7 +13,8 @@ from data_factories import labels, patches, profile, write_h5, write_lab
 from pcam_kit.commands.leak_guard import check_leaks, describe_leaks, leaks_of, settled, training_rows
 from pcam_kit.commands.parts import on_store
 from pcam_kit.competitions import find_competition, find_overlaps
-from pcam_kit.config.schema import Data, Experiment, LabCnn, Training
+from pcam_kit.config.schema import Data, Experiment, Fold, LabCnn, Training
+from pcam_kit.data import folding
 from pcam_kit.data.sources import open_raw
 from pcam_kit.data.store import Store, build_store, open_store, verify_store
 from pcam_kit.errors import ConfigError, SubmissionError
@@ -173,3 +174,18 @@ def test_large_data_are_seen_in_fewer_epochs(store: Store) -> None:
     assert [epochs(most) for most in (None, 1, 59, 60, 100_000)] == [10, 1, 2, 3, 10]  # 20 patches are not copies
     assert epochs(60, limit=10) == 6
     assert on_store(experiment(), store).data.drop_copies is True
+
+
+def test_with_folds_only_copies_of_test_patches_are_left_out(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    dropped = 0
+    for index in (1, 2):
+        asked = experiment().model_copy(update={"data": Data(fold=Fold(index=index, of=2))})
+        there = folding.rows(store, "train", asked.data.fold)
+        found = training_rows(settled(asked, store), store)
+        assert found.tolist() == [row for row in there if row != 9]
+        said = describe_leaks(store, found, asked.data.fold)
+        assert said["leaks"] == []  # copies of validation patches lie in the fold of these
+        assert said["test_seen"] == 0.0
+        assert ("left out of training: 1 exact copies" in capsys.readouterr().err) == (9 in there)
+        dropped += 9 in there
+    assert dropped == 1

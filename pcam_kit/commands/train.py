@@ -8,9 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pcam_kit import runs
 from pcam_kit.commands.config import resolve
 from pcam_kit.commands.console import TrainingDisplay, duration, quiet_import, say
@@ -22,6 +19,7 @@ from pcam_kit.commands.provenance import now, provenance
 from pcam_kit.commands.score import predict_split
 from pcam_kit.config.schema import Experiment
 from pcam_kit.data import folding
+from pcam_kit.data.split import draw
 from pcam_kit.data.store import Store
 from pcam_kit.errors import ConfigError, Interrupted, UsageError
 from pcam_kit.evaluation.calibration import best_threshold, fit_temperature
@@ -157,10 +155,11 @@ def _finish(run: Run, store: Store, workers: int) -> Run:
     crop = experiment.data.crop or store.images.shape[1]
     valid = rows_of(run, store, "valid")
     labels = store.labels[valid]
+    rows, limit = training_rows(experiment, store), experiment.data.limit
     batches = Batches(
         store.images,
         store.labels,
-        _limited(training_rows(experiment, store), experiment),
+        rows if limit is None else draw(rows, limit, experiment.seed),
         experiment.training.batch_size,
         crop,
         Augmenter(experiment.augment, seed=experiment.seed),
@@ -203,10 +202,3 @@ def _finish(run: Run, store: Store, workers: int) -> Run:
         f"at threshold {threshold.value:.3f} (n {scores.n:,}, best epoch {progress.best_epoch}, {duration(progress.seconds)})"
     )
     return finished
-
-
-def _limited(rows: NDArray[np.int64], experiment: Experiment) -> NDArray[np.int64]:
-    limit = experiment.data.limit
-    if limit is None or limit >= len(rows):
-        return rows
-    return np.sort(np.random.default_rng(experiment.seed).choice(rows, limit, replace=False))

@@ -206,10 +206,6 @@ class FewDigits(_Part):
             raise ValueError("training.precision: few digits are learnt in float32")
         if isinstance(self.model, Transfer):
             raise ValueError("model transfer is for patches: pcam train")
-        return self
-
-    @model_validator(mode="after")
-    def _digits_are_grey(self) -> FewDigits:
         if self.augment.stain is not None:
             raise ValueError("augment.stain is for stained tissue, and digits are grey")
         return self

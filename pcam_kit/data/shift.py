@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcam_kit.data.raw import Images
+from pcam_kit.data.split import draw
 from pcam_kit.data.stain import DENSITY, UNMIX
 from pcam_kit.data.store_reader import Store
 
@@ -82,9 +83,7 @@ def patch_statistics(images: Images) -> NDArray[np.float64]:
 
 def colours(store: Store, split: str, *, seed: int = 0) -> Colours:
     """The statistics of up to SAMPLE patches of a split, drawn with `seed`. Raises DataError when there is no such split."""
-    rows = store.rows(split)
-    if len(rows) > SAMPLE:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, SAMPLE, replace=False))
+    rows = draw(store.rows(split), SAMPLE, seed)
     step = max(1, store.images.shape[1] // GRID)
     few = np.array_split(rows, math.ceil(len(rows) / 64))  # so that what is computed of them stays in the cache
     values = np.concatenate([patch_statistics(store.images[part, ::step, ::step]) for part in few])

@@ -63,6 +63,11 @@ def folds(ids: Sequence[str], labels: Labels, groups: NDArray[np.int64], k: int,
     return fold[group]
 
 
+def draw(rows: NDArray[np.int64], n: int, seed: int) -> NDArray[np.int64]:
+    """`n` of `rows`, drawn with `seed`, in their order; all of them where there are no more."""
+    return rows if len(rows) <= n else np.sort(np.random.default_rng(seed).choice(rows, n, replace=False))
+
+
 def _grouped(
     ids: Sequence[str], labels: Labels, groups: NDArray[np.int64], seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pcam_kit.competitions import Split
 from pcam_kit.config.schema import StainMethod
 from pcam_kit.data.raw import SPLITS, Images, Part, Progress, RawCompetition, block_rows
+from pcam_kit.data.split import draw
 from pcam_kit.data.stain import Floats, normalisation, normalise
 from pcam_kit.data.store_reader import Store
 from pcam_kit.data.store_writer import COPIES, KEPT
@@ -66,10 +67,8 @@ def is_of(made: Store, store: Store) -> bool:
 
 
 def _judge(store: Store, rows: NDArray[np.int64], method: StainMethod) -> Floats | None:
-    if len(rows) > SAMPLE:
-        rows = np.sort(np.random.default_rng(0).choice(rows, SAMPLE, replace=False))
     step = max(1, store.images.shape[1] // GRID)
-    return normalisation(method, store.images[rows, ::step, ::step])
+    return normalisation(method, store.images[draw(rows, SAMPLE, 0), ::step, ::step])
 
 
 def _part(store: Store, split: Split, maps: Floats) -> Part:

@@ -123,9 +123,7 @@ def cut_for_rate(probabilities: ArrayLike, rate: float) -> float:
 
 def _log_odds(probabilities: ArrayLike) -> Floats:
     _, p = metrics.checked(np.zeros(np.shape(probabilities)), probabilities, kind="probabilities")
-    eps = metrics.epsilon(probabilities)
-    p = np.clip(p, eps, 1 - eps)
-    return np.log(p) - np.log1p(-p)
+    return metrics.log_odds(p, metrics.epsilon(probabilities))
 
 
 def _cuts(p: Floats) -> tuple[Floats, NDArray[np.int64]]:

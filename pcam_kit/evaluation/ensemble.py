@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pcam_kit.errors import DataError
-from pcam_kit.evaluation.metrics import Floats, checked, midranks
+from pcam_kit.evaluation.metrics import Floats, checked, log_odds, midranks
 
 How = Literal["probabilities", "logits", "ranks"]
 # One minus this is the largest float32 below 1, so a saturated network says at most +-16.6 and neither side counts for more.
@@ -105,8 +105,7 @@ def members(probabilities: ArrayLike) -> Floats:
 
 def logits(probabilities: Floats) -> Floats:
     """ln(p / (1 - p)), finite also for 0 and 1: at most 16.6 from 0."""
-    p = np.clip(probabilities, LEAST, 1 - LEAST)
-    return np.log(p) - np.log1p(-p)
+    return log_odds(probabilities, LEAST)
 
 
 def _sigmoid(x: Floats) -> Floats:

@@ -131,6 +131,12 @@ def epsilon(probabilities: ArrayLike) -> float:
     return float(np.finfo(dtype if dtype.kind == "f" else np.float64).eps)
 
 
+def log_odds(probabilities: Floats, least: float) -> Floats:
+    """ln(p / (1 - p)), finite also for 0 and 1: these count as `least` and 1 - `least`."""
+    p = np.clip(probabilities, least, 1 - least)
+    return np.log(p) - np.log1p(-p)
+
+
 def brier(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Mean squared distance of the probability from the label: 0 is perfect, 0.25 is always saying one half."""
     y, p = checked(labels, probabilities, kind="probabilities")

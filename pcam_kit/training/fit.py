@@ -85,7 +85,8 @@ def fit(
     new = not files.state.is_file()
     nets = _networks(experiment, batches, new=new)
     progress = Progress() if new else load_state(files.state, nets.trained, nets.average)
-    if new and isinstance(experiment.model, Transfer):  # so that going on never needs its weights file, or a download, again
+    if new and isinstance(experiment.model, Transfer) and experiment.model.weights is not None:
+        # so that going on never needs their file, or a download, again
         nets.save_state(files.state, progress)
     reporter.started(config.epochs, batches.steps, progress.epoch + 1)
     with _stop_requests() as stop:

@@ -2,9 +2,8 @@
 
 A feature map on a group has the channels of every element side by side: [n, h, w, order * channels], channel `element * channels + i`,
 elements as in `symmetry.py`: p4 has the 4 rotations, p4m the 4 rotations and their mirror images. Laid out so, pooling over space,
-activations, dropout and addition are the plain Keras layers; putting maps side by side is
-`GroupConcatenate`. Moving the input by element h moves the maps in space by h, and the map
-of element g goes to element "g, then h".
+activations, dropout and addition are the plain Keras layers; putting maps side by side is `GroupConcatenate`. Moving the input by
+element h moves the maps in space by h, and the map of element g goes to element "g, then h".
 
 Exact equivariance needs square inputs, odd kernels, and downsampling by pooling windows that divide the size; a stride would pick other
 pixels after a turn, so the convolutions have none.

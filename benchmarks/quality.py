@@ -19,9 +19,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from pcam_kit.commands import series
+from pcam_kit.commands import train
 from pcam_kit.commands.console import duration, quiet_import, spread
 from pcam_kit.commands.folders import Folders
+from pcam_kit.commands.teachers import seconds_of_teachers
 from pcam_kit.config.load import load_experiment
 from pcam_kit.data.store import Store
 from pcam_kit.errors import DataError
@@ -32,6 +33,7 @@ from pcam_kit.runs import Predictions, Result, Run
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "quality.md"
 PLAIN = ("training.most_patches=null", "augment.d4=true", "evaluation.tta=d4")  # what an equivariant network does by itself
+RESNET = "model={name: resnet, dropout: 0.2, "
 JITTER = "{brightness: [0.8, 1.2], contrast: [0.8, 1.2], saturation: [0.8, 1.2], hue: [-0.05, 0.05]}"
 STUDENT = (
     "training={epochs: 25, batch_size: 128, optimizer: adamw, learning_rate: 1e-3, schedule: cosine, weight_decay: 0.01}",
@@ -54,11 +56,11 @@ CONTESTANTS = {
         Contestant("the report's recipe, `lab-report`", "lab-report"),
         Contestant("a ResNet as students write it", "lab", ("model={name: resnet, widths: [32, 64, 128], dropout: 0.0}", *STUDENT)),
         Contestant("`lab`", "lab"),
-        Contestant("**`lab-p4m`**, the default", "lab-p4m", ("training.most_patches=null",)),
-        Contestant(
-            "its plain twin of as many parameters", "lab-p4m", ("model={name: resnet, widths: [11, 22, 45, 90], dropout: 0.2}", *PLAIN)
-        ),
-        Contestant("its plain twin of as many maps", "lab-p4m", ("model={name: resnet, widths: [32, 64, 128, 256], dropout: 0.2}", *PLAIN)),
+        Contestant("`lab-p4m-small`", "lab-p4m-small"),
+        Contestant("`lab-p4m`", "lab-p4m"),
+        Contestant("**`lab-distilled`**, the default, taught by the two above", "lab-distilled"),
+        Contestant("the plain twin of `lab-p4m` of as many parameters", "lab-p4m", (f"{RESNET}widths: [11, 22, 45, 90]}}", *PLAIN)),
+        Contestant("the plain twin of `lab-p4m` of as much compute", "lab-p4m", (f"{RESNET}widths: [32, 64, 128, 256]}}", *PLAIN)),
     ),
     "pcam": (
         Contestant(
@@ -72,7 +74,8 @@ CONTESTANTS = {
             ),
         ),
         Contestant("`pcam96`", "pcam96"),
-        Contestant("**`pcam96-p4m`**, the default", "pcam96-p4m", ("training.most_patches=null",)),
+        Contestant("`pcam96-p4m`", "pcam96-p4m"),
+        Contestant("**`pcam96-distilled`**, the default, taught by the two above", "pcam96-distilled"),
     ),
 }
 
@@ -106,9 +109,9 @@ def _runs(one: Contestant, store: Store, folders: Folders, arguments: argparse.N
     for seed in range(arguments.seeds):
         changes = (*one.changes, f"seed={seed}", f"competition={store.profile.slug}")
         if arguments.there or arguments.only not in one.name:
-            found += series.finished(load_experiment(one.config, changes), store, folders)[-1:]
+            found += train.finished(load_experiment(one.config, changes), store, folders)[-1:]
         else:
-            found.append(series.train_once(one.config, changes, store, folders))
+            found.append(train.train_once(one.config, changes, store, folders))
     return found
 
 
@@ -129,7 +132,7 @@ def _section(store: Store, runs: dict[str, list[Run]]) -> str:
             spread(crossed),
             spread([result.valid_accuracy_at_half for result in results]),
             str(len(found)),
-            duration(statistics.fmean(result.seconds for result in results)),
+            duration(statistics.fmean(result.seconds + seconds_of_teachers(run) for run, result in zip(found, results, strict=True))),
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     several = {name: found for name, found in runs.items() if len(found) > 1}
@@ -183,8 +186,8 @@ Written by `python benchmarks/quality.py`: every network on the same patches, on
 there are several runs. Everything was chosen on the validation patches, the best epoch included, so all figures are optimistic, and
 alike for all rows. The validation patches come from other slides than the training patches; which, is not known here, so the standard error
 of one accuracy, about 0.008 at 2,407 patches if these were independent, is a lower limit. Plain networks are scored with the 8 symmetries
-averaged; the equivariant ones have them built in. Times are those of the runs as they were made, some beside other work. EXPERIMENTS.md has
-the road here, failures included.
+averaged; the equivariant ones have them built in. Times are those of the runs as they were made, many on one core or beside other work, and
+with their teachers'. EXPERIMENTS.md has the road here, failures included.
 """
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pcam_kit.commands import fetch, predict, series
+from pcam_kit.commands import fetch, predict, train
 from pcam_kit.commands.console import duration, print_table, say, spread
 from pcam_kit.commands.folders import Folders
 from pcam_kit.config.schema import Experiment
@@ -123,7 +123,7 @@ def show(compared: Compared) -> None:
 def _finished(recipe: str, seed: int, request: Request, store: Store, folders: Folders) -> Finished:
     """The recipe's run: one that is there, one that was stopped and is gone on with, or a new one."""
     changes = (*request.overrides, f"seed={seed}", f"competition={store.profile.slug}", f"data.crop={CROP}")
-    run = series.train_once(recipe, changes, store, folders)
+    run = train.train_once(recipe, changes, store, folders)
     assert run.result is not None  # that is what a training that ends leaves
     return Finished(run, run.result, predict.predict([run], predict.Request(), folders).csv.path)
 

@@ -11,15 +11,13 @@ from pcam_kit.commands import members, train
 from pcam_kit.commands.config import resolve
 from pcam_kit.commands.console import duration, print_table, say, spread, warn
 from pcam_kit.commands.folders import Folders
-from pcam_kit.commands.parts import on_store
 from pcam_kit.config.load import load_experiment
-from pcam_kit.config.schema import Experiment
 from pcam_kit.data import folding
 from pcam_kit.data.store import Store
 from pcam_kit.errors import Interrupted, UsageError
 from pcam_kit.evaluation.calibration import best_threshold
 from pcam_kit.evaluation.metrics import Evaluation, evaluate
-from pcam_kit.runs import Result, Run, list_runs
+from pcam_kit.runs import Result, Run
 
 
 @dataclass(frozen=True)
@@ -71,42 +69,12 @@ def train_series(request: Request, folders: Folders) -> Series:
         _tell_of_slides(store)
     done: list[Run] = []
     for changes in several:
-        say(f"run {len(done) + 1} of {len(several)}: {label(load_experiment(config, changes))}", style="bold")
+        say(f"run {len(done) + 1} of {len(several)}: {train.label(load_experiment(config, changes))}", style="bold")
         try:
-            done.append(train_once(config, changes, store, folders, workers=base.workers))
+            done.append(train.train_once(config, changes, store, folders, workers=base.workers))
         except Interrupted as error:
             raise Interrupted(error.message, hint=f"{len(done)} of {len(several)} runs are done; the same command goes on") from None
     return Series(done, _pooled(done, folders) if request.folds is not None else None)
-
-
-def train_once(config: str, changes: tuple[str, ...], store: Store, folders: Folders, *, workers: int = 2) -> Run:
-    """The run of `config` with `changes` on `store`: one that is there, one that was stopped and is gone on with, or a new one."""
-    experiment = load_experiment(config, changes)
-    there = _there(experiment, store, folders)
-    complete = [run for run in there if run.result is not None]
-    if complete:
-        say(f"{experiment.name}, {label(experiment)}: {complete[-1].name} is there already")
-        return complete[-1]
-    if there:
-        return train.train(train.Request(resume=there[-1].name, workers=workers), folders)
-    return train.train(train.Request(config, changes, workers=workers), folders)
-
-
-def finished(experiment: Experiment, store: Store, folders: Folders) -> list[Run]:
-    """The complete runs of `experiment` on `store`, oldest first."""
-    return [run for run in _there(experiment, store, folders) if run.result is not None]
-
-
-def _there(experiment: Experiment, store: Store, folders: Folders) -> list[Run]:
-    wanted = on_store(experiment, store)
-    of_store = [run for run in list_runs(folders.runs) if run.meta["store_fingerprint"] == store.fingerprint]
-    return [run for run in of_store if _same(run.experiment, wanted)]
-
-
-def label(experiment: Experiment) -> str:
-    """`seed 3`, or `seed 3, fold 1 of 5`."""
-    fold = experiment.data.fold
-    return f"seed {experiment.seed}" + (f", fold {fold.index} of {fold.of}" if fold is not None else "")
 
 
 def describe(series: Series) -> dict[str, Any]:
@@ -128,7 +96,7 @@ def describe(series: Series) -> dict[str, Any]:
 def show(series: Series) -> None:
     """A row a run, their mean and deviation, and what to type next; on stderr."""
     rows = [
-        [run.name, label(run.experiment), f"{result.valid_auc:.4f}", f"{result.valid_accuracy:.4f}", duration(result.seconds)]
+        [run.name, train.label(run.experiment), f"{result.valid_auc:.4f}", f"{result.valid_accuracy:.4f}", duration(result.seconds)]
         for run, result in zip(series.runs, series.results, strict=True)
     ]
     aucs, accuracies = ([getattr(result, key) for result in series.results] for key in ("valid_auc", "valid_accuracy"))
@@ -141,11 +109,6 @@ def show(series: Series) -> None:
         )
     if len(series.runs) > 1:
         say(f"combine them: {series.predict}")
-
-
-def _same(one: Experiment, other: Experiment) -> bool:
-    """Whether two experiments on one store are the same training: `competition` only says where the store is looked for."""
-    return one.model_copy(update={"competition": None}) == other.model_copy(update={"competition": None})
 
 
 def _tell_of_slides(store: Store) -> None:

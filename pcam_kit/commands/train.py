@@ -10,25 +10,22 @@ from typing import Any
 
 from pcam_kit import runs
 from pcam_kit.commands.config import resolve
-from pcam_kit.commands.console import TrainingDisplay, duration, quiet_import, say
+from pcam_kit.commands.console import quiet_import, say
+from pcam_kit.commands.finish import finish
 from pcam_kit.commands.folders import Folders
 from pcam_kit.commands.leak_guard import describe_leaks, training_rows
-from pcam_kit.commands.parts import on_store, rows_of
+from pcam_kit.commands.parts import on_store
 from pcam_kit.commands.pretrained import check_config, check_unchanged, check_weights
 from pcam_kit.commands.provenance import now, provenance
-from pcam_kit.commands.score import predict_split
+from pcam_kit.commands.teachers import recipes
+from pcam_kit.config.load import load_experiment
 from pcam_kit.config.schema import Experiment
 from pcam_kit.data import folding
-from pcam_kit.data.split import draw
 from pcam_kit.data.store import Store
 from pcam_kit.errors import ConfigError, Interrupted, UsageError
-from pcam_kit.evaluation.calibration import best_threshold, fit_temperature
-from pcam_kit.evaluation.intervals import intervals
-from pcam_kit.evaluation.metrics import evaluate, roc_auc
 from pcam_kit.files import clear_partial, locked
 from pcam_kit.pipeline.augment import Augmenter
-from pcam_kit.pipeline.batches import Batches
-from pcam_kit.runs import Result, Run
+from pcam_kit.runs import Run, list_runs
 
 
 @dataclass(frozen=True)
@@ -50,11 +47,35 @@ def train(request: Request, folders: Folders) -> Run:
     with locked(run.lock_file, f"training {run.name}"):
         clear_partial(run.path)
         try:
-            return _finish(run, store, request.workers)
+            return finish(run, store, folders, request.workers)
         except KeyboardInterrupt:  # outside the loop, e.g. during the last evaluation: the checkpoint on disk is good
             raise Interrupted(f"{run.name} was stopped; nothing is lost", hint=_resume_hint(run)) from None
         except Interrupted as error:
             raise Interrupted(error.message, hint=_resume_hint(run)) from None
+
+
+def train_once(config: str, changes: tuple[str, ...], store: Store, folders: Folders, *, workers: int = 2) -> Run:
+    """The run of `config` with `changes` on `store`: one that is there, one that was stopped and is gone on with, or a new one."""
+    experiment = load_experiment(config, changes)
+    there = _there(experiment, store, folders)
+    complete = [run for run in there if run.result is not None]
+    if complete:
+        say(f"{experiment.name}, {label(experiment)}: {complete[-1].name} is there already")
+        return complete[-1]
+    if there:
+        return train(Request(resume=there[-1].name, workers=workers), folders)
+    return train(Request(config, changes, workers=workers), folders)
+
+
+def finished(experiment: Experiment, store: Store, folders: Folders) -> list[Run]:
+    """The complete runs of `experiment` on `store`, oldest first."""
+    return [run for run in _there(experiment, store, folders) if run.result is not None]
+
+
+def label(experiment: Experiment) -> str:
+    """`seed 3`, or `seed 3, fold 1 of 5`."""
+    fold = experiment.data.fold
+    return f"seed {experiment.seed}" + (f", fold {fold.index} of {fold.of}" if fold is not None else "")
 
 
 def describe(run: Run) -> dict[str, Any]:
@@ -73,6 +94,17 @@ def describe(run: Run) -> dict[str, Any]:
     }
 
 
+def _there(experiment: Experiment, store: Store, folders: Folders) -> list[Run]:
+    wanted = on_store(experiment, store)
+    of_store = [run for run in list_runs(folders.runs) if run.meta["store_fingerprint"] == store.fingerprint]
+    return [run for run in of_store if _same(run.experiment, wanted)]
+
+
+def _same(one: Experiment, other: Experiment) -> bool:
+    """Whether two experiments on one store are the same training: `competition` only says where the store is looked for."""
+    return one.model_copy(update={"competition": None}) == other.model_copy(update={"competition": None})
+
+
 def _resume_hint(run: Run) -> str:
     return f"go on with: pcam train --resume {run.name}"
 
@@ -82,6 +114,7 @@ def _new(request: Request, folders: Folders) -> tuple[Run, Store]:
     store = folders.store(experiment.competition or folders.fetched_last(), experiment.data.stain)
     experiment = on_store(experiment, store)
     _check(experiment, store)
+    taught_by = _trained_teachers(experiment, store, folders, request.workers)
     fold = experiment.data.fold
     backend, device = _keras()
     meta = provenance(list(request.overrides)) | {
@@ -97,11 +130,28 @@ def _new(request: Request, folders: Folders) -> tuple[Run, Store]:
         **describe_leaks(store, training_rows(experiment, store), fold),
     }
     meta |= check_weights(experiment)
+    if taught_by:
+        meta["teachers"] = [{"run": one.name, "seconds": one.result.seconds} for one in taught_by if one.result is not None]
     run = runs.create_run(folders.runs, experiment, meta)
     counts = ", ".join(f"{name} {len(folding.rows(store, name, fold)):,}" for name in store.splits)
     counts += f"; fold {fold.index} of {fold.of}" if fold is not None else ""
     say(f"training {experiment.name} on {store.profile.title} ({counts}) -> {run.path}")
     return run, store
+
+
+def _trained_teachers(experiment: Experiment, store: Store, folders: Folders, workers: int) -> list[Run]:
+    """The finished runs that the network is to learn from, trained where they are not there."""
+    wanted = recipes(experiment, store)
+    for config, changes in wanted:  # a fault in the last one is told before the first is trained
+        _check(on_store(load_experiment(config, changes), store), store)
+    done: list[Run] = []
+    for config, changes in wanted:
+        say(f"teacher {len(done) + 1} of {len(wanted)}: {config}", style="bold")
+        try:
+            done.append(train_once(config, changes, store, folders, workers=workers))
+        except Interrupted as error:
+            raise Interrupted(error.message, hint=f"{len(done)} of {len(wanted)} teachers are done; the same command goes on") from None
+    return done
 
 
 def _resumed(request: Request, folders: Folders) -> tuple[Run, Store]:
@@ -144,61 +194,3 @@ def _check(experiment: Experiment, store: Store) -> None:
         if positive == 0 or positive == len(labels):
             part = f"the {split} {'split' if experiment.data.fold is None else 'part of the folds'}"
             raise ConfigError(f"{store.path}: {part} needs patches of both classes, it has {positive} positive of {len(labels)}")
-
-
-def _finish(run: Run, store: Store, workers: int) -> Run:
-    """Train to the end, then measure the best weights on the validation split and choose the threshold there."""
-    with quiet_import():
-        from pcam_kit.inference import predict
-        from pcam_kit.training.fit import Files, fit
-    experiment = run.experiment
-    crop = experiment.data.crop or store.images.shape[1]
-    valid = rows_of(run, store, "valid")
-    labels = store.labels[valid]
-    rows, limit = training_rows(experiment, store), experiment.data.limit
-    batches = Batches(
-        store.images,
-        store.labels,
-        rows if limit is None else draw(rows, limit, experiment.seed),
-        experiment.training.batch_size,
-        crop,
-        Augmenter(experiment.augment, seed=experiment.seed),
-        experiment.seed,
-        workers,
-    )
-
-    def validate(model: Any) -> float:
-        return roc_auc(labels, predict(model, store.images, valid, crop=crop)[:, 0])
-
-    with TrainingDisplay() as display:
-        progress = fit(experiment, batches, validate, Files(run.state_file, run.model_file, run.metrics_file), display)
-    tta = experiment.evaluation.tta
-    made = predict_split(run, "valid", tta, store)
-    probabilities = made.probability(tta)
-    threshold = best_threshold(labels, probabilities)
-    scores = evaluate(labels, probabilities, threshold.value)
-    span = intervals(labels, probabilities, threshold.value, made.groups)
-    runs.update_meta(run, ended=now())
-    finished = run.complete(
-        Result(
-            epochs=progress.epoch,
-            best_epoch=progress.best_epoch,
-            valid_n=scores.n,
-            valid_auc=scores.auc,
-            valid_auc_low=span.auc[0],
-            valid_auc_high=span.auc[1],
-            valid_accuracy=scores.accuracy,
-            valid_accuracy_at_half=scores.accuracy_at_half,
-            threshold=threshold.value,
-            threshold_low=threshold.low,
-            threshold_high=threshold.high,
-            tta=tta,
-            seconds=round(progress.seconds, 3),
-            temperature=fit_temperature(labels, probabilities).value,
-        )
-    )
-    say(
-        f"{run.name}: validation AUC {scores.auc:.4f} ({span.auc[0]:.4f}-{span.auc[1]:.4f}), accuracy {scores.accuracy:.4f} "
-        f"at threshold {threshold.value:.3f} (n {scores.n:,}, best epoch {progress.best_epoch}, {duration(progress.seconds)})"
-    )
-    return finished

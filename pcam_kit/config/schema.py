@@ -139,6 +139,13 @@ Model = Annotated[ReportCnn | LabCnn | ResNet | GroupResNet | P4MDenseNet | Tran
 Precision = Literal["float32", "bfloat16"]
 
 
+class Teachers(_Part):
+    """Networks whose answers are learnt beside the labels: knowledge distillation (Hinton, Vinyals and Dean, 2015)."""
+
+    configs: list[str] = Field(min_length=1)  # trained before, on the same patches and with the same seed, where such runs are not there
+    weight: float = Field(default=0.7, gt=0, le=1)  # of the mean of their logits, as a probability; the labels have the rest
+
+
 class Training(_Part):
     """How the weights are found. Steps and epochs count optimiser updates and passes over the training patches."""
 
@@ -150,6 +157,7 @@ class Training(_Part):
     schedule: Literal["constant", "cosine", "one_cycle"] = "cosine"
     warmup: float = Field(default=0.05, ge=0, lt=1)  # part of all steps; one_cycle rises over 0.3 at least
     weight_decay: float = Field(default=0.0, ge=0)  # kernels only; needs adamw or sgd
+    teachers: Teachers | None = None  # null: the labels alone
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     clip_norm: float | None = Field(default=None, gt=0)  # global gradient norm
     ema: float | None = Field(default=None, gt=0, lt=1)  # momentum a step of the averaged weights; null: none
@@ -204,6 +212,8 @@ class FewDigits(_Part):
             raise ValueError("training.most_patches is for pcam train: few digits are few enough")
         if self.training.precision != "float32":
             raise ValueError("training.precision: few digits are learnt in float32")
+        if self.training.teachers is not None:
+            raise ValueError("training.teachers is for pcam train: few digits are learnt from their labels")
         if isinstance(self.model, Transfer):
             raise ValueError("model transfer is for patches: pcam train")
         if self.augment.stain is not None:

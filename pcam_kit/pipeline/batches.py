@@ -17,11 +17,11 @@ from pcam_kit.pipeline.augment import ORDER, Augmenter, generator
 class Batches:
     """Batches of `rows` of a store. Threads, not processes: NumPy and OpenCV release the interpreter lock where it counts.
 
-    images: uint8 [total, h, w, 3], may be a memory map; labels: int8 [total]; rows: int64 [n].
+    images: uint8 [total, h, w, 3], may be a memory map; labels: [total], classes or probabilities; rows: int64 [n].
     """
 
     images: NDArray[np.uint8]
-    labels: NDArray[np.int8]
+    labels: NDArray[np.int8] | NDArray[np.float32]
     rows: NDArray[np.int64]
     batch_size: int
     crop: int

@@ -16,6 +16,7 @@ from pcam_kit.data import folding
 from pcam_kit.data.store import Store
 from pcam_kit.errors import Interrupted, UsageError
 from pcam_kit.evaluation.calibration import best_threshold
+from pcam_kit.evaluation.intervals import Intervals, intervals
 from pcam_kit.evaluation.metrics import Evaluation, evaluate
 from pcam_kit.runs import Result, Run
 
@@ -31,10 +32,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Series:
-    """Complete runs. `pooled`: the scores of all folds' validation patches together, each by the run not trained on it."""
+    """Complete runs. `pooled`: the scores of all folds' validation patches together, each by the run not trained on it; with intervals."""
 
     runs: Sequence[Run]
-    pooled: Evaluation | None
+    pooled: tuple[Evaluation, Intervals] | None
 
     @property
     def results(self) -> list[Result]:
@@ -83,12 +84,10 @@ def describe(series: Series) -> dict[str, Any]:
     for key in ("valid_auc", "valid_accuracy"):
         values = [getattr(result, key) for result in series.results]
         spreads |= {f"{key}_mean": statistics.fmean(values), f"{key}_sd": statistics.stdev(values) if len(values) > 1 else None}
-    pooled = series.pooled
-    keys = ("n", "auc", "auc_low", "auc_high", "accuracy", "threshold")
     return {
         "runs": [train.describe(run) | {"seed": run.experiment.seed} for run in series.runs],
         **spreads,
-        "out_of_fold": {key: getattr(pooled, key) for key in keys} if pooled is not None else None,
+        "out_of_fold": _describe_pooled(*series.pooled) if series.pooled is not None else None,
         "predict": series.predict,
     }
 
@@ -102,10 +101,11 @@ def show(series: Series) -> None:
     aucs, accuracies = ([getattr(result, key) for result in series.results] for key in ("valid_auc", "valid_accuracy"))
     rows.append(["mean ± sd", "", spread(aucs), spread(accuracies), ""])
     print_table("", ["run", "", "validation AUC", "validation accuracy", "time"], rows, stderr=True)
-    if (pooled := series.pooled) is not None:
+    if series.pooled is not None:
+        pooled, span = series.pooled
         say(
             f"out of fold, {pooled.n:,} patches, each by the run that was not trained on it: AUC {pooled.auc:.4f} "
-            f"({pooled.auc_low:.4f}-{pooled.auc_high:.4f}), accuracy {pooled.accuracy:.4f} at threshold {pooled.threshold:.3f}"
+            f"({span.auc[0]:.4f}-{span.auc[1]:.4f}), accuracy {pooled.accuracy:.4f} at threshold {pooled.threshold:.3f}"
         )
     if len(series.runs) > 1:
         say(f"combine them: {series.predict}")
@@ -121,7 +121,20 @@ def _tell_of_slides(store: Store) -> None:
     )
 
 
-def _pooled(done: Sequence[Run], folders: Folders) -> Evaluation:
+def _pooled(done: Sequence[Run], folders: Folders) -> tuple[Evaluation, Intervals]:
     way = members.Way("probabilities", "equal", done[0].experiment.evaluation.tta)
     together = members.measure(done, way, folders)
-    return evaluate(together.labels, together.combined, best_threshold(together.labels, together.combined).value)
+    threshold = best_threshold(together.labels, together.combined).value
+    scores = evaluate(together.labels, together.combined, threshold)
+    return scores, intervals(together.labels, together.combined, threshold, together.groups)
+
+
+def _describe_pooled(scores: Evaluation, span: Intervals) -> dict[str, Any]:
+    return {
+        "n": scores.n,
+        "auc": scores.auc,
+        "auc_low": span.auc[0],
+        "auc_high": span.auc[1],
+        "accuracy": scores.accuracy,
+        "threshold": scores.threshold,
+    }

@@ -29,13 +29,11 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All scores of one set of predictions. `auc_low`, `auc_high`: 95% interval; `accuracy`: at `threshold`; `ece`: 15 bins."""
+    """All scores of one set of predictions. `accuracy`: at `threshold`; `ece`: 15 bins. How sure they are: evaluation/intervals.py."""
 
     n: int
     positive: int
     auc: float
-    auc_low: float
-    auc_high: float
     accuracy: float
     accuracy_at_half: float
     threshold: float
@@ -48,13 +46,10 @@ class Evaluation:
 def evaluate(labels: ArrayLike, probabilities: ArrayLike, threshold: float) -> Evaluation:
     """Every score at once. Raises DataError also when only one class is there, because AUC is then undefined."""
     y, p = checked(labels, probabilities, kind="probabilities", both_classes=True)
-    low, high = auc_interval(y, p)
     return Evaluation(
         n=y.size,
         positive=int(y.sum()),
         auc=roc_auc(y, p),
-        auc_low=low,
-        auc_high=high,
         accuracy=accuracy(y, p, threshold),
         accuracy_at_half=accuracy(y, p, 0.5),
         threshold=float(threshold),

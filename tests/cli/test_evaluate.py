@@ -51,7 +51,7 @@ def make(folder: Path, seed: int, *, slides: bool = True, temperature: bool = Tr
     scores_ = metrics.evaluate(labels, p, cut.value)
     return run.complete(
         runs.Result(
-            *(3, 2, N, scores_.auc, scores_.auc_low, scores_.auc_high, scores_.accuracy, scores_.accuracy_at_half),
+            *(3, 2, N, scores_.auc, *metrics.auc_interval(labels, p), scores_.accuracy, scores_.accuracy_at_half),
             *(cut.value, cut.low, cut.high, "none", 12.5, fitted if temperature else None),
         )
     )

@@ -11,6 +11,8 @@ import pytest
 from command_line import TRAIN_KEYS, Project
 from sklearn.metrics import roc_auc_score
 
+from pcam_kit.evaluation.intervals import intervals
+
 
 def test_seeds_one_after_another_and_again_for_nothing(started: Project) -> None:
     done = started.quick("train", "quick", "--seed", "4", "--seeds", "2", "--json")
@@ -40,15 +42,18 @@ def test_folds_stopped_gone_on_with_and_combined(started: Project) -> None:
     assert len(runs) == 2
     assert "is there already" in done.err
     assert "going on with" in done.err
-    labels, p, held_out = [], [], []
+    labels, p, held_out, slides = [], [], [], []
     for path in runs:
         with np.load(path / "predictions" / "valid.npz") as arrays:
             labels.append(arrays["labels"])
             p.append(arrays["orbit"][:, 0])
             held_out.append(arrays["ids"])
+            slides.append(arrays["groups"])
     pooled = done.json["out_of_fold"]
     assert pooled["n"] == len(np.concatenate(held_out)) == 400
     assert pooled["auc"] == pytest.approx(roc_auc_score(np.concatenate(labels), np.concatenate(p)))
+    span = intervals(np.concatenate(labels), np.concatenate(p), pooled["threshold"], np.concatenate(slides))
+    assert (pooled["auc_low"], pooled["auc_high"]) == pytest.approx(span.auc)
     assert len({json.loads((path / "meta.json").read_text())["folds_hash"] for path in runs}) == 1
     assert [f"index: {i}" in (path / "config.yaml").read_text() for i, path in enumerate(runs, 1)] == [True] * 2
 

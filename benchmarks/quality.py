@@ -124,7 +124,7 @@ def _section(store: Store, runs: dict[str, list[Run]]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, found in runs.items():
-        results = [_result(run) for run in found]
+        results = [run.outcome for run in found]
         crossed = [_crossed(_predicted(run), result) for run, result in zip(found, results, strict=True)]
         cells = [
             f"{_parameters(found[0], size):,}",
@@ -148,7 +148,7 @@ def _section(store: Store, runs: dict[str, list[Run]]) -> str:
 
 def _together(name: str, runs: Sequence[Run]) -> str:
     made = [_predicted(run) for run in runs]
-    mean = combine(np.stack([one.probability(_result(run).tta) for one, run in zip(made, runs, strict=True)]), "logits")
+    mean = combine(np.stack([one.probability(run.outcome.tta) for one, run in zip(made, runs, strict=True)]), "logits")
     labels = made[0].labels
     crossed = cross_fit(labels, mean, made[0].groups)
     half = float(((mean >= 0.5) == labels).mean())
@@ -160,11 +160,6 @@ def _together(name: str, runs: Sequence[Run]) -> str:
 def _crossed(made: Predictions, result: Result) -> float:
     found = cross_fit(made.labels, made.probability(result.tta), made.groups)
     return float("nan") if found is None else found.accuracy
-
-
-def _result(run: Run) -> Result:
-    assert run.result is not None  # only finished runs are asked
-    return run.result
 
 
 def _predicted(run: Run) -> Predictions:

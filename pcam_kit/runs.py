@@ -93,6 +93,13 @@ class Run:
         return self.path.name
 
     @property
+    def outcome(self) -> Result:
+        """The result. Raises RunError while there is none."""
+        if self.result is None:
+            raise RunError(f"{self.path} is not complete: its training was stopped", hint=f"pcam train --resume {self.name}")
+        return self.result
+
+    @property
     def competition(self) -> Competition:
         """The profile the store had."""
         return Competition.model_validate(self.meta["competition"])
@@ -193,8 +200,8 @@ def find_run(runs_dir: Path, name: str | None, *, complete: bool | None = True, 
     """
     if name is not None:
         run = open_run(_locate(runs_dir, name))
-        if complete is True and run.result is None:
-            raise RunError(f"{run.path} is not complete: its training was stopped", hint=f"pcam train --resume {run.name}")
+        if complete is True:
+            _ = run.outcome
         return run
     fitting = [
         run

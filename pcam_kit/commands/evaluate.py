@@ -55,9 +55,9 @@ class Scored:
 def score(chosen: Sequence[Run], split: str, folders: Folders) -> list[Scored]:
     """Scores of finished runs on a split whose labels are known, at each run's own threshold.
 
-    Raises UsageError when a run is not complete, and when several do not predict the same patches.
+    Raises RunError when a run is not complete, UsageError when several do not predict the same patches.
     """
-    results = [_result(run) for run in chosen]
+    results = [run.outcome for run in chosen]
     made = [predictions(run, split, result.tta, folders) for run, result in zip(chosen, results, strict=True)]
     labels = known_labels(made[0], split)
     for run, other in zip(chosen[1:], made[1:], strict=True):
@@ -189,12 +189,6 @@ def _say_how_sure(scored: Sequence[Scored]) -> None:
         say(f"{lost:,} of {intervals.DRAWS:,} draws of slides held one class only and do not count for the AUC's interval.")
 
 
-def _result(run: Run) -> Result:
-    if run.result is None:
-        raise UsageError(f"{run.name} is not complete")
-    return run.result
-
-
 def _groups(made: Sequence[Predictions]) -> NDArray[np.int32] | None:
     """The slides of the patches, from the first run that kept them: they are the same patches."""
     return next((one.groups for one in made if intervals.count_slides(one.groups) is not None), None)
@@ -213,7 +207,7 @@ def _tempered(run: Run, split: str, labels: NDArray[np.int8], answer: Answers, g
 
 def _temperature(run: Run) -> float | None:
     """The run's own, or, of a run from before there was one, that of its validation predictions; None without those."""
-    result = _result(run)
+    result = run.outcome
     if result.temperature is not None:
         return result.temperature
     kept = run.load_predictions("valid")

@@ -124,8 +124,7 @@ def _finished(recipe: str, seed: int, request: Request, store: Store, folders: F
     """The recipe's run: one that is there, one that was stopped and is gone on with, or a new one."""
     changes = (*request.overrides, f"seed={seed}", f"competition={store.profile.slug}", f"data.crop={CROP}")
     run = train.train_once(recipe, changes, store, folders)
-    assert run.result is not None  # that is what a training that ends leaves
-    return Finished(run, run.result, predict.predict([run], predict.Request(), folders).csv.path)
+    return Finished(run, run.outcome, predict.predict([run], predict.Request(), folders).csv.path)
 
 
 def _draw(store: Store, experiment: Experiment, folder: Path) -> Path:

@@ -19,7 +19,7 @@ from pcam_kit.commands.leak_guard import leaks_of
 from pcam_kit.commands.members import Members, Way, Weights
 from pcam_kit.commands.score import predictions
 from pcam_kit.competitions import Competition
-from pcam_kit.errors import RunError, UsageError
+from pcam_kit.errors import UsageError
 from pcam_kit.evaluation.calibration import best_threshold, cut_for_rate
 from pcam_kit.evaluation.ensemble import How, combine, correlations
 from pcam_kit.evaluation.intervals import intervals
@@ -64,7 +64,7 @@ def predict(chosen: Sequence[Run], request: Request, folders: Folders) -> Predic
         raise UsageError(
             f"runs of different folds have no {request.split} patches in common", hint="combine them for --split test, or predict with one"
         )
-    first = _result(chosen[0])
+    first = chosen[0].outcome
     way = _way(chosen, request)
     together = members.measure(chosen, way, folders)
     made = [predictions(run, request.split, way.tta, folders) for run in chosen]
@@ -107,18 +107,12 @@ def describe(predicted: Predicted) -> dict[str, Any]:
 
 def _way(chosen: Sequence[Run], request: Request) -> Way:
     """How to combine `chosen`. The mean of logits is the default: a member that is sure counts for more, as independent evidence should."""
-    tta = request.tta if request.tta is not None else _result(chosen[0]).tta
+    tta = request.tta if request.tta is not None else chosen[0].outcome.tta
     if len(chosen) > 1:
         return Way(request.mean or "logits", request.weights or "equal", tta)
     if request.mean is not None or request.weights is not None:
         raise UsageError("--mean and --weights say how several runs are combined, this is one", hint="pcam predict RUN RUN --mean logits")
     return Way("probabilities", "equal", tta)
-
-
-def _result(run: Run) -> Any:
-    if run.result is None:
-        raise RunError(f"{run.name} is not complete", hint=f"pcam train --resume {run.name}")
-    return run.result
 
 
 def _one_store(chosen: Sequence[Run]) -> Any:

@@ -40,7 +40,7 @@ class Series:
     @property
     def results(self) -> list[Result]:
         """The runs' results."""
-        return [run.result for run in self.runs if run.result is not None]
+        return [run.outcome for run in self.runs]
 
     @property
     def predict(self) -> str:

@@ -80,9 +80,7 @@ def label(experiment: Experiment) -> str:
 
 def describe(run: Run) -> dict[str, Any]:
     """The JSON object of `pcam train`. The run must be complete."""
-    result = run.result
-    if result is None:
-        raise UsageError(f"{run.name} is not complete")
+    result = run.outcome
     return {
         "run": str(run.path),
         "epochs": result.epochs,
@@ -131,7 +129,7 @@ def _new(request: Request, folders: Folders) -> tuple[Run, Store]:
     }
     meta |= check_weights(experiment)
     if taught_by:
-        meta["teachers"] = [{"run": one.name, "seconds": one.result.seconds} for one in taught_by if one.result is not None]
+        meta["teachers"] = [{"run": one.name, "seconds": one.outcome.seconds} for one in taught_by]
     run = runs.create_run(folders.runs, experiment, meta)
     counts = ", ".join(f"{name} {len(folding.rows(store, name, fold)):,}" for name in store.splits)
     counts += f"; fold {fold.index} of {fold.of}" if fold is not None else ""

@@ -74,8 +74,7 @@ CONTESTANTS = {
             ),
         ),
         Contestant("`pcam96`", "pcam96"),
-        Contestant("`pcam96-p4m`", "pcam96-p4m"),
-        Contestant("**`pcam96-distilled`**, the default, taught by the two above", "pcam96-distilled"),
+        Contestant("**`pcam96-p4m`**, the default", "pcam96-p4m"),
     ),
 }
 

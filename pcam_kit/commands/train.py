@@ -142,6 +142,8 @@ def _trained_teachers(experiment: Experiment, store: Store, folders: Folders, wo
     wanted = recipes(experiment, store)
     for config, changes in wanted:  # a fault in the last one is told before the first is trained
         _check(on_store(load_experiment(config, changes), store), store)
+    if wanted:
+        say(f"{experiment.name} learns from {len(wanted)} others, trained first; without them: --set training.teachers=null")
     done: list[Run] = []
     for config, changes in wanted:
         say(f"teacher {len(done) + 1} of {len(wanted)}: {config}", style="bold")

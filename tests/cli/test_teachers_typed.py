@@ -24,6 +24,7 @@ def test_teachers_first_then_the_network_that_learns_from_them(started: Project)
     assert done.json["run"].endswith(taught.name)
     assert "is there already" in done.err
     assert "going on with" in done.err
+    assert "taught learns from 2 others, trained first; without them: --set training.teachers=null" in done.err
     assert "with its teachers" in done.err
     meta = json.loads((taught / "meta.json").read_text())
     assert [teacher["run"] for teacher in meta["teachers"]] == [first.name, second.name]

@@ -112,6 +112,7 @@ def _new(request: Request, folders: Folders) -> tuple[Run, Store]:
     store = folders.store(experiment.competition or folders.fetched_last(), experiment.data.stain)
     experiment = on_store(experiment, store)
     _check(experiment, store)
+    weights = check_weights(experiment)
     taught_by = _trained_teachers(experiment, store, folders, request.workers)
     fold = experiment.data.fold
     backend, device = _keras()
@@ -127,7 +128,7 @@ def _new(request: Request, folders: Folders) -> tuple[Run, Store]:
         **({} if fold is None else {"folds_hash": folding.folds_hash(store, fold)}),
         **describe_leaks(store, training_rows(experiment, store), fold),
     }
-    meta |= check_weights(experiment)
+    meta |= weights
     if taught_by:
         meta["teachers"] = [{"run": one.name, "seconds": one.outcome.seconds} for one in taught_by]
     run = runs.create_run(folders.runs, experiment, meta)
@@ -141,7 +142,9 @@ def _trained_teachers(experiment: Experiment, store: Store, folders: Folders, wo
     """The finished runs that the network is to learn from, trained where they are not there."""
     wanted = recipes(experiment, store)
     for config, changes in wanted:  # a fault in the last one is told before the first is trained
-        _check(on_store(load_experiment(config, changes), store), store)
+        teacher = on_store(load_experiment(config, changes), store)
+        _check(teacher, store)
+        check_weights(teacher)
     if wanted:
         say(f"{experiment.name} learns from {len(wanted)} others, trained first; without them: --set training.teachers=null")
     done: list[Run] = []

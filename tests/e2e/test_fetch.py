@@ -136,7 +136,8 @@ def test_several_files_come_at_once(pcam: Callable[..., Done], kaggle: Loopback,
     pcam("fetch", LAB).ok()
     most.set()
     watcher.join()
-    assert 2 <= max(running) - before <= 4, "between two and four requests were being answered at the same time"
+    held = max(min(running[i : i + 5]) for i in range(len(running) - 4))  # for 0.1 s: a thread that has answered takes a moment to end
+    assert 2 <= held - before <= 4, "between two and four requests were being answered at the same time"
 
 
 def test_a_dataset_in_the_role_of_a_competition(pcam: Callable[..., Done], data: Path, kaggle: Loopback, copy: Path) -> None:

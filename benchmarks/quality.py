@@ -32,8 +32,8 @@ from pcam_kit.evaluation.metrics import roc_auc
 from pcam_kit.runs import Predictions, Result, Run
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "quality.md"
-PLAIN = ("training.most_patches=null", "augment.d4=true", "evaluation.tta=d4")  # what an equivariant network does by itself
-RESNET = "model={name: resnet, dropout: 0.2, "
+# the training of an equivariant network for a plain one, with what that other does by itself
+PLAIN = ("model={name: resnet, dropout: 0.2}", "training.most_patches=null", "augment.d4=true", "evaluation.tta=d4")
 JITTER = "{brightness: [0.8, 1.2], contrast: [0.8, 1.2], saturation: [0.8, 1.2], hue: [-0.05, 0.05]}"
 STUDENT = (
     "training={epochs: 25, batch_size: 128, optimizer: adamw, learning_rate: 1e-3, schedule: cosine, weight_decay: 0.01}",
@@ -59,8 +59,8 @@ CONTESTANTS = {
         Contestant("`lab-p4m-small`", "lab-p4m-small"),
         Contestant("`lab-p4m`", "lab-p4m"),
         Contestant("**`lab-distilled`**, the default, taught by the two above", "lab-distilled"),
-        Contestant("the plain twin of `lab-p4m` of as many parameters", "lab-p4m", (f"{RESNET}widths: [11, 22, 45, 90]}}", *PLAIN)),
-        Contestant("the plain twin of `lab-p4m` of as much compute", "lab-p4m", (f"{RESNET}widths: [32, 64, 128, 256]}}", *PLAIN)),
+        Contestant("the plain twin of `lab-p4m` of as many parameters", "lab-p4m", (*PLAIN, "model.widths=[11, 22, 45, 90]")),
+        Contestant("the plain twin of `lab-p4m` of as much compute", "lab-p4m", (*PLAIN, "model.widths=[32, 64, 128, 256]")),
     ),
     "pcam": (
         Contestant(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,23 +122,23 @@ def test_several_files_come_at_once(pcam: Callable[..., Done], kaggle: Loopback,
     for i in range(9):
         (lab / f"notes{i}.txt").write_text(f"note {i}")
     kaggle.serve(LAB, lab)
-    kaggle.fail("storage", times=12, wait=0.3)
-    most = threading.Event()
+    lock = threading.Lock()
+    waiting: dict[int, float] = {}  # since when, for each request that is not answered yet
     running: list[int] = []
 
-    def watch() -> None:
-        while not most.is_set():
-            running.append(sum(thread.name.startswith("Thread-") for thread in threading.enumerate()))
-            most.wait(0.02)
+    def after_a_while() -> bool:
+        me, now = threading.get_ident(), time.monotonic()
+        with lock:
+            since = waiting.setdefault(me, now)
+            running.append(len(waiting))
+            if now - since < 0.3:
+                return False
+            del waiting[me]
+            return True
 
-    before = sum(thread.name.startswith("Thread-") for thread in threading.enumerate())
-    watcher = threading.Thread(target=watch, name="watcher")
-    watcher.start()
+    kaggle.fail("storage", times=12, until=after_a_while)
     pcam("fetch", LAB).ok()
-    most.set()
-    watcher.join()
-    held = max(min(running[i : i + 5]) for i in range(len(running) - 4))  # for 0.1 s: a thread that has answered takes a moment to end
-    assert 2 <= held - before <= 4, "between two and four requests were being answered at the same time"
+    assert 2 <= max(running) <= 4, "between two and four requests were being answered at the same time"
 
 
 def test_a_dataset_in_the_role_of_a_competition(pcam: Callable[..., Done], data: Path, kaggle: Loopback, copy: Path) -> None:

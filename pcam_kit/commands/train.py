@@ -142,9 +142,10 @@ def _trained_teachers(experiment: Experiment, store: Store, folders: Folders, wo
     """The finished runs that the network is to learn from, trained where they are not there."""
     wanted = recipes(experiment, store)
     for config, changes in wanted:  # a fault in the last one is told before the first is trained
-        teacher = on_store(load_experiment(config, changes), store)
-        _check(teacher, store)
-        check_weights(teacher)
+        teacher = load_experiment(config, changes)
+        if not _there(teacher, store, folders):
+            _check(on_store(teacher, store), store)
+            check_weights(teacher)
     if wanted:
         say(f"{experiment.name} learns from {len(wanted)} others, trained first; without them: --set training.teachers=null")
     done: list[Run] = []

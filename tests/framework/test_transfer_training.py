@@ -153,6 +153,10 @@ model: {name: transfer, backbone: MobileNetV3Small, weights: tiny.weights.h5}
 training: {epochs: 2, batch_size: 32, learning_rate: 1e-2}
 evaluation: {tta: none}
 """
+TAUGHT = """\
+model: {name: lab_cnn}
+training: {epochs: 1, teachers: {configs: [recipes/mine.yaml]}}
+"""
 
 
 def test_the_command_refuses_wrong_weights_before_it_makes_a_run_and_then_trains(
@@ -177,3 +181,7 @@ def test_the_command_refuses_wrong_weights_before_it_makes_a_run_and_then_trains
     assert run.meta["weights"] == {"source": str(file.resolve()), "sha256": sha256_file(weights)}
     file.unlink()
     assert load_model(run.model_file).count_params() > 0
+    Path("recipes/mine.yaml").write_text(RECIPE.replace("tiny.weights.h5", str(file.resolve())))
+    Path("recipes/taught.yaml").write_text(TAUGHT)
+    taught = train(Request("recipes/taught.yaml"), folders)
+    assert [teacher["run"] for teacher in taught.meta["teachers"]] == [run.name], "a finished teacher does without the file"

@@ -87,7 +87,7 @@ def predict(chosen: Sequence[Run], request: Request, folders: Folders) -> Predic
     elif kept is not None:
         say(f"the other CSV that was there is now {kept}")
     if request.split == "test":
-        folders.ledger.written(written, competition.slug, _origin(chosen, together, scores, accuracy=competition.metric == "accuracy"))
+        folders.ledger.written(written, competition.slug, _origin(chosen, together, scores, request.assume_positive))
     positive = f"{100 * written.positive_rate:.1f}% positive" + (f" at threshold {threshold:.3f}" if competition.target == "class" else "")
     say(f"{written.rows:,} rows for {competition.title} -> {path} ({positive}); the format is checked")
     return Predicted(written, together, threshold, scores, alike)
@@ -172,9 +172,9 @@ def _keep(path: Path) -> Path | None:
     return copy
 
 
-def _origin(chosen: Sequence[Run], together: Members, scores: Evaluation, *, accuracy: bool) -> Origin:
+def _origin(chosen: Sequence[Run], together: Members, scores: Evaluation, share: float | None) -> Origin:
     span = intervals(together.labels, together.combined, scores.threshold, together.groups)
-    value, (low, high) = (scores.accuracy, span.accuracy) if accuracy else (scores.auc, span.auc)
+    value, (low, high) = (scores.accuracy, span.accuracy) if chosen[0].competition.metric == "accuracy" else (scores.auc, span.auc)
     git = chosen[0].meta.get("git") or {}
     return Origin(
         runs=[run.name for run in chosen],
@@ -186,5 +186,9 @@ def _origin(chosen: Sequence[Run], together: Members, scores: Evaluation, *, acc
         valid_score=value,
         valid_low=low,
         valid_high=high,
+        mean=together.way.mean if len(chosen) > 1 else None,
+        weights=together.way.weights if len(chosen) > 1 else None,
+        assumed_positive=share,
+        stain=chosen[0].experiment.data.stain,
         **leaks_of(chosen),
     )

@@ -33,7 +33,8 @@ def drift_line(store: Store) -> list[str]:
     if not {"train", "test"} <= store.splits.keys():
         return []
     found = drift(colours(store, "train"), colours(store, "test"))
-    return [f"{found.sentences[0]}: the score may be lower than in validation (pcam shift {store.profile.slug})"] if found.drifted else []
+    more = f"pcam shift {store.profile.slug}" + (f" --stain {store.stain}" if store.stain is not None else "")
+    return [f"{found.sentences[0]}: the score may be lower than in validation ({more})"] if found.drifted else []
 
 
 def describe(shifted: Shifted) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def submit(request: Request, folders: Folders, confirm: Callable[[str], bool]) -
     checked = check_csv(path, competition, _test_ids(competition, folders))
     say(f"{path}: {checked.rows:,} rows in the format of {competition.title}, {100 * checked.positive_rate:.1f}% positive")
     ledger = folders.ledger
-    for line in [*expectation(competition, entry, ledger.entries()), *_drift(competition, folders)]:
+    for line in [*expectation(competition, entry, ledger.entries()), *_drift(competition, entry, folders)]:
         say(line)
     if entry is not None:
         check_leaks(entry, competition, allowed=request.allow_leak)
@@ -158,11 +158,16 @@ def _test_ids(competition: Competition, folders: Folders) -> list[str]:
     return [str(i) for i in store.ids[store.rows("test")]]
 
 
-def _drift(competition: Competition, folders: Folders) -> list[str]:
-    """One line when the test patches are coloured unlike the training patches; none where there is no store to look at."""
-    if not (folders.home(competition.slug) / "store").is_dir():
+def _drift(competition: Competition, entry: Entry | None, folders: Folders) -> list[str]:
+    """One line when the test patches, as the runs saw them, are coloured unlike the training patches; none without a store to look at."""
+    stain = None if entry is None else entry.stain
+    if not folders.place(competition.slug, stain).is_dir():
         return []
-    return drift_line(folders.store(competition.slug))
+    try:
+        store = folders.store(competition.slug, stain)
+    except DataError:  # not the one that was predicted from
+        return []
+    return drift_line(store)
 
 
 def _send(

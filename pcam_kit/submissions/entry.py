@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pcam_kit.config.schema import StainMethod
+
 Status = Literal["written", "sending", "unknown", "pending", "complete", "error", "failed"]
 
 
@@ -14,7 +16,9 @@ class Origin:
 
     `valid_score` is the one the competition is scored by, `valid_low` and `valid_high` its 95% interval. A score that was not measured,
     or is not finite, is None. `leaks`: what the runs' training patches share with other splits or competitions, e.g.
-    "train~valid 12 exact 3 near"; `test_seen`: the share of the test patches of which they were trained on an exact copy.
+    "train~valid 12 exact 3 near"; `test_seen`: the share of the test patches of which they were trained on an exact copy. `mean` and
+    `weights`: how several runs were combined. `assumed_positive`: the share of positive patches that the cut was made for.
+    `stain`: how the patches they see are normalised.
     """
 
     runs: list[str] = field(default_factory=list[str])
@@ -28,6 +32,10 @@ class Origin:
     valid_high: float | None = None
     leaks: list[str] = field(default_factory=list[str])
     test_seen: float = 0.0
+    mean: str | None = None
+    weights: str | None = None
+    assumed_positive: float | None = None
+    stain: StainMethod | None = None
 
 
 @dataclass(frozen=True)

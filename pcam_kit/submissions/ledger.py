@@ -50,6 +50,7 @@ class Ledger:
             tta=origin.tta,
             **{name: _finite(score) for name, score in scores.items()},
             **({"leaks": list(origin.leaks), "test_seen": origin.test_seen} if origin.leaks else {}),
+            **{name: value for name in _WAY if (value := getattr(origin, name)) is not None},
         )
 
     def intent(self, csv: CheckedCsv, competition: str, *, message: str, again: bool = False, alike: Collection[int] | None = None) -> str:
@@ -155,7 +156,7 @@ class Ledger:
                 match line["event"]:
                     case "written":
                         key = (line["sha256"], line["competition"])
-                        made = replace(self._entry(line, _WRITTEN), **{name: line[name] for name in _LEAKS if name in line})
+                        made = replace(self._entry(line, _WRITTEN), **{name: line[name] for name in (*_LEAKS, *_WAY) if name in line})
                         for table in (written, order):
                             table.pop(key, None)
                         written[key], order[key] = made, None
@@ -198,8 +199,9 @@ class Ledger:
 
 _SCORES = ("valid_auc", "valid_accuracy", "valid_score", "valid_low", "valid_high")
 _LEAKS = ("leaks", "test_seen")  # of a CSV whose runs have some
+_WAY = ("mean", "weights", "assumed_positive", "stain")  # of a CSV for which they were chosen
 _WRITTEN = ("sha256", "competition", "runs", "configs", "commit", "tta", *_SCORES)
-_ORIGIN = (*_WRITTEN[2:], *_LEAKS)
+_ORIGIN = (*_WRITTEN[2:], *_LEAKS, *_WAY)
 _NEWER = ("again", "alike", "size")  # of an intent; ledgers of earlier versions do not have them
 _INTENT = ("id", "sha256", "competition", "message", "file_name")
 

@@ -52,6 +52,7 @@ def test_each_way_of_combining_orders_the_patches_as_it_should(project: Project,
     assert entry["runs"] == [folder.name for folder in folders]
     assert (entry["valid_auc"], entry["valid_accuracy"]) == (result["valid_auc"], result["valid_accuracy"])
     assert entry["valid_score"] == entry["valid_accuracy"], "tiny is scored by accuracy"
+    assert (entry["mean"], entry["weights"], entry.get("assumed_positive")) == (mean, "equal", None)
     for words in (f"mean of {mean}", folders[0].name, "2 runs as one, 100 validation patches", "Pearson"):
         assert words in done.err
     assert ("as large a share of test" in done.err) == (mean == "ranks")
@@ -98,6 +99,9 @@ def test_a_known_share_of_positives_moves_the_cut(project: Project) -> None:
     assert usual["positive_rate"] != pytest.approx(0.3, abs=0.02)
     assert done.json["csv"] != usual["csv"]
     assert "assumed, not measured: 30% of these" in done.err
+    csvs = {Path(entry["csv"]).name: entry for entry in project.quick("submissions", "--json").json["submissions"]}
+    told = [(csvs[Path(one["csv"]).name][key]) for one in (done.json, usual) for key in ("assumed_positive", "mean")]
+    assert told == [0.3, None, None, None]
 
 
 def test_a_share_that_cannot_be_is_refused(project: Project) -> None:

@@ -17,6 +17,8 @@ from pcam_kit.commands.folders import Folders
 from pcam_kit.data.raw import SPLITS, Images, Part, RawCompetition
 from pcam_kit.data.shift import LIMIT, SAMPLE, WORDS, colours, drift, patch_statistics
 from pcam_kit.data.store import Store, build_store
+from pcam_kit.data.store_stain import normalised
+from pcam_kit.submissions import Origin, write_csv
 
 RNG = np.random.default_rng(0)
 
@@ -167,3 +169,17 @@ def test_nothing_is_told_without_drift(tmp_path: Path, capsys: pytest.CaptureFix
     stored(tmp_path / "data", train=tissue(300, 1), test=tissue(200, 3))
     dry_run(Folders(tmp_path / "data", tmp_path / "runs", tmp_path / "submissions"), tmp_path)
     assert "than train" not in capsys.readouterr().err
+
+
+def test_drift_is_that_of_the_patches_the_runs_saw(drifted: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Normalised, test is as dark as train; that of another store, or of one that is not there, is not told."""
+    ids = [str(i) for i in range(200)]
+    store = drifted.store("tiny")
+    for stain, told in ((None, True), ("reinhard", False), ("macenko", False)):
+        if stain == "reinhard":
+            build_store(normalised(store, stain, progress=lambda *_: None), drifted.place("tiny", stain))
+        path = tmp_path / "submissions" / f"{stain}.csv"
+        made = write_csv(path, store.profile, ids, np.random.default_rng(len(str(stain))).random(200), threshold=0.5)
+        drifted.ledger.written(made, "tiny", Origin(stain=stain))
+        submit.submit(submit.Request(path, dry_run=True), drifted, lambda _: True)
+        assert ("than train" in capsys.readouterr().err) == told

@@ -204,7 +204,9 @@ class TestRefused:
         assert "expected 'id,class'" in refused(path)
 
 
-ORIGIN = Origin(["run-1", "run-2"], ["lab"], "abc123", "d4", 0.9, 0.8, 0.8, 0.78, float("nan"))
+ORIGIN = Origin(
+    ["run-1", "run-2"], ["lab"], "abc123", "d4", 0.9, 0.8, 0.8, 0.78, float("nan"), mean="logits", weights="fitted", stain="macenko"
+)
 
 
 def csv(tmp_path: Path, name: str = "a.csv", seed: int = 0) -> CheckedCsv:

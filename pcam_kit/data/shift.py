@@ -15,7 +15,6 @@ from pcam_kit.data.stain import DENSITY, UNMIX
 from pcam_kit.data.store_reader import Store
 
 SAMPLE = 2000  # patches of a split that are looked at
-GRID = 32  # and about so many pixels a side of each: larger patches are read with gaps
 WHITE_LEVEL = 220  # a pixel whose three channels all reach it counts as background
 LIMIT = 0.25  # standard deviations; the usual limit for groups that are to be compared (Rubin 2001)
 FINEST = 1 / 510  # half a grey level: no spread is taken to be smaller
@@ -84,9 +83,8 @@ def patch_statistics(images: Images) -> NDArray[np.float64]:
 def colours(store: Store, split: str, *, seed: int = 0) -> Colours:
     """The statistics of up to SAMPLE patches of a split, drawn with `seed`. Raises DataError when there is no such split."""
     rows = draw(store.rows(split), SAMPLE, seed)
-    step = max(1, store.images.shape[1] // GRID)
     few = np.array_split(rows, math.ceil(len(rows) / 64))  # so that what is computed of them stays in the cache
-    values = np.concatenate([patch_statistics(store.images[part, ::step, ::step]) for part in few])
+    values = np.concatenate([patch_statistics(store.sparse[part]) for part in few])
     mean, sd = (dict(zip(WORDS, row.tolist(), strict=True)) for row in (values.mean(axis=0), values.std(axis=0)))
     return Colours(split, len(rows), mean, sd)
 

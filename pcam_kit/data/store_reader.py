@@ -21,6 +21,7 @@ from pcam_kit.data.store_files import IMAGES, INDEX, Index, fingerprint_of, read
 from pcam_kit.errors import DataError
 from pcam_kit.files import sha256_file
 
+COLOUR_GRID = 32  # about so many pixels a side are enough to judge the colours of a patch
 NORMALISED = "store-"  # what the names of normalised stores begin with, the method follows
 
 
@@ -50,6 +51,12 @@ class Store:
     def ids(self) -> NDArray[np.str_]:
         """Ids as text [n]; unique within a split, so (split, id) names a patch."""
         return np.strings.decode(self.index.ids, "utf-8")
+
+    @property
+    def sparse(self) -> Images:
+        """A view of `images` with gaps between the pixels of large patches, for their colours: about COLOUR_GRID a side."""
+        step = max(1, self.images.shape[1] // COLOUR_GRID)
+        return self.images[:, ::step, ::step]
 
     @property
     def splits(self) -> dict[str, SplitCount]:

@@ -18,7 +18,6 @@ from pcam_kit.data.store_writer import COPIES, KEPT
 
 VERSION = 1  # of the way to normalise: counted up when it gives other pixels
 SAMPLE = 1000  # patches of a slide or split that its stain is judged by
-GRID = 32  # and about so many pixels a side of each
 UNCHANGED = np.eye(3, 4, dtype=np.float32)
 
 
@@ -67,8 +66,7 @@ def is_of(made: Store, store: Store) -> bool:
 
 
 def _judge(store: Store, rows: NDArray[np.int64], method: StainMethod) -> Floats | None:
-    step = max(1, store.images.shape[1] // GRID)
-    return normalisation(method, store.images[draw(rows, SAMPLE, 0), ::step, ::step])
+    return normalisation(method, store.sparse[draw(rows, SAMPLE, 0)])
 
 
 def _part(store: Store, split: Split, maps: Floats) -> Part:

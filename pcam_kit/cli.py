@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pcam_kit import __version__, cli_data, cli_kaggle, cli_lab
+from pcam_kit.config.schema import Tta
 from pcam_kit.options import (
     DataDir,
     Debug,
@@ -156,8 +157,8 @@ def predict(
     runs: Runs = None,
     split: Annotated[Literal["train", "valid", "test"], typer.Option("--split", help="The patches to predict.")] = "test",
     tta: Annotated[
-        Literal["none", "d4"] | None,
-        typer.Option("--tta", help="Average over the 8 symmetries, or not. [default: as the run was measured]", show_default=False),
+        Tta | None,
+        typer.Option("--tta", help="Average over 8 symmetries, 5 shifts, or both. [default: as each run was measured]", show_default=False),
     ] = None,
     mean: Annotated[
         Literal["probabilities", "logits", "ranks"] | None,

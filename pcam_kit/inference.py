@@ -1,4 +1,4 @@
-"""A model and patches in, probabilities out; once for every symmetry asked for."""
+"""A model and patches in, probabilities out; once for every view asked for."""
 
 # pyright: basic
 
@@ -12,9 +12,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from pcam_kit import symmetry
 from pcam_kit.errors import RunError
 from pcam_kit.pipeline.batches import take
+from pcam_kit.views import VIEWS, View, seen
 
 BATCH = 256
 
@@ -37,20 +37,20 @@ def predict(
     rows: NDArray[np.int64],
     *,
     crop: int,
-    symmetries: Sequence[int] = (0,),
+    views: Sequence[View] = VIEWS["none"],
     progress: Callable[[int], None] | None = None,
 ) -> NDArray[np.float32]:
-    """Outputs float32 [n, k] of `model` for `rows` of `images`, one column a symmetry; `progress` gets the rows done so far.
+    """Outputs float32 [n, k] of `model` for `rows` of `images`, one column a view; `progress` gets the rows done so far.
 
     The last batch is filled up, so that every batch has one shape and a patch's result does not depend on its neighbours' number.
     """
-    out = np.empty((len(rows), len(symmetries)), np.float32)
+    out = np.empty((len(rows), len(views)), np.float32)
     size = min(BATCH, len(rows))
     for start in range(0, len(rows), size):
         here = rows[start : start + size]
         batch = take(images, np.resize(here, size), crop)
-        for column, element in enumerate(symmetries):
-            values = model.predict_on_batch(np.ascontiguousarray(symmetry.apply(batch, element)))
+        for column, view in enumerate(views):
+            values = model.predict_on_batch(seen(batch, view))
             out[start : start + len(here), column] = np.asarray(values)[: len(here), 0]
         if progress is not None:
             progress(start + len(here))

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,14 +26,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from pcam_kit.competitions import Competition
 from pcam_kit.config import load
-from pcam_kit.config.schema import Experiment
+from pcam_kit.config.schema import Experiment, Tta
 from pcam_kit.errors import ConfigError, PcamError, RunError
 from pcam_kit.files import read_npz, storage_error, write_json, writing
+from pcam_kit.views import columns
 
 SCHEMA_VERSION = 1
 META_KEYS = ("started", "backend", "seed", "competition", "store_fingerprint", "split_hash")  # without these it is of no use
 DAMAGED = "the run folder is damaged: train again"
-Tta = Literal["none", "d4"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Probabilities of one run on one split: `orbit` float32 [n, k], one column a symmetry (column 0: as is; k is 1 or 8)."""
+    """Probabilities of one run on one split: `orbit` float32 [n, k], one column a view, as in `views.VIEWS` (column 0: as is)."""
 
     ids: NDArray[np.str_]
     labels: NDArray[np.int8]  # -1 where unknown
@@ -66,16 +66,15 @@ class Predictions:
     groups: NDArray[np.int32] | None = None  # number of the slide, -1 unknown; None: a file from before they were kept
 
     def probability(self, tta: Tta) -> NDArray[np.float32]:
-        """Probabilities float32 [n]: as is, or the mean over the 8 symmetries."""
-        match tta:
-            case "none":
-                return self.orbit[:, 0]
-            case "d4":
-                return self.orbit.astype(np.float64).mean(axis=1).astype(np.float32)
+        """Probabilities float32 [n]: as is, or the mean over the views. Raises RunError unless they are there (`covers`)."""
+        found = columns(tta, self.orbit.shape[1])
+        if found is None:
+            raise RunError(f"predictions of {self.orbit.shape[1]} views of each patch hold none of --tta {tta}")
+        return self.orbit[:, found].astype(np.float64).mean(axis=1).astype(np.float32)
 
     def covers(self, tta: Tta) -> bool:
-        """Whether the symmetries that `tta` needs are there."""
-        return tta == "none" or self.orbit.shape[1] > 1
+        """Whether the views that `tta` needs are there."""
+        return columns(tta, self.orbit.shape[1]) is not None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from pcam_kit.evaluation.comparison import Answers, Comparison, Difference, comp
 from pcam_kit.evaluation.crossfit import cross_fit
 from pcam_kit.evaluation.metrics import Evaluation, evaluate, expected_calibration_error, log_loss
 from pcam_kit.runs import Predictions, Result, Run
+from pcam_kit.views import VIEWS
 
 FEW = 20  # slides; an AUC's interval from fewer says 95% and held the truth in 82 to 91 of 100 cases (see evaluation/intervals.py)
 
@@ -130,7 +131,7 @@ def show(scored: Sequence[Scored], *, stderr: bool = False) -> None:
     on = f"on other {first.tempered.by}" if first.tempered.by is not None else "on the validation split"
     rows: list[tuple[str, Callable[[Scored], str]]] = [
         ("patches (positive)", lambda x: f"{x.scores.n:,} ({x.scores.positive:,})"),
-        ("symmetries averaged", lambda x: "8" if x.result.tta == "d4" else "1"),
+        ("views averaged", lambda x: str(len(VIEWS[x.result.tta]))),
         ("ROC AUC", lambda x: f"{x.scores.auc:.4f}"),
         (f"  95% interval, {by}", lambda x: _range(x.intervals.auc)),
         ("accuracy at the threshold", lambda x: f"{x.scores.accuracy:.4f}"),

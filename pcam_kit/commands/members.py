@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from pcam_kit.commands.console import print_table, say
 from pcam_kit.commands.folders import Folders
 from pcam_kit.commands.score import known_labels, predictions
+from pcam_kit.config.schema import Tta
 from pcam_kit.data.split import folds
 from pcam_kit.errors import UsageError
 from pcam_kit.evaluation.ensemble import How, combine, cross_fitted, fit_weights
 from pcam_kit.evaluation.metrics import Evaluation, Floats, roc_auc
-from pcam_kit.runs import Run, Tta
+from pcam_kit.runs import Run
 
 Weights = Literal["equal", "fitted"]
 PARTS = 5  # fitted weights are chosen on four of them and measured on the fifth
@@ -28,7 +29,11 @@ class Way:
 
     mean: How
     weights: Weights
-    tta: Tta
+    tta: Tta | None = None  # None: each as it was measured
+
+    def views(self, run: Run) -> Tta:
+        """The views of a patch that are averaged for `run`."""
+        return self.tta if self.tta is not None else run.outcome.tta
 
 
 @dataclass(frozen=True)
@@ -53,9 +58,9 @@ def measure(chosen: Sequence[Run], way: Way, folders: Folders) -> Members:
     groups = by_fold(chosen)
     if way.weights == "fitted" and len(groups) > 1:
         raise UsageError("weights cannot be fitted: runs of different folds have no validation patches in common", hint="--weights equal")
-    made = [predictions(run, "valid", way.tta, folders) for run in chosen]
+    made = [predictions(run, "valid", way.views(run), folders) for run in chosen]
     labels = [known_labels(one, "valid") for one in made]
-    p = [one.probability(way.tta) for one in made]
+    p = [one.probability(way.views(run)) for run, one in zip(chosen, made, strict=True)]
     values = np.full(len(p), 1 / len(p))
     if way.weights == "fitted":
         values = fit_weights(labels[0], p)

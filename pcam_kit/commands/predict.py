@@ -19,19 +19,20 @@ from pcam_kit.commands.leak_guard import leaks_of
 from pcam_kit.commands.members import Members, Way, Weights
 from pcam_kit.commands.score import predictions
 from pcam_kit.competitions import Competition
+from pcam_kit.config.schema import Tta
 from pcam_kit.errors import UsageError
 from pcam_kit.evaluation.calibration import best_threshold, cut_for_rate
 from pcam_kit.evaluation.ensemble import How, combine, correlations
 from pcam_kit.evaluation.intervals import intervals
 from pcam_kit.evaluation.metrics import Evaluation, Floats, evaluate
 from pcam_kit.files import sha256_file, writing
-from pcam_kit.runs import Run, Tta
+from pcam_kit.runs import Run
 from pcam_kit.submissions import CheckedCsv, Origin, write_csv
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to predict, and how. None: symmetries as the first run was measured; mean of logits, equal weights; a new file; usual cut."""
+    """What to predict, and how. None: views as each run was measured; mean of logits, equal weights; a new file; usual cut."""
 
     split: str = "test"
     tta: Tta | None = None
@@ -55,7 +56,7 @@ class Predicted:
 def predict(chosen: Sequence[Run], request: Request, folders: Folders) -> Predicted:
     """Write the CSV of one run, or of several combined, into the submissions folder or to `request.out`.
 
-    For a competition that wants classes the threshold is the run's own; for several runs, or other symmetries than the run
+    For a competition that wants classes the threshold is the run's own; for several runs, or other views than the run
     was measured with, it is chosen anew on their validation predictions. Raises UsageError, RunError or DataError.
     """
     competition = _one_store(chosen)
@@ -67,10 +68,10 @@ def predict(chosen: Sequence[Run], request: Request, folders: Folders) -> Predic
     first = chosen[0].outcome
     way = _way(chosen, request)
     together = members.measure(chosen, way, folders)
-    made = [predictions(run, request.split, way.tta, folders) for run in chosen]
-    p = np.stack([one.probability(way.tta) for one in made])
+    made = [predictions(run, request.split, way.views(run), folders) for run in chosen]
+    p = np.stack([one.probability(way.views(run)) for run, one in zip(chosen, made, strict=True)])
     mean = combine(p, way.mean, together.values).astype(np.float32)
-    own = len(chosen) == 1 and way.tta == first.tta
+    own = len(chosen) == 1 and way.views(chosen[0]) == first.tta
     threshold = first.threshold if own else best_threshold(together.labels, together.combined).value
     on_valid = threshold
     if request.assume_positive is not None:
@@ -107,12 +108,11 @@ def describe(predicted: Predicted) -> dict[str, Any]:
 
 def _way(chosen: Sequence[Run], request: Request) -> Way:
     """How to combine `chosen`. The mean of logits is the default: a member that is sure counts for more, as independent evidence should."""
-    tta = request.tta if request.tta is not None else chosen[0].outcome.tta
     if len(chosen) > 1:
-        return Way(request.mean or "logits", request.weights or "equal", tta)
+        return Way(request.mean or "logits", request.weights or "equal", request.tta)
     if request.mean is not None or request.weights is not None:
         raise UsageError("--mean and --weights say how several runs are combined, this is one", hint="pcam predict RUN RUN --mean logits")
-    return Way("probabilities", "equal", tta)
+    return Way("probabilities", "equal", request.tta)
 
 
 def _one_store(chosen: Sequence[Run]) -> Any:
@@ -151,9 +151,15 @@ def _cut_to_share(share: float, mean: NDArray[np.float32], usual: float, togethe
     return threshold, cut_for_rate(together.combined, float((together.labels == 1).mean()))
 
 
+def _tta(chosen: Sequence[Run], way: Way) -> str:
+    """For names and records; `own` where the runs have different ones."""
+    found = {way.views(run) for run in chosen}
+    return found.pop() if len(found) == 1 else "own"
+
+
 def _name(chosen: Sequence[Run], way: Way, request: Request) -> str:
     """Of the default file: tells apart all that the values depend on."""
-    end = f"{way.tta}{'' if request.split == 'test' else f'-{request.split}'}"
+    end = f"{_tta(chosen, way)}{'' if request.split == 'test' else f'-{request.split}'}"
     end += "" if request.assume_positive is None else f"-positive{request.assume_positive:g}"
     if len(chosen) == 1:
         return f"{chosen[0].name}-{end}"
@@ -180,7 +186,7 @@ def _origin(chosen: Sequence[Run], together: Members, scores: Evaluation, share:
         runs=[run.name for run in chosen],
         configs=[run.experiment.name for run in chosen],
         commit=git.get("commit"),
-        tta=together.way.tta,
+        tta=_tta(chosen, together.way),
         valid_auc=scores.auc,
         valid_accuracy=scores.accuracy,
         valid_score=value,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pcam_kit import symmetry
 from pcam_kit.commands.console import quiet_import, work
 from pcam_kit.commands.folders import Folders
 from pcam_kit.commands.parts import rows_of
+from pcam_kit.config.schema import Tta
 from pcam_kit.data.folding import names
 from pcam_kit.data.store import Store
 from pcam_kit.errors import UsageError
-from pcam_kit.runs import Predictions, Run, Tta
+from pcam_kit.runs import Predictions, Run
+from pcam_kit.views import VIEWS
 
 
 def predictions(run: Run, split: str, tta: Tta, folders: Folders) -> Predictions:
@@ -29,10 +30,9 @@ def predict_split(run: Run, split: str, tta: Tta, store: Store) -> Predictions:
     rows = rows_of(run, store, split)
     model = load_model(run.model_file)
     crop = run.experiment.data.crop or store.images.shape[1]
-    elements = range(symmetry.ORDER) if tta == "d4" else (0,)
     with work() as progress:
         orbit = predict(
-            model, store.images, rows, crop=crop, symmetries=elements, progress=lambda n: progress(f"predicting {split}", n, len(rows))
+            model, store.images, rows, crop=crop, views=VIEWS[tta], progress=lambda n: progress(f"predicting {split}", n, len(rows))
         )
     made = Predictions(names(store, rows), store.labels[rows], orbit, store.groups[rows])
     run.save_predictions(split, made)

@@ -122,7 +122,7 @@ def _tell_of_slides(store: Store) -> None:
 
 
 def _pooled(done: Sequence[Run], folders: Folders) -> tuple[Evaluation, Intervals]:
-    way = members.Way("probabilities", "equal", done[0].experiment.evaluation.tta)
+    way = members.Way("probabilities", "equal")
     together = members.measure(done, way, folders)
     threshold = best_threshold(together.labels, together.combined).value
     scores = evaluate(together.labels, together.combined, threshold)

@@ -171,10 +171,13 @@ class Training(_Part):
         return self
 
 
+Tta = Literal["none", "d4", "shifts", "d4-shifts"]
+
+
 class Evaluation(_Part):
     """How a finished run is measured; prediction does the same unless told otherwise."""
 
-    tta: Literal["none", "d4"] = "d4"  # average the probabilities over the 8 symmetries
+    tta: Tta = "d4"  # average the probabilities over the 8 symmetries; the patch and 4 shifts of it; these 40; or none
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*$")]

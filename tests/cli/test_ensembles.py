@@ -84,6 +84,25 @@ def test_ranks_are_called_no_probabilities(project: Project) -> None:
     assert "Ranks are no probabilities" in done.err
 
 
+def test_each_run_is_seen_as_it_was_measured_unless_told_otherwise(project: Project) -> None:
+    run = next(path for path in project.runs() if "-tiny" in path.name)
+    shifted = run.with_name(f"{run.name}s")
+    shutil.copytree(run, shifted)
+    result = json.loads((shifted / "result.json").read_text())
+    (shifted / "result.json").write_text(json.dumps(result | {"tta": "shifts"}))
+    done = project.pcam("predict", run.name, shifted.name, "--json").json
+    assert done["csv"].endswith("-own.csv")
+    aucs = []
+    for folder, columns in ((run, 1), (shifted, 5)):
+        with np.load(folder / "predictions" / "valid.npz") as arrays:
+            assert arrays["orbit"].shape[1] == columns
+            aucs.append(roc_auc_score(arrays["labels"], arrays["orbit"].astype(float).mean(axis=1)))
+    assert [one["valid_auc"] for one in done["members"]] == pytest.approx(aucs, abs=1e-6)
+    assert aucs[0] != aucs[1]
+    assert project.pcam("predict", run.name, shifted.name, "--tta", "none", "--json").json["csv"].endswith("-none.csv")
+    shutil.rmtree(shifted)
+
+
 @pytest.mark.parametrize("option", [("--mean", "ranks"), ("--weights", "fitted")])
 def test_one_run_is_not_combined(project: Project, option: tuple[str, str]) -> None:
     before = {path.name for path in project.csvs()}

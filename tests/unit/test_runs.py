@@ -13,7 +13,7 @@ import pytest
 
 from pcam_kit import runs
 from pcam_kit.competitions import find_competition
-from pcam_kit.config.schema import Experiment, LabCnn
+from pcam_kit.config.schema import Experiment, LabCnn, Tta
 from pcam_kit.errors import RunError, StorageError
 
 META: dict[str, Any] = {
@@ -64,8 +64,8 @@ def test_update_meta_keeps_the_rest(tmp_path: Path) -> None:
     assert json.loads((run.path / "meta.json").read_text())["schema_version"] == runs.SCHEMA_VERSION
 
 
-@pytest.mark.parametrize("columns", [1, 8])
-def test_predictions_round_trip(tmp_path: Path, columns: int) -> None:
+@pytest.mark.parametrize(("columns", "views"), [(1, "none"), (8, "d4"), (5, "shifts"), (40, "d4-shifts")])
+def test_predictions_round_trip(tmp_path: Path, columns: int, views: Tta) -> None:
     run = make(tmp_path, "a")
     assert run.load_predictions("valid") is None
     orbit = np.random.default_rng(0).random((5, columns), np.float32)
@@ -76,12 +76,17 @@ def test_predictions_round_trip(tmp_path: Path, columns: int) -> None:
     for one, other in ((kept.ids, made.ids), (kept.labels, made.labels), (kept.orbit, made.orbit)):
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
-    assert kept.covers("none")
-    assert kept.covers("d4") == (columns == 8)
     np.testing.assert_array_equal(kept.probability("none"), orbit[:, 0])
-    mean = kept.probability("d4")
+    mean = kept.probability(views)
     assert mean.dtype == np.float32
     np.testing.assert_allclose(mean, orbit.mean(axis=1), rtol=1e-6)
+    assert kept.covers("shifts") == (columns in (5, 40))
+    if columns == 40:
+        np.testing.assert_allclose(kept.probability("d4"), orbit[:, :8].mean(axis=1), rtol=1e-6)
+        np.testing.assert_allclose(kept.probability("shifts"), orbit[:, ::8].mean(axis=1), rtol=1e-6)
+    else:
+        with pytest.raises(RunError, match=f"predictions of {columns} views of each patch hold none of --tta d4-shifts"):
+            kept.probability("d4-shifts")
     assert run.load_predictions("test") is None
 
 

@@ -158,7 +158,11 @@ def predict(
     split: Annotated[Literal["train", "valid", "test"], typer.Option("--split", help="The patches to predict.")] = "test",
     tta: Annotated[
         Tta | None,
-        typer.Option("--tta", help="Average over 8 symmetries, 5 shifts, or both. [default: as each run was measured]", show_default=False),
+        typer.Option(
+            "--tta",
+            help="Average over symmetries, shifts or turns. [default: as each run was measured]",
+            show_default=False,
+        ),
     ] = None,
     mean: Annotated[
         Literal["probabilities", "logits", "ranks"] | None,

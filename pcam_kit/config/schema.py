@@ -171,13 +171,14 @@ class Training(_Part):
         return self
 
 
-Tta = Literal["none", "d4", "shifts", "d4-shifts"]
+Tta = Literal["none", "d4", "shifts", "d4-shifts", "turns", "d4-turns"]
 
 
 class Evaluation(_Part):
     """How a finished run is measured; prediction does the same unless told otherwise."""
 
-    tta: Tta = "d4"  # average the probabilities over the 8 symmetries; the patch and 4 shifts of it; these 40; or none
+    # average the probabilities over the 8 symmetries; over the patch and 4 shifts, or 3 turns, of it; over the symmetries of these; or none
+    tta: Tta = "d4"
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*$")]

@@ -64,7 +64,7 @@ def test_update_meta_keeps_the_rest(tmp_path: Path) -> None:
     assert json.loads((run.path / "meta.json").read_text())["schema_version"] == runs.SCHEMA_VERSION
 
 
-@pytest.mark.parametrize(("columns", "views"), [(1, "none"), (8, "d4"), (5, "shifts"), (40, "d4-shifts")])
+@pytest.mark.parametrize(("columns", "views"), [(1, "none"), (8, "d4"), (5, "shifts"), (40, "d4-shifts"), (4, "turns"), (32, "d4-turns")])
 def test_predictions_round_trip(tmp_path: Path, columns: int, views: Tta) -> None:
     run = make(tmp_path, "a")
     assert run.load_predictions("valid") is None
@@ -81,8 +81,9 @@ def test_predictions_round_trip(tmp_path: Path, columns: int, views: Tta) -> Non
     assert mean.dtype == np.float32
     np.testing.assert_allclose(mean, orbit.mean(axis=1), rtol=1e-6)
     assert kept.covers("shifts") == (columns in (5, 40))
-    if columns == 40:
+    if columns >= 32:
         np.testing.assert_allclose(kept.probability("d4"), orbit[:, :8].mean(axis=1), rtol=1e-6)
+    if columns == 40:
         np.testing.assert_allclose(kept.probability("shifts"), orbit[:, ::8].mean(axis=1), rtol=1e-6)
     else:
         with pytest.raises(RunError, match=f"predictions of {columns} views of each patch hold none of --tta d4-shifts"):

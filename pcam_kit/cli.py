@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pcam_kit import __version__, cli_data, cli_kaggle, cli_lab
-from pcam_kit.config.schema import Tta
 from pcam_kit.options import (
     DataDir,
     Debug,
@@ -157,7 +156,7 @@ def predict(
     runs: Runs = None,
     split: Annotated[Literal["train", "valid", "test"], typer.Option("--split", help="The patches to predict.")] = "test",
     tta: Annotated[
-        Tta | None,
+        Literal["none", "d4", "shifts", "d4-shifts", "turns", "d4-turns"] | None,  # schema.Tta, which would import pydantic for --help
         typer.Option(
             "--tta",
             help="Average over symmetries, shifts or turns. [default: as each run was measured]",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import get_args, get_type_hints
+
 import numpy as np
 import pytest
 
-from pcam_kit import symmetry
+from pcam_kit import cli, symmetry
 from pcam_kit.config.schema import Tta
 from pcam_kit.views import VIEWS, columns, seen
 
@@ -93,3 +95,8 @@ def test_all_views_differ() -> None:
 )
 def test_views_are_found_among_those_predicted_together(tta: Tta, number: int, expected: list[int] | None) -> None:
     assert columns(tta, number) == expected
+
+
+def test_the_command_offers_every_view() -> None:
+    offered = get_type_hints(cli.predict, include_extras=False)["tta"]
+    assert set(get_args(Tta)) == set(VIEWS) == {name for part in get_args(offered) for name in get_args(part)}

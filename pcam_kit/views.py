@@ -68,4 +68,4 @@ def _turned(images: NDArray[np.uint8], degrees: float) -> NDArray[np.uint8]:
     middle = (side - 1) / 2
     turn = cv2.getRotationMatrix2D((middle, middle), degrees, 1.0)
     turned = [cv2.warpAffine(image, turn, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101) for image in images]
-    return np.stack(turned).astype(np.uint8)
+    return np.array(turned, np.uint8)

@@ -119,7 +119,7 @@ def test_a_known_share_of_positives_moves_the_cut(project: Project) -> None:
     assert done.json["csv"] != usual["csv"]
     assert "assumed, not measured: 30% of these" in done.err
     csvs = {Path(entry["csv"]).name: entry for entry in project.quick("submissions", "--json").json["submissions"]}
-    told = [(csvs[Path(one["csv"]).name][key]) for one in (done.json, usual) for key in ("assumed_positive", "mean")]
+    told = [csvs[Path(one["csv"]).name][key] for one in (done.json, usual) for key in ("assumed_positive", "mean")]
     assert told == [0.3, None, None, None]
 
 

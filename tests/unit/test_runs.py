@@ -76,6 +76,8 @@ def test_predictions_round_trip(tmp_path: Path, columns: int, views: Tta) -> Non
     for one, other in ((kept.ids, made.ids), (kept.labels, made.labels), (kept.orbit, made.orbit)):
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
+    assert kept.covers("none")
+    assert kept.covers("d4") == (columns in (8, 32, 40))
     np.testing.assert_array_equal(kept.probability("none"), orbit[:, 0])
     mean = kept.probability(views)
     assert mean.dtype == np.float32

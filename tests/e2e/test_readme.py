@@ -47,7 +47,7 @@ def test_the_four_commands_lead_from_kaggle_to_a_score(
 ) -> None:
     road = [words for words in COMMANDS if words[0] == "pcam"]
     assert [words[1] for words in road] == ["fetch", "train", "predict", "submit"]
-    raw, solution = real_patches("tnm112", "--train", "256", "--valid", "200", "--test", "100")
+    raw, solution = real_patches("tnm112", "--train", "64", "--valid", "60", "--test", "40")  # three networks, all epochs
     kaggle.serve(road[0][2], raw, solution, "accuracy")
     done: list[Done] = [empty.pcam(*words[1:], **account).ok() for words in road]
     assert re.fullmatch(r"public score 0\.\d+.*\n", done[-1].out)

@@ -139,10 +139,9 @@ class TrainingDisplay:
         if self._bars is not None:
             self._bars.stop()
 
-    def started(self, epochs: int, steps: int, epoch: int) -> None:
+    def started(self, epochs: int, steps: int, done: int) -> None:
         """Show the bar."""
-        self._epochs, self._steps = epochs, steps
-        self._first = (epoch - 1) * steps
+        self._epochs, self._steps, self._first = epochs, steps, done
         self._began = self._said = time.monotonic()
         if self._console.is_terminal:
             columns = (
@@ -153,7 +152,8 @@ class TrainingDisplay:
                 TextColumn("{task.fields[left]}"),
             )
             self._bars = Progress(*columns, console=self._console, transient=True)
-            self._task = self._bars.add_task(f"epoch {epoch}/{epochs}", total=epochs * steps, completed=self._first, loss="", left="")
+            epoch = min(epochs, done // steps + 1)
+            self._task = self._bars.add_task(f"epoch {epoch}/{epochs}", total=epochs * steps, completed=done, loss="", left="")
             self._bars.start()
 
     def step(self, epoch: int, step: int, loss: float) -> None:

@@ -40,8 +40,8 @@ CHECKPOINT_SECONDS = 60.0  # between two checkpoints inside an epoch
 class Reporter(Protocol):
     """Is told how a training goes. Epochs and steps count from 1."""
 
-    def started(self, epochs: int, steps: int, epoch: int) -> None:
-        """Training begins, or goes on, in `epoch`."""
+    def started(self, epochs: int, steps: int, done: int) -> None:
+        """Training begins, or goes on after the first `done` steps of its `epochs` times `steps`."""
         ...
 
     def step(self, epoch: int, step: int, loss: float) -> None:
@@ -88,7 +88,7 @@ def fit(
     if new and isinstance(experiment.model, Transfer) and experiment.model.weights is not None:
         # so that going on never needs their file, or a download, again
         nets.save_state(files.state, progress)
-    reporter.started(config.epochs, batches.steps, progress.epoch + 1)
+    reporter.started(config.epochs, batches.steps, progress.epoch * batches.steps + progress.step)
     with _stop_requests() as stop:
         while not finished(progress, config):
             _run_epoch(nets, batches, progress, files, reporter, stop, checkpoint_seconds)

@@ -32,9 +32,11 @@ class Silent:
     def __init__(self, stop_at: tuple[int, int] | None = None, error: type[BaseException] = KeyboardInterrupt) -> None:
         self.steps: list[float] = []
         self.epochs: list[dict[str, Any]] = []
+        self.done_before = -1
         self._stop_at, self._error = stop_at, error
 
-    def started(self, epochs: int, steps: int, epoch: int) -> None: ...
+    def started(self, epochs: int, steps: int, done: int) -> None:
+        self.done_before = done
 
     def step(self, epoch: int, step: int, loss: float) -> None:
         self.steps.append(loss)
@@ -103,7 +105,9 @@ def test_a_killed_training_resumes_to_the_very_same_weights(
     folder, expected = whole[ema]
     with pytest.raises(SystemError):  # stands for SIGKILL: nothing of the loop's own handling of Ctrl-C runs
         run(patches, tmp_path, config, Silent(stop_at, SystemError), checkpoint_seconds=0.0)
-    progress = run(patches, tmp_path, config)
+    again = Silent()
+    progress = run(patches, tmp_path, config, again)
+    assert again.done_before + len(again.steps) == 18
     for a, b in zip(end_state(folder, config)[0], end_state(tmp_path, config)[0], strict=True):
         np.testing.assert_array_equal(a, b)
     for a, b in zip(*(weights_of(load_model(path / "model.keras")) for path in (folder, tmp_path)), strict=True):
@@ -120,7 +124,7 @@ def test_without_a_checkpoint_inside_the_epoch_it_resumes_from_the_last_epoch(
         run(patches, tmp_path, config, Silent((2, 3), SystemError))
     again = Silent()
     run(patches, tmp_path, config, again)
-    assert len(again.steps) == 12
+    assert (again.done_before, len(again.steps)) == (6, 12)
     for a, b in zip(end_state(whole[None][0], config)[0], end_state(tmp_path, config)[0], strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -74,7 +74,8 @@ CONTESTANTS = {
             ),
         ),
         Contestant("`pcam96`", "pcam96"),
-        Contestant("**`pcam96-p4m`**, the default", "pcam96-p4m"),
+        Contestant("`pcam96-p4m`", "pcam96-p4m"),
+        Contestant("**`pcam96-p4m-wide`**, the default", "pcam96-p4m-wide"),
     ),
 }
 

@@ -49,8 +49,7 @@ class Ledger:
             commit=origin.commit,
             tta=origin.tta,
             **{name: _finite(score) for name, score in scores.items()},
-            **({"leaks": list(origin.leaks), "test_seen": origin.test_seen} if origin.leaks else {}),
-            **{name: value for name in _WAY if (value := getattr(origin, name)) is not None},
+            **{name: value for name in _UNUSUAL if (value := getattr(origin, name)) != getattr(_USUAL, name)},
         )
 
     def intent(self, csv: CheckedCsv, competition: str, *, message: str, again: bool = False, alike: Collection[int] | None = None) -> str:
@@ -156,7 +155,7 @@ class Ledger:
                 match line["event"]:
                     case "written":
                         key = (line["sha256"], line["competition"])
-                        made = replace(self._entry(line, _WRITTEN), **{name: line[name] for name in (*_LEAKS, *_WAY) if name in line})
+                        made = replace(self._entry(line, _WRITTEN), **{name: line[name] for name in _UNUSUAL if name in line})
                         for table in (written, order):
                             table.pop(key, None)
                         written[key], order[key] = made, None
@@ -198,10 +197,10 @@ class Ledger:
 
 
 _SCORES = ("valid_auc", "valid_accuracy", "valid_score", "valid_low", "valid_high")
-_LEAKS = ("leaks", "test_seen")  # of a CSV whose runs have some
-_WAY = ("mean", "weights", "assumed_positive", "stain")  # of a CSV for which they were chosen
+_UNUSUAL = ("leaks", "test_seen", "mean", "weights", "assumed_positive", "stain")  # of a CSV, only where there is something to tell
+_USUAL = Origin()
 _WRITTEN = ("sha256", "competition", "runs", "configs", "commit", "tta", *_SCORES)
-_ORIGIN = (*_WRITTEN[2:], *_LEAKS, *_WAY)
+_ORIGIN = (*_WRITTEN[2:], *_UNUSUAL)
 _NEWER = ("again", "alike", "size")  # of an intent; ledgers of earlier versions do not have them
 _INTENT = ("id", "sha256", "competition", "message", "file_name")
 

@@ -59,7 +59,11 @@ CONTESTANTS = {
         Contestant("`lab-p4m`", "lab-p4m"),
         Contestant("**`lab-distilled`**, the default, taught by the two above", "lab-distilled"),
         Contestant("the plain twin of `lab-p4m` of as many parameters", "lab-p4m", (*PLAIN, "model.widths=[11, 22, 45, 90]")),
-        Contestant("the plain twin of `lab-p4m` of as much compute", "lab-p4m", (*PLAIN, "model.widths=[32, 64, 128, 256]")),
+        Contestant(
+            "the plain twin of `lab-p4m` of as much compute, with the rate that suits it better",
+            "lab-p4m",
+            (*PLAIN, "model.widths=[32, 64, 128, 256]", "training.learning_rate=3e-3"),
+        ),
     ),
     "pcam": (
         Contestant(

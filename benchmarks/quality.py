@@ -3,7 +3,7 @@
 Trains every shipped config, networks as users of this benchmark write them, and the plain networks that the equivariant ones are to be
 compared with, `--seeds` times each; runs that are finished are used again. Then writes docs/quality.md, where a row stays as it was if it
 tells of more runs than are here. `--there` trains nothing: it writes the table of the runs that are finished. `--only WORD` trains just
-the contestants whose name has WORD. DIR has stores of PCam's patches: `tnm-112-lab-2-2024` (32 px), `pcam` (96 px).
+the contestants whose name has WORD. DIR has stores of PCam's patches: `tnm-112-lab-2-2024` (32 px), `pcam` (96 px), or one of them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pcam_kit.commands.folders import Folders
 from pcam_kit.commands.teachers import seconds_of_teachers
 from pcam_kit.config.load import load_experiment
 from pcam_kit.data.store import Store
+from pcam_kit.errors import DataError
 from pcam_kit.evaluation.crossfit import cross_fit
 from pcam_kit.evaluation.ensemble import combine
 from pcam_kit.evaluation.metrics import roc_auc
@@ -98,10 +99,16 @@ def main() -> None:
     arguments = parser.parse_args()
     folders = Folders(data=arguments.data_dir, runs=arguments.runs_dir)
     parts = [HEAD]
-    for slug, contestants in CONTESTANTS.items():
-        store = folders.store(slug)
+    sections = PAGE.read_text(encoding="utf-8").split("\n## ")[1:]
+    for (slug, contestants), section in zip(CONTESTANTS.items(), sections, strict=True):
+        try:
+            store = folders.store(slug)
+        except DataError as error:
+            print(f"its table stays as it was: {error.message}")
+            parts.append(f"## {section}")
+            continue
         runs = {one.name: _runs(one, store, folders, arguments) for one in contestants}
-        parts.append(_section(store, runs, PAGE.read_text(encoding="utf-8")))
+        parts.append(_section(store, runs, f"## {section}"))
     PAGE.write_text("\n".join(parts), encoding="utf-8")
     print(PAGE)
 
@@ -117,18 +124,19 @@ def _runs(one: Contestant, store: Store, folders: Folders, arguments: argparse.N
     return found
 
 
-def _section(store: Store, runs: dict[str, list[Run]], page: str) -> str:
-    """The table of one store; `page`, as it was, keeps its rows of more runs than are here."""
+def _section(store: Store, runs: dict[str, list[Run]], before: str) -> str:
+    """The table of one store. Of the one `before`, if it was of as many patches, rows of more runs than are here are kept."""
     splits, size = store.splits, store.images.shape[1]
     heading = f"## {size}x{size} pixels: {splits['train'].n:,} training patches, {splits['valid'].n:,} validation patches\n"
-    there = {line.split("|")[1].strip(): line for line in page.partition(heading)[2].partition("\n## ")[0].splitlines() if "|" in line}
+    lines = before.splitlines() if before.startswith(heading) else []
+    there = {line.split("|")[1].strip(): line for line in lines if "|" in line}
     rows = {name: _row(name, found, size) for name, found in runs.items() if found}
     default = next(name for name in runs if "default" in name)
     together = f"mean of the logits of the runs of {default}"
     if len(runs[default]) > 1:
         rows[together] = _together(together, runs[default])
     either = ([one for one in (rows.get(name), there.get(name)) if one is not None] for name in (*runs, together))
-    return "\n".join([heading, *TITLES, *(max(lines, key=_runs_told) for lines in either if lines), ""])
+    return "\n".join([heading, *TITLES, *(max(told, key=_runs_told) for told in either if told), ""])
 
 
 def _runs_told(row: str) -> int:

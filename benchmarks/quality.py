@@ -33,7 +33,13 @@ from pcam_kit.runs import Predictions, Result, Run
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "quality.md"
 # the training of an equivariant network for a plain one, with what that other does by itself
-PLAIN = ("model={name: resnet, dropout: 0.2}", "training.most_patches=null", "augment.d4=true", "evaluation.tta=d4-shifts")
+PLAIN32 = ("model={name: resnet, dropout: 0.2}", "training.most_patches=null", "augment.d4=true", "evaluation.tta=d4-shifts")
+PLAIN96 = (
+    "model={name: resnet, stem_stride: 2, pool: centre, dropout: 0.2}",
+    "training.most_patches=null",
+    "augment.d4=true",
+    "evaluation.tta=d4-turns",
+)
 JITTER = "{brightness: [0.8, 1.2], contrast: [0.8, 1.2], saturation: [0.8, 1.2], hue: [-0.05, 0.05]}"
 STUDENT = (
     "training={epochs: 25, batch_size: 128, optimizer: adamw, learning_rate: 1e-3, schedule: cosine, weight_decay: 0.01}",
@@ -59,11 +65,11 @@ CONTESTANTS = {
         Contestant("`lab-p4m-small`", "lab-p4m-small"),
         Contestant("`lab-p4m`", "lab-p4m"),
         Contestant("**`lab-distilled`**, the default, taught by the two above", "lab-distilled"),
-        Contestant("the plain twin of `lab-p4m` of as many parameters", "lab-p4m", (*PLAIN, "model.widths=[11, 22, 45, 90]")),
+        Contestant("the plain twin of `lab-p4m` of as many parameters", "lab-p4m", (*PLAIN32, "model.widths=[11, 22, 45, 90]")),
         Contestant(
             "the plain twin of `lab-p4m` of as much compute, with the rate that suits it better",
             "lab-p4m",
-            (*PLAIN, "model.widths=[32, 64, 128, 256]", "training.learning_rate=3e-3"),
+            (*PLAIN32, "model.widths=[32, 64, 128, 256]", "training.learning_rate=3e-3"),
         ),
     ),
     "pcam": (
@@ -80,6 +86,12 @@ CONTESTANTS = {
         Contestant("`pcam96`", "pcam96"),
         Contestant("`pcam96-p4m`", "pcam96-p4m"),
         Contestant("**`pcam96-p4m-wide`**, the default", "pcam96-p4m-wide"),
+        Contestant("the plain twin of `pcam96-p4m` of as many parameters", "pcam96-p4m", (*PLAIN96, "model.widths=[11, 22, 45, 90]")),
+        Contestant(
+            "the plain twin of `pcam96-p4m` of as much compute, with half its rate",
+            "pcam96-p4m",
+            (*PLAIN96, "model.widths=[32, 64, 128, 256]", "training.learning_rate=2e-3"),
+        ),
     ),
 }
 TITLES = (

@@ -189,7 +189,7 @@ def list_runs(runs_dir: Path, unreadable: Callable[[str], None] = lambda _: None
                 runs.append(open_run(path))
         except PcamError as error:
             unreadable(error.message)
-    return runs
+    return sorted(runs, key=lambda run: str(run.meta["started"]))
 
 
 def find_run(runs_dir: Path, name: str | None, *, complete: bool | None = True, competition: str | None = None) -> Run:

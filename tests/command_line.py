@@ -178,9 +178,17 @@ class Project:
         return self.warm.run(args, self.path, self.env | more, hook)
 
     def runs(self) -> list[Path]:
-        """The run folders, oldest first."""
-        return sorted((self.path / "runs").iterdir()) if (self.path / "runs").is_dir() else []
+        """The run folders, oldest first; their names tell the second alone, and short runs begin within one."""
+        paths = (self.path / "runs").iterdir() if (self.path / "runs").is_dir() else []
+        return sorted(paths, key=lambda path: (path.name.partition("-")[0], _started(path)))
 
     def csvs(self) -> list[Path]:
         """The CSVs, by name."""
         return sorted((self.path / "submissions").glob("*.csv"))
+
+
+def _started(run: Path) -> str:
+    try:
+        return json.loads((run / "meta.json").read_text())["started"]
+    except (OSError, ValueError, KeyError):
+        return ""  # killed or damaged on purpose

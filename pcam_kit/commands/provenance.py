@@ -32,8 +32,8 @@ def provenance(overrides: list[str]) -> dict[str, Any]:
 
 
 def now() -> str:
-    """The time as ISO 8601 in UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    """The time as ISO 8601 in UTC, to the millisecond: short runs begin within the same second."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def git_state() -> dict[str, Any] | None:

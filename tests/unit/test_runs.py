@@ -182,6 +182,15 @@ def test_listing_tells_what_it_leaves_out(tmp_path: Path) -> None:
     assert runs.list_runs(tmp_path / "none") == []
 
 
+def test_runs_of_one_second_are_in_the_order_in_which_they_began(tmp_path: Path) -> None:
+    second, first = (
+        runs.create_run(tmp_path, experiment(name), META | {"started": f"2024-01-02T03:04:05.{part}+00:00"})
+        for name, part in (("a", "250"), ("b", "125"))
+    )
+    assert [run.name for run in runs.list_runs(tmp_path)] == [first.name, second.name]
+    assert runs.find_run(tmp_path, None, complete=None).name == second.name
+
+
 @pytest.mark.parametrize("name", ["meta.json", "result.json"])
 @pytest.mark.parametrize("version", [0, 2, None, "1"])
 def test_another_schema_is_refused(tmp_path: Path, name: str, version: object) -> None:

@@ -205,8 +205,9 @@ there are several runs. Everything was chosen on the validation patches, the bes
 alike for all rows. The validation patches come from other slides than the training patches; which, is not known here, so the standard error
 of one accuracy, about 0.008 at 2,407 patches if these were independent, is a lower limit. Plain networks are scored with the 8 symmetries
 averaged; the equivariant ones have them built in, and are scored with 5 shifts (32x32) or 4 turns (96x96) averaged, their plain twins with
-the symmetries and the shifts. Times are those of the runs as they were made, many on one core or beside other work, the plain twins' on
-cores 1.3 to 1.8 times as fast as the others', and with their teachers'. EXPERIMENTS.md has the road here, failures included.
+the symmetries of these. Times are those of the runs as they were made, with their teachers': most on one core, the other one busy; those of
+the plain twins, the students' networks and `pcam96` on cores 1.3 to 1.8 times as fast as the others'. EXPERIMENTS.md has the road here,
+failures included.
 """
 
 if __name__ == "__main__":

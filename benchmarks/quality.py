@@ -1,9 +1,12 @@
-"""How well each network does on the same patches: python benchmarks/quality.py --data-dir DIR [--runs-dir DIR] [--seeds N] [--there].
+"""How well each network does on the same patches: python benchmarks/quality.py --data-dir DIR
+[--runs-dir DIR] [--seeds N] [--there].
 
-Trains every shipped config, networks as users of this benchmark write them, and the plain networks that the equivariant ones are to be
-compared with, `--seeds` times each; runs that are finished are used again. Then writes docs/quality.md, where a row stays as it was if it
-tells of more runs than are here. `--there` trains nothing: it writes the table of the runs that are finished. `--only WORD` trains just
-the contestants whose name has WORD. DIR has stores of PCam's patches: `tnm-112-lab-2-2024` (32 px), `pcam` (96 px), or one of them.
+Trains every shipped config, networks as users of this benchmark write them, and the plain networks
+that the equivariant ones are to be compared with, `--seeds` times each; runs that are finished are
+used again. Then writes docs/quality.md, where a row stays as it was if it tells of more runs than
+are here. `--there` trains nothing: it writes the table of the runs that are finished. `--only WORD`
+trains just the contestants whose name has WORD. DIR has stores of PCam's patches:
+`tnm-112-lab-2-2024` (32 px), `pcam` (96 px), or one of them.
 """
 
 from __future__ import annotations
@@ -33,16 +36,24 @@ from pcam_kit.runs import Predictions, Result, Run
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "quality.md"
 # the training of an equivariant network for a plain one, with what that other does by itself
-PLAIN32 = ("model={name: resnet, dropout: 0.2}", "training.most_patches=null", "augment.d4=true", "evaluation.tta=d4-shifts")
+PLAIN32 = (
+    "model={name: resnet, dropout: 0.2}",
+    "training.most_patches=null",
+    "augment.d4=true",
+    "evaluation.tta=d4-shifts",
+)
 PLAIN96 = (
     "model={name: resnet, stem_stride: 2, pool: centre, dropout: 0.2}",
     "training.most_patches=null",
     "augment.d4=true",
     "evaluation.tta=d4-turns",
 )
-JITTER = "{brightness: [0.8, 1.2], contrast: [0.8, 1.2], saturation: [0.8, 1.2], hue: [-0.05, 0.05]}"
+JITTER = (
+    "{brightness: [0.8, 1.2], contrast: [0.8, 1.2], saturation: [0.8, 1.2], hue: [-0.05, 0.05]}"
+)
 STUDENT = (
-    "training={epochs: 25, batch_size: 128, optimizer: adamw, learning_rate: 1e-3, schedule: cosine, weight_decay: 0.01}",
+    "training={epochs: 25, batch_size: 128, optimizer: adamw, learning_rate: 1e-3, schedule: "
+    "cosine, weight_decay: 0.01}",
     f"augment.transforms=[{{name: ColorJitter, p: 0.8, options: {JITTER}}}]",
 )
 
@@ -60,12 +71,20 @@ CONTESTANTS = {
     "tnm-112-lab-2-2024": (
         Contestant("the lab notebook's CNN, `lab-notebook`", "lab-notebook"),
         Contestant("the report's recipe, `lab-report`", "lab-report"),
-        Contestant("a ResNet as students write it", "lab", ("model={name: resnet, widths: [32, 64, 128], dropout: 0.0}", *STUDENT)),
+        Contestant(
+            "a ResNet as students write it",
+            "lab",
+            ("model={name: resnet, widths: [32, 64, 128], dropout: 0.0}", *STUDENT),
+        ),
         Contestant("`lab`", "lab"),
         Contestant("`lab-p4m-small`", "lab-p4m-small"),
         Contestant("`lab-p4m`", "lab-p4m"),
         Contestant("**`lab-distilled`**, the default, taught by the two above", "lab-distilled"),
-        Contestant("the plain twin of `lab-p4m` of as many parameters", "lab-p4m", (*PLAIN32, "model.widths=[11, 22, 45, 90]")),
+        Contestant(
+            "the plain twin of `lab-p4m` of as many parameters",
+            "lab-p4m",
+            (*PLAIN32, "model.widths=[11, 22, 45, 90]"),
+        ),
         Contestant(
             "the plain twin of `lab-p4m` of as much compute, with the rate that suits it better",
             "lab-p4m",
@@ -86,7 +105,11 @@ CONTESTANTS = {
         Contestant("`pcam96`", "pcam96"),
         Contestant("`pcam96-p4m`", "pcam96-p4m"),
         Contestant("**`pcam96-p4m-wide`**, the default", "pcam96-p4m-wide"),
-        Contestant("the plain twin of `pcam96-p4m` of as many parameters", "pcam96-p4m", (*PLAIN96, "model.widths=[11, 22, 45, 90]")),
+        Contestant(
+            "the plain twin of `pcam96-p4m` of as many parameters",
+            "pcam96-p4m",
+            (*PLAIN96, "model.widths=[11, 22, 45, 90]"),
+        ),
         Contestant(
             "the plain twin of `pcam96-p4m` of as much compute, with half its rate",
             "pcam96-p4m",
@@ -95,14 +118,17 @@ CONTESTANTS = {
     ),
 }
 TITLES = (
-    "| network | parameters | AUC | accuracy, threshold from other patches | accuracy at 0.5 | runs | time a run |",
+    "| network | parameters | AUC | accuracy, threshold from other patches | accuracy at 0.5 | "
+    "runs | time a run |",
     "| --- | --- | --- | --- | --- | --- | --- |",
 )
 
 
 def main() -> None:
     """Train what is missing, then write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
     parser.add_argument("--seeds", type=int, default=3)
@@ -125,7 +151,9 @@ def main() -> None:
     print(PAGE)
 
 
-def _runs(one: Contestant, store: Store, folders: Folders, arguments: argparse.Namespace) -> list[Run]:
+def _runs(
+    one: Contestant, store: Store, folders: Folders, arguments: argparse.Namespace
+) -> list[Run]:
     found: list[Run] = []
     for seed in range(arguments.seeds):
         changes = (*one.changes, f"seed={seed}", f"competition={store.profile.slug}")
@@ -137,9 +165,15 @@ def _runs(one: Contestant, store: Store, folders: Folders, arguments: argparse.N
 
 
 def _section(store: Store, runs: dict[str, list[Run]], before: str) -> str:
-    """The table of one store. Of the one `before`, if it was of as many patches, rows of more runs than are here are kept."""
+    """The table of one store.
+
+    Of the one `before`, if it was of as many patches, rows of more runs than are here are kept.
+    """
     splits, size = store.splits, store.images.shape[1]
-    heading = f"## {size}x{size} pixels: {splits['train'].n:,} training patches, {splits['valid'].n:,} validation patches\n"
+    heading = (
+        f"## {size}x{size} pixels: {splits['train'].n:,} training patches, "
+        f"{splits['valid'].n:,} validation patches\n"
+    )
     lines = before.splitlines() if before.startswith(heading) else []
     there = {line.split("|")[1].strip(): line for line in lines if "|" in line}
     rows = {name: _row(name, found, size) for name, found in runs.items() if found}
@@ -147,8 +181,13 @@ def _section(store: Store, runs: dict[str, list[Run]], before: str) -> str:
     together = f"mean of the logits of the runs of {default}"
     if len(runs[default]) > 1:
         rows[together] = _together(together, runs[default])
-    either = ([one for one in (rows.get(name), there.get(name)) if one is not None] for name in (*runs, together))
-    return "\n".join([heading, *TITLES, *(max(told, key=_runs_told) for told in either if told), ""])
+    either = (
+        [one for one in (rows.get(name), there.get(name)) if one is not None]
+        for name in (*runs, together)
+    )
+    return "\n".join(
+        [heading, *TITLES, *(max(told, key=_runs_told) for told in either if told), ""]
+    )
 
 
 def _runs_told(row: str) -> int:
@@ -157,26 +196,38 @@ def _runs_told(row: str) -> int:
 
 def _row(name: str, found: list[Run], size: int) -> str:
     results = [run.outcome for run in found]
-    crossed = [_crossed(_predicted(run), result) for run, result in zip(found, results, strict=True)]
+    crossed = [
+        _crossed(_predicted(run), result) for run, result in zip(found, results, strict=True)
+    ]
     cells = [
         f"{_parameters(found[0], size):,}",
         spread([result.valid_auc for result in results]),
         spread(crossed),
         spread([result.valid_accuracy_at_half for result in results]),
         str(len(found)),
-        duration(statistics.fmean(result.seconds + seconds_of_teachers(run) for run, result in zip(found, results, strict=True))),
+        duration(
+            statistics.fmean(
+                result.seconds + seconds_of_teachers(run)
+                for run, result in zip(found, results, strict=True)
+            )
+        ),
     ]
     return f"| {name} | {' | '.join(cells)} |"
 
 
 def _together(name: str, runs: Sequence[Run]) -> str:
     made = [_predicted(run) for run in runs]
-    mean = combine(np.stack([one.probability(run.outcome.tta) for one, run in zip(made, runs, strict=True)]), "logits")
+    mean = combine(
+        np.stack([one.probability(run.outcome.tta) for one, run in zip(made, runs, strict=True)]),
+        "logits",
+    )
     labels = made[0].labels
     crossed = cross_fit(labels, mean, made[0].groups)
     half = float(((mean >= 0.5) == labels).mean())
     return (
-        f"| {name} | | {roc_auc(labels, mean):.4f} | {'' if crossed is None else f'{crossed.accuracy:.4f}'} | {half:.4f} | {len(runs)} | |"
+        f"| {name} | | {roc_auc(labels, mean):.4f} | "
+        f"{'' if crossed is None else f'{crossed.accuracy:.4f}'} | {half:.4f} | {len(runs)} | "
+        "|"
     )
 
 

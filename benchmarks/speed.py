@@ -1,6 +1,8 @@
-"""How long the parts of a training take on this machine: python benchmarks/speed.py [--size 32|96] [--rounds N].
+"""How long the parts of a training take on this machine: python benchmarks/speed.py [--size 32|96]
+[--rounds N].
 
-Medians over interleaved rounds on made-up tissue. Each rate says what it includes; the first call of each part is not counted.
+Medians over interleaved rounds on made-up tissue. Each rate says what it includes; the first call
+of each part is not counted.
 """
 
 from __future__ import annotations
@@ -59,12 +61,18 @@ def main() -> None:
         parts: dict[str, Callable[[], int]] = {
             "open the store": lambda: len(open_store(store.path).labels),
             "verify the store (full hash)": lambda: (verify_store(store), len(store.labels))[1],
-            "random reads": lambda: len(take(store.images, np.random.default_rng(0).permutation(rows), arguments.size)),
-            "augment, one thread": lambda: len(augmenter(store.images[rows[:512]], rows[:512], 1, len(store.images))),
+            "random reads": lambda: len(
+                take(store.images, np.random.default_rng(0).permutation(rows), arguments.size)
+            ),
+            "augment, one thread": lambda: len(
+                augmenter(store.images[rows[:512]], rows[:512], 1, len(store.images))
+            ),
             "batches, two threads": lambda: sum(len(labels) for _, labels in batches.epoch(1)),
             "training steps, one fixed batch": steps,
             "training epoch, batches included": epoch,
-            "prediction": lambda: len(predict(model, store.images, rows[:1024], crop=arguments.size)),
+            "prediction": lambda: len(
+                predict(model, store.images, rows[:1024], crop=arguments.size)
+            ),
         }
         times: dict[str, list[float]] = {name: [] for name in parts}
         done: dict[str, int] = {}
@@ -75,11 +83,17 @@ def main() -> None:
                 if counted >= 0:
                     times[name].append(time.perf_counter() - began)
     machine = f"{os.cpu_count()} cores, {arguments.rounds} rounds"
-    print(f"{experiment.name}: {model.count_params():,} parameters, {arguments.size} px, batch {size}, {machine}")
+    print(
+        f"{experiment.name}: {model.count_params():,} parameters, {arguments.size} px, batch "
+        f"{size}, {machine}"
+    )
     for name, seconds in times.items():
         middle = statistics.median(seconds)
         spread = f"{1000 * min(seconds):,.1f}-{1000 * max(seconds):,.1f}"
-        print(f"{name:<34} {done[name] / middle:>14,.0f} patches/s   {1000 * middle:>9,.1f} ms ({spread})")
+        print(
+            f"{name:<34} {done[name] / middle:>14,.0f} patches/s   {1000 * middle:>9,.1f} ms "
+            f"({spread})"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""`pcam`, also `python -m pcam_kit`: runs the command line; every error a user can meet ends here, in one place."""
+"""`pcam`, also `python -m pcam_kit`: runs the command line; every error a user can meet ends here,
+in one place.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,12 @@ STOPPED = Interrupted("stopped; what was finished is kept", hint="run the same c
 
 
 def with_resume_value(arguments: list[str]) -> list[str]:
-    """`--resume` without a value becomes `--resume=`: Typer has no options with an optional value."""
+    """`--resume` without a value becomes `--resume=`: Typer has no optional values."""
     result: list[str] = []
     for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
-        result.append("--resume=" if argument == "--resume" and following.startswith("-") else argument)
+        result.append(
+            "--resume=" if argument == "--resume" and following.startswith("-") else argument
+        )
     return result
 
 
@@ -54,7 +58,11 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         from pcam_kit.files import storage_error
 
-        _fail(storage_error(error, Path(error.filename or "?"), "use") if error.errno else PcamError(str(error)))
+        _fail(
+            storage_error(error, Path(error.filename or "?"), "use")
+            if error.errno
+            else PcamError(str(error))
+        )
     except MemoryError:
         if debug:
             raise

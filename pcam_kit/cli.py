@@ -1,4 +1,7 @@
-"""The commands as Typer sees them: each parses, calls one command, prints. Nothing heavy is imported before a command runs."""
+"""The commands as Typer sees them: each parses, calls one command, prints.
+
+Nothing heavy is imported before a command runs.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +35,15 @@ app = typer.Typer(
     rich_markup_mode=None,  # 0.11 s instead of 0.25 s for --help
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    help="PatchCamelyon from raw files to a scored submission.\n\nNew here? pcam demo needs no account and no download.",
+    help="PatchCamelyon from raw files to a scored submission.\n\nNew here? pcam demo needs no "
+    "account and no download.",
 )
 
 
 @app.callback(invoke_without_command=True)
-def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
     """PatchCamelyon from raw files to a scored submission."""
     if version:
         print(f"pcam-kit {__version__}")
@@ -46,7 +52,11 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 @app.command()
 def demo(
-    data_dir: DataDir = None, runs_dir: RunsDir = None, submissions_dir: SubmissionsDir = None, as_json: Json = False, debug: Debug = False
+    data_dir: DataDir = None,
+    runs_dir: RunsDir = None,
+    submissions_dir: SubmissionsDir = None,
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """The whole road on made-up tissue, in a minute.
 
@@ -69,27 +79,46 @@ def train(
     config: Annotated[
         str | None,
         typer.Argument(
-            help="A .yaml file or a shipped config's name. [default: the one for the competition fetched last]", show_default=False
+            help="A .yaml file or a shipped config's name. [default: the one for the competition "
+            "fetched last]",
+            show_default=False,
         ),
     ] = None,
     overrides: Overrides = None,
     seed: Seed = None,
     resume: Annotated[
         str | None,
-        typer.Option("--resume", metavar="[RUN]", help="Go on with a stopped run; without RUN the newest one.", show_default=False),
+        typer.Option(
+            "--resume",
+            metavar="[RUN]",
+            help="Go on with a stopped run; without RUN the newest one.",
+            show_default=False,
+        ),
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option("--seeds", metavar="N", min=1, help="Train N times, with seeds from the config's on.", show_default=False),
+        typer.Option(
+            "--seeds",
+            metavar="N",
+            min=1,
+            help="Train N times, with seeds from the config's on.",
+            show_default=False,
+        ),
     ] = None,
     folds: Annotated[
         int | None,
         typer.Option(
-            "--folds", metavar="K", min=2, help="Train K times, each validated on a fold the others train on.", show_default=False
+            "--folds",
+            metavar="K",
+            min=2,
+            help="Train K times, each validated on a fold the others train on.",
+            show_default=False,
         ),
     ] = None,
     show_config: ShowConfig = False,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that prepare batches.")] = 2,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Threads that prepare batches.")
+    ] = 2,
     data_dir: DataDir = None,
     runs_dir: RunsDir = None,
     as_json: Json = False,
@@ -97,8 +126,8 @@ def train(
 ) -> None:
     """Train a network. Ctrl-C leaves a run that --resume goes on with.
 
-    With --seeds or --folds several, one after another; the same command uses finished ones again and goes on. Folds are of
-    the train and valid patches together.
+    With --seeds or --folds several, one after another; the same command uses finished ones again
+    and goes on. Folds are of the train and valid patches together.
     """
     places = folders(data_dir, runs_dir)
     changes = (*(overrides or ()), *(() if seed is None else (f"seed={seed}",)))
@@ -112,7 +141,9 @@ def train(
     if seeds is not None or folds is not None:
         from pcam_kit.commands import series
 
-        made = series.train_series(series.Request(command.Request(config, changes, resume, workers), seeds, folds), places)
+        made = series.train_series(
+            series.Request(command.Request(config, changes, resume, workers), seeds, folds), places
+        )
         series.show(made)
         if as_json:
             print_json(series.describe(made))
@@ -129,7 +160,9 @@ def train(
 @app.command()
 def evaluate(
     runs: Runs = None,
-    split: Annotated[Literal["train", "valid", "test"], typer.Option("--split", help="The patches to score.")] = "valid",
+    split: Annotated[
+        Literal["train", "valid", "test"], typer.Option("--split", help="The patches to score.")
+    ] = "valid",
     data_dir: DataDir = None,
     runs_dir: RunsDir = None,
     as_json: Json = False,
@@ -137,8 +170,8 @@ def evaluate(
 ) -> None:
     """Score runs on patches with known labels.
 
-    ROC AUC and accuracy with their intervals, by slide where slides are known; log loss, Brier score, calibration error, confusion
-    counts. Of several runs each is compared with the first.
+    ROC AUC and accuracy with their intervals, by slide where slides are known; log loss, Brier
+    score, calibration error, confusion counts. Of several runs each is compared with the first.
     """
     from pcam_kit.commands import evaluate as command
 
@@ -154,9 +187,12 @@ def evaluate(
 @app.command()
 def predict(
     runs: Runs = None,
-    split: Annotated[Literal["train", "valid", "test"], typer.Option("--split", help="The patches to predict.")] = "test",
+    split: Annotated[
+        Literal["train", "valid", "test"], typer.Option("--split", help="The patches to predict.")
+    ] = "test",
     tta: Annotated[
-        Literal["none", "d4", "shifts", "d4-shifts", "turns", "d4-turns"] | None,  # schema.Tta, which would import pydantic for --help
+        # schema.Tta, which would import pydantic for --help
+        Literal["none", "d4", "shifts", "d4-shifts", "turns", "d4-turns"] | None,
         typer.Option(
             "--tta",
             help="Average over symmetries, shifts or turns. [default: as each run was measured]",
@@ -165,19 +201,37 @@ def predict(
     ] = None,
     mean: Annotated[
         Literal["probabilities", "logits", "ranks"] | None,
-        typer.Option("--mean", help="What is averaged over several runs. [default: logits]", show_default=False),
+        typer.Option(
+            "--mean",
+            help="What is averaged over several runs. [default: logits]",
+            show_default=False,
+        ),
     ] = None,
     weights: Annotated[
         Literal["equal", "fitted"] | None,
-        typer.Option("--weights", help="What each of several runs counts for. [default: equal]", show_default=False),
+        typer.Option(
+            "--weights",
+            help="What each of several runs counts for. [default: equal]",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="CSV", help="The file to write. [default: in the submissions folder]", show_default=False),
+        typer.Option(
+            "--out",
+            metavar="CSV",
+            help="The file to write. [default: in the submissions folder]",
+            show_default=False,
+        ),
     ] = None,
     assume_positive: Annotated[
         float | None,
-        typer.Option("--assume-positive", metavar="SHARE", help="Cut so that this share is positive, e.g. 0.5.", show_default=False),
+        typer.Option(
+            "--assume-positive",
+            metavar="SHARE",
+            help="Cut so that this share is positive, e.g. 0.5.",
+            show_default=False,
+        ),
     ] = None,
     data_dir: DataDir = None,
     runs_dir: RunsDir = None,
@@ -187,16 +241,21 @@ def predict(
 ) -> None:
     """Write and check the CSV of a run, or of several combined.
 
-    It has the competition's own format. Fitted weights have the lowest log loss on the validation patches, held near equal
-    ones where these are few.
+    It has the competition's own format. Fitted weights have the lowest log loss on the validation
+    patches, held near equal ones where these are few.
 
-    --assume-positive is for test patches whose share of positives is known, e.g. balanced by construction, when their stain
-    moved all probabilities. It uses no labels, but all the patches at once.
+    --assume-positive is for test patches whose share of positives is known, e.g. balanced by
+    construction, when their stain moved all probabilities. It uses no labels, but all the patches
+    at once.
     """
     from pcam_kit.commands import predict as command
 
     places = folders(data_dir, runs_dir, submissions_dir)
-    predicted = command.predict(_chosen(runs, places), command.Request(split, tta, mean, weights, out, assume_positive), places)
+    predicted = command.predict(
+        _chosen(runs, places),
+        command.Request(split, tta, mean, weights, out, assume_positive),
+        places,
+    )
     if as_json:
         print_json(command.describe(predicted))
     else:

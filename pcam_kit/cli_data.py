@@ -10,10 +10,15 @@ from pcam_kit.options import DataDir, Debug, Json, folders, print_json
 
 
 def shift(
-    competition: Annotated[str | None, typer.Argument(help="[default: the competition fetched last]", show_default=False)] = None,
+    competition: Annotated[
+        str | None,
+        typer.Argument(help="[default: the competition fetched last]", show_default=False),
+    ] = None,
     stain: Annotated[
         Literal["reinhard", "macenko"] | None,
-        typer.Option(help="Of the store normalised in this way. [default: as published]", show_default=False),
+        typer.Option(
+            help="Of the store normalised in this way. [default: as published]", show_default=False
+        ),
     ] = None,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -21,7 +26,8 @@ def shift(
 ) -> None:
     """Are the splits coloured alike?
 
-    Stain, brightness, saturation and white of up to 2,000 patches of each split, and how far they are from train's.
+    Stain, brightness, saturation and white of up to 2,000 patches of each split, and how far they
+    are from train's.
 
     Names what is further away than 0.25 standard deviations; labels are not looked at.
     """
@@ -36,12 +42,27 @@ def shift(
 
 def leaks(
     competitions: Annotated[
-        list[str] | None, typer.Argument(metavar="[COMPETITION]...", help="Slugs, or store folders. [default: all in the data folder]")
+        list[str] | None,
+        typer.Argument(
+            metavar="[COMPETITION]...",
+            help="Slugs, or store folders. [default: all in the data folder]",
+        ),
     ] = None,
     centre: Annotated[
-        int | None, typer.Option("--centre", min=1, help="Pixels a side to compare. [default: the smaller patches']", show_default=False)
+        int | None,
+        typer.Option(
+            "--centre",
+            min=1,
+            help="Pixels a side to compare. [default: the smaller patches']",
+            show_default=False,
+        ),
     ] = None,
-    examples: Annotated[int, typer.Option("--list", metavar="N", min=0, help="Show up to N pairs of ids of each two splits.")] = 0,
+    examples: Annotated[
+        int,
+        typer.Option(
+            "--list", metavar="N", min=0, help="Show up to N pairs of ids of each two splits."
+        ),
+    ] = 0,
     data_dir: DataDir = None,
     as_json: Json = False,
     debug: Debug = False,

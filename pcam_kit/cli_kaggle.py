@@ -1,4 +1,7 @@
-"""The commands that deal with Kaggle as Typer sees them: fetch, submit, submissions, doctor. `cli.py` gives them their places."""
+"""The commands that deal with Kaggle as Typer sees them: fetch, submit, submissions, doctor.
+
+`cli.py` gives them their places.
+"""
 
 from __future__ import annotations
 
@@ -13,27 +16,57 @@ from pcam_kit.options import DataDir, Debug, Json, RunsDir, SubmissionsDir, fold
 def fetch(
     competition: Annotated[
         str | None,
-        typer.Argument(help="Slug, Kaggle URL, or a profile's .yaml; `synthetic` is made-up tissue.", show_default=False),
+        typer.Argument(
+            help="Slug, Kaggle URL, or a profile's .yaml; `synthetic` is made-up tissue.",
+            show_default=False,
+        ),
     ] = None,
     source: Annotated[
-        Path | None, typer.Option("--from", metavar="PATH", help="Take files on disk: a folder or a .zip.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="PATH",
+            help="Take files on disk: a folder or a .zip.",
+            show_default=False,
+        ),
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option("--dataset", metavar="OWNER/SLUG", help="Take the files of this Kaggle dataset; needs --as.", show_default=False),
+        typer.Option(
+            "--dataset",
+            metavar="OWNER/SLUG",
+            help="Take the files of this Kaggle dataset; needs --as.",
+            show_default=False,
+        ),
     ] = None,
     role: Annotated[
-        str | None, typer.Option("--as", metavar="COMPETITION", help="What the dataset stands in for, e.g. pcam.", show_default=False)
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="COMPETITION",
+            help="What the dataset stands in for, e.g. pcam.",
+            show_default=False,
+        ),
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", metavar="PATTERN", help="Download just these files, e.g. '*.csv'; build nothing.", show_default=False),
+        typer.Option(
+            "--only",
+            metavar="PATTERN",
+            help="Download just these files, e.g. '*.csv'; build nothing.",
+            show_default=False,
+        ),
     ] = None,
     stain: Annotated[
         Literal["reinhard", "macenko"] | None,
-        typer.Option(help="Also build a second store with the stain normalised, for data.stain.", show_default=False),
+        typer.Option(
+            help="Also build a second store with the stain normalised, for data.stain.",
+            show_default=False,
+        ),
     ] = None,
-    keep_raw: Annotated[bool, typer.Option("--keep-raw", help="Also unpack a downloaded zip, beside it.")] = False,
+    keep_raw: Annotated[
+        bool, typer.Option("--keep-raw", help="Also unpack a downloaded zip, beside it.")
+    ] = False,
     data_dir: DataDir = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -50,7 +83,9 @@ def fetch(
     request = command.request(competition, role, source, dataset, keep_raw=keep_raw)
     if only:
         if stain is not None:
-            raise UsageError("--only builds no store, and --stain normalises one", hint="leave one away")
+            raise UsageError(
+                "--only builds no store, and --stain normalises one", hint="leave one away"
+            )
         paths = command.fetch_some(request, only, folders(data_dir))
         if as_json:
             print_json(command.describe_some(paths))
@@ -67,18 +102,41 @@ def fetch(
 
 
 def submit(
-    csv: Annotated[Path | None, typer.Argument(help="The CSV to send. [default: the one written last]", show_default=False)] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Argument(help="The CSV to send. [default: the one written last]", show_default=False),
+    ] = None,
     message: Annotated[
-        str, typer.Option("-m", "--message", help="What Kaggle shows beside it. [default: runs and commit]", show_default=False)
+        str,
+        typer.Option(
+            "-m",
+            "--message",
+            help="What Kaggle shows beside it. [default: runs and commit]",
+            show_default=False,
+        ),
     ] = "",
     competition: Annotated[
-        str | None, typer.Option("--competition", help="Where it goes. [default: the competition it was written for]", show_default=False)
+        str | None,
+        typer.Option(
+            "--competition",
+            help="Where it goes. [default: the competition it was written for]",
+            show_default=False,
+        ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the score.")] = True,
-    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the score.")] = 900.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, send nothing; needs no account.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="Send bytes that were sent before.")] = False,
-    allow_leak: Annotated[bool, typer.Option("--allow-leak", help="Send it although its run was trained on test patches.")] = False,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0, help="Seconds to wait for the score.")
+    ] = 900.0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, send nothing; needs no account.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Send bytes that were sent before.")
+    ] = False,
+    allow_leak: Annotated[
+        bool,
+        typer.Option("--allow-leak", help="Send it although its run was trained on test patches."),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before sending.")] = False,
     data_dir: DataDir = None,
     submissions_dir: SubmissionsDir = None,
@@ -94,7 +152,9 @@ def submit(
     from pcam_kit.commands import submit as command
 
     request = command.Request(csv, competition, message, wait, dry_run, again, timeout, allow_leak)
-    submitted = command.submit(request, folders(data_dir, None, submissions_dir), (lambda _: True) if yes else command.ask)
+    submitted = command.submit(
+        request, folders(data_dir, None, submissions_dir), (lambda _: True) if yes else command.ask
+    )
     if as_json:
         print_json(command.describe(submitted))
     else:
@@ -103,9 +163,16 @@ def submit(
 
 
 def submissions(
-    refresh: Annotated[bool, typer.Option("--refresh", help="Ask Kaggle for what is missing: scores, and unknown outcomes.")] = False,
+    refresh: Annotated[
+        bool,
+        typer.Option(
+            "--refresh", help="Ask Kaggle for what is missing: scores, and unknown outcomes."
+        ),
+    ] = False,
     submissions_dir: SubmissionsDir = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV on stdout, one row a submission.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV on stdout, one row a submission.")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -127,7 +194,9 @@ def submissions(
     entries = ledger.entries()
     if as_json:
         best_first = submission_list.best_submissions_first(entries)
-        print_json({"submissions": [submission_list.describe_submission(entry) for entry in best_first]})
+        print_json(
+            {"submissions": [submission_list.describe_submission(entry) for entry in best_first]}
+        )
     elif as_csv:
         submission_list.write_csv(entries)
     else:
@@ -138,7 +207,11 @@ def submissions(
 
 def doctor(
     competition: Annotated[
-        str | None, typer.Argument(help="What you want to work on. [default: the competition fetched last, if any]", show_default=False)
+        str | None,
+        typer.Argument(
+            help="What you want to work on. [default: the competition fetched last, if any]",
+            show_default=False,
+        ),
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Ask Kaggle nothing.")] = False,
     data_dir: DataDir = None,
@@ -149,7 +222,8 @@ def doctor(
 ) -> None:
     """Is everything as it should be? Says what mends what is not.
 
-    Python, packages, Keras, memory, disk, stores, runs, the account on Kaggle. Exit code 1 for a problem, 0 for warnings.
+    Python, packages, Keras, memory, disk, stores, runs, the account on Kaggle. Exit code 1 for a
+    problem, 0 for warnings.
     """
     from pcam_kit.commands import doctor as command
 

@@ -7,23 +7,43 @@ from typing import Annotated
 
 import typer
 
-from pcam_kit.options import DataDir, Debug, Json, Overrides, RunsDir, Seed, ShowConfig, SubmissionsDir, folders, print_config, print_json
+from pcam_kit.options import (
+    DataDir,
+    Debug,
+    Json,
+    Overrides,
+    RunsDir,
+    Seed,
+    ShowConfig,
+    SubmissionsDir,
+    folders,
+    print_config,
+    print_json,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="The three tasks of the lab.\n\nA CNN layer by layer in NumPy; digits learnt from 128 images; 32x32 crops of PCam.",
+    help="The three tasks of the lab.\n\nA CNN layer by layer in NumPy; digits learnt from 128 "
+    "images; 32x32 crops of PCam.",
 )
 
 Pictures = Annotated[
-    Path | None, typer.Option("--pictures", metavar="DIR", help="Draw pictures into this folder (PNG).", show_default=False)
+    Path | None,
+    typer.Option(
+        "--pictures",
+        metavar="DIR",
+        help="Draw pictures into this folder (PNG).",
+        show_default=False,
+    ),
 ]
 Source = Annotated[
     str | None,
     typer.Option(
         "--from",
         metavar="MNIST.npz",
-        help="MNIST in Keras' layout; `digits` takes scikit-learn's small digits. [default: Keras downloads MNIST]",
+        help="MNIST in Keras' layout; `digits` takes scikit-learn's small digits. [default: "
+        "Keras downloads MNIST]",
         show_default=False,
     ),
 ]
@@ -33,18 +53,36 @@ Source = Annotated[
 def layers(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="RUN|MODEL.keras", help="[default: the lab's small network, trained first on digits]", show_default=False),
+        typer.Argument(
+            metavar="RUN|MODEL.keras",
+            help="[default: the lab's small network, trained first on digits]",
+            show_default=False,
+        ),
     ] = None,
     source: Source = None,
     images: Annotated[
         int | None,
         typer.Option(
-            "--images", min=1, help="How many go through the whole network. [default: all test digits, 500 patches]", show_default=False
+            "--images",
+            min=1,
+            help="How many go through the whole network. [default: all test digits, 500 patches]",
+            show_default=False,
         ),
     ] = None,
-    tolerance: Annotated[float, typer.Option("--tolerance", min=0, help="Difference allowed, as part of a layer's largest output.")] = 1e-5,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            "--tolerance", min=0, help="Difference allowed, as part of a layer's largest output."
+        ),
+    ] = 1e-5,
     save: Annotated[
-        Path | None, typer.Option("--save", metavar="MODEL.keras", help="Keep the network that is trained.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--save",
+            metavar="MODEL.keras",
+            help="Keep the network that is trained.",
+            show_default=False,
+        ),
     ] = None,
     pictures: Pictures = None,
     data_dir: DataDir = None,
@@ -54,7 +92,8 @@ def layers(
 ) -> None:
     """Task 1: a network's forward pass in NumPy, layer by layer, against Keras.
 
-    Each layer is computed on one image from what Keras' layer before it gave; then all images go through all layers.
+    Each layer is computed on one image from what Keras' layer before it gave; then all images go
+    through all layers.
     """
     from pcam_kit.commands import lab_layers as command
 
@@ -68,10 +107,19 @@ def layers(
 
 @app.command()
 def mnist(
-    config: Annotated[str, typer.Argument(help="A .yaml file, or lab-mnist or lab-mnist-report.")] = "lab-mnist",
+    config: Annotated[
+        str, typer.Argument(help="A .yaml file, or lab-mnist or lab-mnist-report.")
+    ] = "lab-mnist",
     source: Source = None,
-    runs: Annotated[int | None, typer.Option("--runs", min=1, help="Same as --set runs=N.", show_default=False)] = None,
-    ablation: Annotated[bool, typer.Option("--ablation", help="Also with each of its regularisers alone, none, and harmful ones.")] = False,
+    runs: Annotated[
+        int | None, typer.Option("--runs", min=1, help="Same as --set runs=N.", show_default=False)
+    ] = None,
+    ablation: Annotated[
+        bool,
+        typer.Option(
+            "--ablation", help="Also with each of its regularisers alone, none, and harmful ones."
+        ),
+    ] = False,
     overrides: Overrides = None,
     seed: Seed = None,
     show_config: ShowConfig = False,
@@ -85,7 +133,11 @@ def mnist(
     """
     from pcam_kit.config.load import load_few_digits
 
-    changes = [*(overrides or ()), *([] if seed is None else [f"seed={seed}"]), *([] if runs is None else [f"runs={runs}"])]
+    changes = [
+        *(overrides or ()),
+        *([] if seed is None else [f"seed={seed}"]),
+        *([] if runs is None else [f"runs={runs}"]),
+    ]
     if show_config:
         print_config(load_few_digits(config, changes), as_json=as_json)
         return
@@ -101,13 +153,25 @@ def mnist(
 @app.command()
 def pcam(
     competition: Annotated[
-        str | None, typer.Argument(help="Slug of a fetched competition. [default: the one fetched last]", show_default=False)
+        str | None,
+        typer.Argument(
+            help="Slug of a fetched competition. [default: the one fetched last]",
+            show_default=False,
+        ),
     ] = None,
     source: Annotated[
         Path | None,
-        typer.Option("--from", metavar="PATH", help="Fetch it first from this folder or .zip, as pcam fetch --from.", show_default=False),
+        typer.Option(
+            "--from",
+            metavar="PATH",
+            help="Fetch it first from this folder or .zip, as pcam fetch --from.",
+            show_default=False,
+        ),
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Train each recipe this often, with seeds 0, 1, ...")] = 1,
+    seeds: Annotated[
+        int,
+        typer.Option("--seeds", min=1, help="Train each recipe this often, with seeds 0, 1, ..."),
+    ] = 1,
     overrides: Overrides = None,
     data_dir: DataDir = None,
     runs_dir: RunsDir = None,
@@ -118,8 +182,8 @@ def pcam(
 ) -> None:
     """Task 3: the report's recipe and ours side by side on 32x32 crops.
 
-    Trains lab-report and lab, scores them on the validation patches, writes their CSVs. Finished runs are used again, a
-    stopped one is gone on with.
+    Trains lab-report and lab, scores them on the validation patches, writes their CSVs. Finished
+    runs are used again, a stopped one is gone on with.
     """
     from pcam_kit.commands import lab_pcam as command
 

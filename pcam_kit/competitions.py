@@ -1,4 +1,6 @@
-"""Competition profiles: where data comes from and where predictions go, as YAML in `configs/competitions/`."""
+"""Competition profiles: where data comes from and where predictions go, as YAML in
+`configs/competitions/`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ Split = Literal["train", "valid", "test"]
 
 
 class Overlap(BaseModel):
-    """Patches that two competitions share: those of `split` of another `competition` (its slug) are among this one's split `ours`."""
+    """Patches that two competitions share: those of `split` of another `competition` (its slug) are
+    among this one's split `ours`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -43,9 +47,11 @@ class Competition(BaseModel):
     metric: Literal["roc_auc", "accuracy"]
     counts: dict[Split, int]
     default_config: str
-    valid_fraction: float = Field(default=0.15, gt=0, lt=1)  # used where the raw files have no validation part
+    # used where the raw files have no validation part
+    valid_fraction: float = Field(default=0.15, gt=0, lt=1)
     missing_hint: str = ""  # said when Kaggle does not know the slug
-    overlaps: list[Overlap] = Field(default=[], exclude=True)  # knowledge about the data: not part of what a store or a run remembers
+    # knowledge about the data: not part of what a store or a run remembers
+    overlaps: list[Overlap] = Field(default=[], exclude=True)
 
     @property
     def url(self) -> str:
@@ -59,7 +65,10 @@ class Competition(BaseModel):
 
 
 def find_competition(name: str) -> Competition:
-    """The profile for a slug, an alias, a Kaggle URL or a path to a YAML file. Raises ConfigError naming those there are."""
+    """The profile for a slug, an alias, a Kaggle URL or a path to a YAML file.
+
+    Raises ConfigError naming those there are.
+    """
     if Path(name).suffix in {".yaml", ".yml"}:
         return read_profile(Path(name))
     slug = slug_of(name)
@@ -72,24 +81,37 @@ def find_competition(name: str) -> Competition:
             return profile
     raise ConfigError(
         f"no profile for the competition {slug!r}{load.suggestion(slug, known)}",
-        hint=f"known: {', '.join(known)}. For another year or a private copy, copy one of configs/competitions/*.yaml to "
-        f"configs/competitions/{slug}.yaml, change its slug and columns, and run the same command again",
+        hint=f"known: {', '.join(known)}. For another year or a private copy, copy one of "
+        "configs/competitions/*.yaml to "
+        f"configs/competitions/{slug}.yaml, change its slug and columns, and run the same "
+        "command again",
     )
 
 
-def find_overlaps(slug: str, splits: Collection[str] = get_args(Split)) -> list[tuple[Competition, Overlap]]:
-    """The competitions among whose patches are some of the `splits` of `slug`. Profiles that cannot be read are passed over."""
+def find_overlaps(
+    slug: str, splits: Collection[str] = get_args(Split)
+) -> list[tuple[Competition, Overlap]]:
+    """The competitions among whose patches are some of the `splits` of `slug`.
+
+    Profiles that cannot be read are passed over.
+    """
     found: list[tuple[Competition, Overlap]] = []
     for name in load.list_configs(kind="competitions"):
         with suppress(ConfigError):  # a fault in another profile is told when that one is used
             profile = read_profile(load.find_config(name, kind="competitions"))
-            found.extend((profile, one) for one in profile.overlaps if one.competition == slug and one.split in splits)
+            found.extend(
+                (profile, one)
+                for one in profile.overlaps
+                if one.competition == slug and one.split in splits
+            )
     return found
 
 
 def slug_of(name: str) -> str:
     """`https://www.kaggle.com/c/some-slug/data` or `some-slug` -> `some-slug`."""
-    match = re.match(r"^(?:https?://)?(?:www\.)?kaggle\.com/(?:competitions|c|t)/([^/?#]+)", name.strip())
+    match = re.match(
+        r"^(?:https?://)?(?:www\.)?kaggle\.com/(?:competitions|c|t)/([^/?#]+)", name.strip()
+    )
     return (match.group(1) if match else name.strip()).lower()
 
 

@@ -5,25 +5,29 @@
     ├── ConfigError (ValueError)  exit 2   a YAML file or --set that does not fit the schema
     ├── DataError (ValueError)    exit 3   raw files or a store that cannot be trusted
     ├── RunError (ValueError)     exit 4   a run that is missing, incomplete or of another schema
-    ├── TrainingError (ArithmeticError)  exit 5   training that cannot go on (a loss that is not finite)
+    ├── TrainingError (ArithmeticError)  exit 5   a loss that is not finite
     ├── SubmissionError (ValueError)     exit 6   a CSV that would be refused, or was sent before
     ├── KaggleError (RuntimeError)       exit 7   Kaggle said no, or did not answer
     │   ├── CredentialsError             no credentials, or refused ones
     │   ├── AccessError                  rules not accepted, or no such competition
     │   └── TransferError                a download or an upload that could not be finished
     │       └── OutcomeUnknownError      a submission that may or may not have arrived
-    ├── StorageError (OSError)    exit 8   disk full, folder read-only, a lock held by another process
+    ├── StorageError (OSError)    exit 8   disk full, folder read-only, lock held by another
     ├── MismatchError (ArithmeticError)  exit 9   two computations that must agree do not
     └── Interrupted               exit 130 Ctrl-C; what was done so far is kept
 
-A message says what is wrong, where, what was expected and what was found; the hint says what to type next.
+A message says what is wrong, where, what was expected and what was found; the hint says what to
+type next.
 """
 
 from __future__ import annotations
 
 
 class PcamError(Exception):
-    """An error meant for a person. `hint` is the next thing to do, `exit_code` what the process returns."""
+    """An error meant for a person.
+
+    `hint` is the next thing to do, `exit_code` what the process returns.
+    """
 
     exit_code = 1
 
@@ -43,7 +47,10 @@ class UsageError(PcamError, ValueError):
 
 
 class ConfigError(PcamError, ValueError):
-    """A configuration or competition profile that does not fit its schema. All its faults are listed at once."""
+    """A configuration or competition profile that does not fit its schema.
+
+    All its faults are listed at once.
+    """
 
     exit_code = 2
 

@@ -1,4 +1,7 @@
-"""Files that are either whole or absent: temporary name, fsync, rename. Used for every write of this package."""
+"""Files that are either whole or absent: temporary name, fsync, rename.
+
+Used for every write of this package.
+"""
 
 from __future__ import annotations
 
@@ -22,33 +25,45 @@ from pcam_kit.errors import StorageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PARTIAL = ".partial-"  # begins every temporary name; what carries it is never read and may be deleted
+# begins every temporary name; what carries it is never read and may be deleted
+PARTIAL = ".partial-"
 DEVICES = re.compile(r"(con|prn|aux|nul|com[1-9]|lpt[1-9])(\..*)?", re.IGNORECASE)
 SPARE_BYTES = 1 << 20  # left free beside what is known to be needed
 
 
 def storage_error(error: OSError, path: Path, doing: str = "write") -> StorageError:
-    """The OSError as a sentence about `path` and what was being done with it, with what to do about it."""
+    """The OSError as a sentence about `path` and what was being done with it, with what to do about
+    it.
+    """
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
-            return StorageError(f"no space left on the disk while writing {path}", hint="free some space, then run the same command again")
+            return StorageError(
+                f"no space left on the disk while writing {path}",
+                hint="free some space, then run the same command again",
+            )
         case errno.EROFS | errno.EACCES | errno.EPERM:
             return StorageError(
                 f"cannot {doing} {path}: {os.strerror(error.errno or 0).lower()}",
                 hint="choose a folder you may use with --data-dir, --runs-dir or --submissions-dir",
             )
         case _:
-            hint = "mend that, or choose other folders with --data-dir, --runs-dir, --submissions-dir; then run the same command again"
+            hint = (
+                "mend that, or choose other folders with --data-dir, --runs-dir, "
+                "--submissions-dir; then run the same command again"
+            )
             return StorageError(f"cannot {doing} {path}: {error.strerror or error}", hint=hint)
 
 
 @contextmanager
 def writing(path: Path) -> Generator[Path]:
-    """Yield a temporary path beside `path`; on success it is fsynced and renamed to `path`, on failure removed.
+    """Yield a temporary path beside `path`; on success it is fsynced and renamed to `path`, on
+    failure removed.
 
-    Raises StorageError when the disk is full or the folder is read-only; what stood at `path` is then untouched.
+    Raises StorageError when the disk is full or the folder is read-only; what stood at `path` is
+    then untouched.
     """
-    temporary = path.with_name(f"{PARTIAL}{secrets.token_hex(4)}.{path.name}")  # Keras wants its suffix kept
+    # Keras wants its suffix kept
+    temporary = path.with_name(f"{PARTIAL}{secrets.token_hex(4)}.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -66,7 +81,10 @@ def writing(path: Path) -> Generator[Path]:
 
 
 def clear_partial(folder: Path) -> None:
-    """Delete what killed writers left below `folder`. The caller holds the lock under which it is written."""
+    """Delete what killed writers left below `folder`.
+
+    The caller holds the lock under which it is written.
+    """
     for path in folder.rglob(f"{PARTIAL}*"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -76,17 +94,22 @@ def clear_partial(folder: Path) -> None:
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Raises StorageError when the disk of `folder`, which is there, has not `needed` bytes free, before anything is written."""
+    """Raises StorageError when the disk of `folder`, which is there, has not `needed` bytes free,
+    before anything is written.
+    """
     free = shutil.disk_usage(folder).free
     if free < needed + SPARE_BYTES:
         raise StorageError(
-            f"not enough space in {folder.parent}: {(needed + SPARE_BYTES) / 1e6:,.1f} MB needed, {free / 1e6:,.1f} MB free",
+            f"not enough space in {folder.parent}: {(needed + SPARE_BYTES) / 1e6:,.1f} MB "
+            f"needed, {free / 1e6:,.1f} MB free",
             hint="free some space, or choose a folder on another disk with --data-dir",
         )
 
 
 def unsafe_name(name: str) -> str:
-    """Why a file from elsewhere must not be written under this relative name, here or on Windows; "" when it may."""
+    """Why a file from elsewhere must not be written under this relative name, here or on Windows;
+    "" when it may.
+    """
     parts = name.split("/")
     if not name or name.startswith("/") or re.match(r"[A-Za-z]:", name):
         return "an absolute path" if name else "no name"
@@ -94,7 +117,11 @@ def unsafe_name(name: str) -> str:
         return "a path that leaves its folder"
     if "\\" in name or any(ord(character) < 32 or character == "\x7f" for character in name):
         return "a backslash or control character in its name"
-    if not name.isprintable() or len(name) > 1000 or any(len(part.encode("utf-8", "replace")) > 255 for part in parts):
+    if (
+        not name.isprintable()
+        or len(name) > 1000
+        or any(len(part.encode("utf-8", "replace")) > 255 for part in parts)
+    ):
         return "characters or a length that no file name has"
     if any(DEVICES.fullmatch(part) for part in parts):
         return "the name of a device"
@@ -118,11 +145,16 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
-    write_bytes(path, (json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n").encode())
+    write_bytes(
+        path, (json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n").encode()
+    )
 
 
 def append_json_line(path: Path, value: Any) -> None:
-    """Append one JSON line, fsynced. A half line left by a killed writer is closed off first, so it stays one bad line."""
+    """Append one JSON line, fsynced.
+
+    A half line left by a killed writer is closed off first, so it stays one bad line.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         line = (json.dumps(value, allow_nan=False) + "\n").encode()
@@ -141,10 +173,14 @@ def append_json_line(path: Path, value: Any) -> None:
 
 
 def read_json_lines(path: Path) -> tuple[list[Any], int]:
-    """The values of a JSON-lines file, and how many lines could not be read (a writer was killed half-way)."""
+    """The values of a JSON-lines file, and how many lines could not be read (a writer was killed
+    half-way).
+    """
     values: list[Any] = []
     bad = 0
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+    for line in (
+        path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ()
+    ):
         try:
             values.append(json.loads(line))
         except json.JSONDecodeError:
@@ -162,7 +198,10 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """All arrays of an .npz. Raises ValueError saying why it cannot be read: absent, cut short, damaged, or something else."""
+    """All arrays of an .npz.
+
+    Raises ValueError saying why it cannot be read: absent, cut short, damaged, or something else.
+    """
     import numpy as np
 
     try:
@@ -189,7 +228,8 @@ def sha256_file(path: Path, progress: Callable[[int], None] | None = None) -> st
 
 @contextmanager
 def locked(path: Path, what: str) -> Generator[None]:
-    """Hold an exclusive lock on `path` (kept as an empty file; the kernel frees it when the process dies).
+    """Hold an exclusive lock on `path` (kept as an empty file; the kernel frees it when the process
+    dies).
 
     Raises StorageError when another process holds it, naming `what` it is doing.
     """
@@ -203,6 +243,7 @@ def locked(path: Path, what: str) -> Generator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StorageError(
-                f"another process is {what} (lock: {path})", hint="wait for it to end, then run the same command again"
+                f"another process is {what} (lock: {path})",
+                hint="wait for it to end, then run the same command again",
             ) from error
         yield

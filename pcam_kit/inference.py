@@ -20,14 +20,20 @@ BATCH = 256
 
 
 def load_model(path: Path) -> Any:
-    """The trained model of a run: uint8-range pixels in, probability out. Raises RunError when it cannot be read."""
+    """The trained model of a run: uint8-range pixels in, probability out.
+
+    Raises RunError when it cannot be read.
+    """
     if not path.is_file():
-        raise RunError(f"no trained model at {path}", hint="finish the run first: pcam train --resume")
+        raise RunError(
+            f"no trained model at {path}", hint="finish the run first: pcam train --resume"
+        )
     try:
         return keras.saving.load_model(path, compile=False)
     except (ValueError, OSError, KeyError) as error:
         raise RunError(
-            f"cannot read the model {path}: {error}", hint="the file is damaged or of another Keras version: train again"
+            f"cannot read the model {path}: {error}",
+            hint="the file is damaged or of another Keras version: train again",
         ) from error
 
 
@@ -40,9 +46,11 @@ def predict(
     views: Sequence[View] = VIEWS["none"],
     progress: Callable[[int], None] | None = None,
 ) -> NDArray[np.float32]:
-    """Outputs float32 [n, k] of `model` for `rows` of `images`, one column a view; `progress` gets the rows done so far.
+    """Outputs float32 [n, k] of `model` for `rows` of `images`, one column a view; `progress` gets
+    the rows done so far.
 
-    The last batch is filled up, so that every batch has one shape and a patch's result does not depend on its neighbours' number.
+    The last batch is filled up, so that every batch has one shape and a patch's result does not
+    depend on its neighbours' number.
     """
     out = np.empty((len(rows), len(views)), np.float32)
     size = min(BATCH, len(rows))

@@ -15,11 +15,23 @@ if TYPE_CHECKING:
 
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", envvar="PCAM_DATA_DIR", metavar="DIR", help="Where data lies. [default: data]", show_default=False),
+    typer.Option(
+        "--data-dir",
+        envvar="PCAM_DATA_DIR",
+        metavar="DIR",
+        help="Where data lies. [default: data]",
+        show_default=False,
+    ),
 ]
 RunsDir = Annotated[
     Path | None,
-    typer.Option("--runs-dir", envvar="PCAM_RUNS_DIR", metavar="DIR", help="Where runs lie. [default: runs]", show_default=False),
+    typer.Option(
+        "--runs-dir",
+        envvar="PCAM_RUNS_DIR",
+        metavar="DIR",
+        help="Where runs lie. [default: runs]",
+        show_default=False,
+    ),
 ]
 SubmissionsDir = Annotated[
     Path | None,
@@ -31,20 +43,42 @@ SubmissionsDir = Annotated[
         show_default=False,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Runs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[RUN]...", help="Run folders, names or unique parts of names. [default: the newest run]", show_default=False),
+    typer.Argument(
+        metavar="[RUN]...",
+        help="Run folders, names or unique parts of names. [default: the newest run]",
+        show_default=False,
+    ),
 ]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value, e.g. training.epochs=3.", show_default=False)
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one value, e.g. training.epochs=3.",
+        show_default=False,
+    ),
 ]
-ShowConfig = Annotated[bool, typer.Option("--print-config", help="Print the resolved config and stop.")]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Same as --set seed=N.", show_default=False)]
+ShowConfig = Annotated[
+    bool, typer.Option("--print-config", help="Print the resolved config and stop.")
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", min=0, help="Same as --set seed=N.", show_default=False)
+]
 
 
-def folders(data: Path | None = None, runs: Path | None = None, submissions: Path | None = None, *, base: Path = Path()) -> Folders:
+def folders(
+    data: Path | None = None,
+    runs: Path | None = None,
+    submissions: Path | None = None,
+    *,
+    base: Path = Path(),
+) -> Folders:
     """The folders as given, the others below `base`."""
     from pcam_kit.commands.folders import Folders
 

@@ -2,7 +2,7 @@
 
 runs/<utc time>-<config name>-<4 hex>/
     config.yaml            the experiment, fully resolved
-    meta.json              where it came from: command line, git commit, versions, device, store, seed, times
+    meta.json              command line, git commit, versions, device, store, seed, times
     metrics.jsonl          a line an epoch
     state.npz              the checkpoint `--resume` goes on from; removed when the run is complete
     model.keras            the best weights so far by validation AUC
@@ -32,13 +32,17 @@ from pcam_kit.files import read_npz, storage_error, write_json, writing
 from pcam_kit.views import columns
 
 SCHEMA_VERSION = 1
-META_KEYS = ("started", "backend", "seed", "competition", "store_fingerprint", "split_hash")  # without these it is of no use
+# without these it is of no use
+META_KEYS = ("started", "backend", "seed", "competition", "store_fingerprint", "split_hash")
 DAMAGED = "the run folder is damaged: train again"
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came out of a training. AUC and accuracy are of the best epoch's weights, averaged as `tta` says."""
+    """What came out of a training.
+
+    AUC and accuracy are of the best epoch's weights, averaged as `tta` says.
+    """
 
     epochs: int
     best_epoch: int
@@ -53,23 +57,32 @@ class Result:
     threshold_high: float
     tta: Tta
     seconds: float
-    temperature: float | None = None  # fitted on these same validation patches; None: a run from before there was one
+    # fitted on these same validation patches; None: a run from before there was one
+    temperature: float | None = None
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Probabilities of one run on one split: `orbit` float32 [n, k], one column a view, as in `views.VIEWS` (column 0: as is)."""
+    """Probabilities of one run on one split: `orbit` float32 [n, k], one column a view, as in
+    `views.VIEWS` (column 0: as is).
+    """
 
     ids: NDArray[np.str_]
     labels: NDArray[np.int8]  # -1 where unknown
     orbit: NDArray[np.float32]
-    groups: NDArray[np.int32] | None = None  # number of the slide, -1 unknown; None: a file from before they were kept
+    # number of the slide, -1 unknown; None: a file from before they were kept
+    groups: NDArray[np.int32] | None = None
 
     def probability(self, tta: Tta) -> NDArray[np.float32]:
-        """Probabilities float32 [n]: as is, or the mean over the views. Raises RunError unless they are there (`covers`)."""
+        """Probabilities float32 [n]: as is, or the mean over the views.
+
+        Raises RunError unless they are there (`covers`).
+        """
         found = columns(tta, self.orbit.shape[1])
         if found is None:
-            raise RunError(f"predictions of {self.orbit.shape[1]} views of each patch hold none of --tta {tta}")
+            raise RunError(
+                f"predictions of {self.orbit.shape[1]} views of each patch hold none of --tta {tta}"
+            )
         return self.orbit[:, found].astype(np.float64).mean(axis=1).astype(np.float32)
 
     def covers(self, tta: Tta) -> bool:
@@ -95,7 +108,10 @@ class Run:
     def outcome(self) -> Result:
         """The result. Raises RunError while there is none."""
         if self.result is None:
-            raise RunError(f"{self.path} is not complete: its training was stopped", hint=f"pcam train --resume {self.name}")
+            raise RunError(
+                f"{self.path} is not complete: its training was stopped",
+                hint=f"pcam train --resume {self.name}",
+            )
         return self.result
 
     @property
@@ -121,20 +137,39 @@ class Run:
 
     def save_predictions(self, split: str, predictions: Predictions) -> None:
         """Keep the predictions of `split`."""
-        groups: dict[str, Any] = {} if predictions.groups is None else {"groups": predictions.groups}
-        with writing(self.path / "predictions" / f"{split}.npz") as temporary, open(temporary, "wb") as handle:
-            np.savez(handle, ids=predictions.ids, labels=predictions.labels, orbit=predictions.orbit, **groups)
+        groups: dict[str, Any] = (
+            {} if predictions.groups is None else {"groups": predictions.groups}
+        )
+        with (
+            writing(self.path / "predictions" / f"{split}.npz") as temporary,
+            open(temporary, "wb") as handle,
+        ):
+            np.savez(
+                handle,
+                ids=predictions.ids,
+                labels=predictions.labels,
+                orbit=predictions.orbit,
+                **groups,
+            )
 
     def load_predictions(self, split: str) -> Predictions | None:
-        """The predictions kept for `split`, or None. Raises RunError when the file cannot be read."""
+        """The predictions kept for `split`, or None.
+
+        Raises RunError when the file cannot be read.
+        """
         path = self.path / "predictions" / f"{split}.npz"
         if not path.is_file():
             return None
         try:
             arrays = read_npz(path)
-            return Predictions(arrays["ids"], arrays["labels"], arrays["orbit"], arrays.get("groups"))
+            return Predictions(
+                arrays["ids"], arrays["labels"], arrays["orbit"], arrays.get("groups")
+            )
         except (ValueError, KeyError) as error:
-            raise RunError(f"cannot read {path}: {error}", hint=f"delete it, then run the same command again: rm {path}") from error
+            raise RunError(
+                f"cannot read {path}: {error}",
+                hint=f"delete it, then run the same command again: rm {path}",
+            ) from error
 
     def complete(self, result: Result) -> Run:
         """Write the result, which makes the run complete, and drop the checkpoint."""
@@ -144,7 +179,10 @@ class Run:
 
 
 def create_run(runs_dir: Path, experiment: Experiment, meta: dict[str, Any]) -> Run:
-    """Make a new run folder with its config and meta. Raises StorageError where that cannot be written."""
+    """Make a new run folder with its config and meta.
+
+    Raises StorageError where that cannot be written.
+    """
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{experiment.name}-{secrets.token_hex(2)}"
     path = runs_dir / name
     try:
@@ -152,7 +190,8 @@ def create_run(runs_dir: Path, experiment: Experiment, meta: dict[str, Any]) -> 
         (path / "config.yaml").write_text(load.dump_yaml(experiment), encoding="utf-8")
     except OSError as error:
         raise storage_error(error, path) from error
-    write_json(path / "meta.json", {"schema_version": SCHEMA_VERSION, **meta})  # from here on it is a run
+    # from here on it is a run
+    write_json(path / "meta.json", {"schema_version": SCHEMA_VERSION, **meta})
     return open_run(path)
 
 
@@ -165,7 +204,9 @@ def update_meta(run: Run, **changes: Any) -> Run:
 def open_run(path: Path) -> Run:
     """Read a run folder. Raises RunError when it is none, damaged, or of another schema."""
     if not (path / "meta.json").is_file():
-        raise RunError(f"{path} is not a run folder: it has no meta.json", hint="see what there is: pcam runs")
+        raise RunError(
+            f"{path} is not a run folder: it has no meta.json", hint="see what there is: pcam runs"
+        )
     meta = _read(path / "meta.json")
     try:
         if lost := [key for key in META_KEYS if key not in meta]:
@@ -175,13 +216,24 @@ def open_run(path: Path) -> Run:
     except ConfigError as error:
         raise RunError(f"{path} is damaged: {error.message}", hint=DAMAGED) from error
     except ValidationError as error:
-        raise RunError(f"{path / 'meta.json'} has an unusable competition: {error.errors()[0]['msg']}", hint=DAMAGED) from error
+        raise RunError(
+            f"{path / 'meta.json'} has an unusable competition: {error.errors()[0]['msg']}",
+            hint=DAMAGED,
+        ) from error
     values = _read(path / "result.json") if (path / "result.json").is_file() else None
-    return Run(path, experiment, meta, _result(values, path / "result.json") if values is not None else None)
+    return Run(
+        path,
+        experiment,
+        meta,
+        _result(values, path / "result.json") if values is not None else None,
+    )
 
 
 def list_runs(runs_dir: Path, unreadable: Callable[[str], None] = lambda _: None) -> list[Run]:
-    """All readable runs, oldest first. Damaged ones and those of another schema are left out, and `unreadable` is told why."""
+    """All readable runs, oldest first.
+
+    Damaged ones and those of another schema are left out, and `unreadable` is told why.
+    """
     runs: list[Run] = []
     for path in sorted(runs_dir.iterdir()) if runs_dir.is_dir() else []:
         try:
@@ -192,10 +244,18 @@ def list_runs(runs_dir: Path, unreadable: Callable[[str], None] = lambda _: None
     return sorted(runs, key=lambda run: str(run.meta["started"]))
 
 
-def find_run(runs_dir: Path, name: str | None, *, complete: bool | None = True, competition: str | None = None) -> Run:
-    """The run called `name` (a path, a folder's name or its unique beginning or end), or the newest fitting one.
+def find_run(
+    runs_dir: Path,
+    name: str | None,
+    *,
+    complete: bool | None = True,
+    competition: str | None = None,
+) -> Run:
+    """The run called `name` (a path, a folder's name or its unique beginning or end), or the newest
+    fitting one.
 
-    complete: True wants finished runs, False unfinished ones, None either. Raises RunError when there is none.
+    complete: True wants finished runs, False unfinished ones, None either. Raises RunError when
+    there is none.
     """
     if name is not None:
         run = open_run(_locate(runs_dir, name))
@@ -210,7 +270,10 @@ def find_run(runs_dir: Path, name: str | None, *, complete: bool | None = True, 
     ]
     if not fitting:
         kind = {True: "finished run", False: "unfinished run", None: "run"}[complete]
-        raise RunError(f"no {kind} in {runs_dir}", hint="train one: pcam train" if complete is not False else "start one: pcam train")
+        raise RunError(
+            f"no {kind} in {runs_dir}",
+            hint="train one: pcam train" if complete is not False else "start one: pcam train",
+        )
     return fitting[-1]
 
 
@@ -218,14 +281,25 @@ def _locate(runs_dir: Path, name: str) -> Path:
     for path in (Path(name), runs_dir / name):
         if path.is_dir() and (path / "meta.json").is_file():
             return path
-    names = sorted(path.name for path in runs_dir.iterdir() if (path / "meta.json").is_file()) if runs_dir.is_dir() else []
-    found: Sequence[str] = [other for other in names if name and (other.startswith(name) or other.endswith(name))]
+    names = (
+        sorted(path.name for path in runs_dir.iterdir() if (path / "meta.json").is_file())
+        if runs_dir.is_dir()
+        else []
+    )
+    found: Sequence[str] = [
+        other for other in names if name and (other.startswith(name) or other.endswith(name))
+    ]
     if len(found) == 1:
         return runs_dir / found[0]
     if name and Path(name).is_dir():
-        raise RunError(f"{name} is not a run folder: it has no meta.json", hint="see what there is: pcam runs")
+        raise RunError(
+            f"{name} is not a run folder: it has no meta.json", hint="see what there is: pcam runs"
+        )
     what = "no run" if not found else f"{len(found)} runs"
-    raise RunError(f"{what} called {name!r} in {runs_dir}{load.suggestion(name, names)}", hint="see what there is: pcam runs")
+    raise RunError(
+        f"{what} called {name!r} in {runs_dir}{load.suggestion(name, names)}",
+        hint="see what there is: pcam runs",
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -247,6 +321,8 @@ def _result(values: dict[str, Any], path: Path) -> Result:
         return TypeAdapter(Result).validate_python(asdict(Result(**values)))
     except ValidationError as error:
         first = error.errors()[0]
-        raise RunError(f"{path}: {first['loc'][0]}: {first['msg']}, found {first['input']!r}", hint=DAMAGED) from error
+        raise RunError(
+            f"{path}: {first['loc'][0]}: {first['msg']}, found {first['input']!r}", hint=DAMAGED
+        ) from error
     except TypeError as error:
         raise RunError(f"{path} does not have the expected keys: {error}", hint=DAMAGED) from error

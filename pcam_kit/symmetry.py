@@ -1,13 +1,20 @@
-"""The eight symmetries of a square (the group D4), on arrays. Tissue has no up, so a model's answer should not depend on them.
+"""The eight symmetries of a square (the group D4), on arrays.
 
-Element `g` flips left-right if `g >= 4`, then rotates by 90° * (g % 4) counter-clockwise. With A the top left and B the top right corner:
+Tissue has no up, so a model's answer should not depend on them.
 
-    0 identity   1 rotate90   2 rotate180   3 rotate270   4 flip_horizontal   5 transpose   6 flip_vertical   7 antitranspose
-      A B          B D          D C           C A           B A                 A C           C D               D B
-      C D          A C          B A           D B           D C                 B D           A B               C A
+Element `g` flips left-right if `g >= 4`, then rotates by 90° * (g % 4) counter-clockwise. With A
+the top left and B the top right corner:
 
-Training draws one element an image (`apply_each`), test-time averaging takes them all (`orbit`), and equivariant layers use the
-group table (`compose`, `inverse`).
+    0 identity   1 rotate90   2 rotate180   3 rotate270
+      A B          B D          D C           C A
+      C D          A C          B A           D B
+
+    4 flip_horizontal   5 transpose   6 flip_vertical   7 antitranspose
+      B A                 A C           C D               D B
+      D C                 B D           A B               C A
+
+Training draws one element an image (`apply_each`), test-time averaging takes them all (`orbit`),
+and equivariant layers use the group table (`compose`, `inverse`).
 """
 
 from __future__ import annotations
@@ -33,7 +40,9 @@ NAMES: tuple[str, ...] = (
 
 
 def apply(images: NDArray[Any], element: int) -> NDArray[Any]:
-    """`images` [..., h, w, c] with h == w, moved by one element. A view, never a copy: do not write to it.
+    """`images` [..., h, w, c] with h == w, moved by one element.
+
+    A view, never a copy: do not write to it.
 
     Raises DataError when the images are not square, UsageError when there is no such element.
     """
@@ -42,21 +51,28 @@ def apply(images: NDArray[Any], element: int) -> NDArray[Any]:
 
 
 def apply_each(images: NDArray[Any], elements: ArrayLike) -> NDArray[Any]:
-    """`images` [n, h, w, c], each moved by its own element, as a new contiguous array; `elements`: int [n] in 0..7.
+    """`images` [n, h, w, c], each moved by its own element, as a new contiguous array; `elements`:
+    int [n] in 0..7.
 
-    Raises DataError when the images are not square or not one for each element, UsageError when an element is not one of the eight.
+    Raises DataError when the images are not square or not one for each element, UsageError when an
+    element is not one of the eight.
     """
     _check_square(images.shape)
     chosen = np.asarray(elements)
     if images.ndim != 4 or chosen.shape != images.shape[:1]:
         raise DataError(
-            f"expected images [n, h, w, c] and one element for each, found images {list(images.shape)} and elements {list(chosen.shape)}"
+            "expected images [n, h, w, c] and one element for each, found images "
+            f"{list(images.shape)} and elements {list(chosen.shape)}"
         )
     if chosen.size > 0 and not np.issubdtype(chosen.dtype, np.integer):
         raise UsageError(f"the elements must be whole numbers, found {chosen.dtype}")
     if chosen.size > 0 and (chosen.min() < 0 or chosen.max() >= ORDER):
-        raise UsageError(f"there are {ORDER} symmetries, 0 to {ORDER - 1}; found {chosen.min()} to {chosen.max()}")
-    # A pixel moves as one opaque item: twice as fast as moving its three channels (32 px uint8: 374,000 images/s, not 183,000).
+        raise UsageError(
+            f"there are {ORDER} symmetries, 0 to {ORDER - 1}; found {chosen.min()} to "
+            f"{chosen.max()}"
+        )
+    # A pixel moves as one opaque item: twice as fast as moving its three channels (32 px uint8:
+    # 374,000 images/s, not 183,000).
     pixels = np.ascontiguousarray(images).view(f"V{images.itemsize * images.shape[-1]}")[..., 0]
     out = np.empty_like(pixels)
     for element in range(ORDER):
@@ -97,4 +113,7 @@ def _checked(element: int) -> int:
 
 def _check_square(shape: tuple[int, ...]) -> None:
     if len(shape) < 3 or shape[-3] != shape[-2]:
-        raise DataError(f"only square images can be turned: expected [..., h, w, c] with h == w, found {list(shape)}")
+        raise DataError(
+            "only square images can be turned: expected [..., h, w, c] with h == w, found "
+            f"{list(shape)}"
+        )

@@ -1,4 +1,6 @@
-"""Run `pcam` as a user does: another process, another folder, an environment with nothing of this machine in it."""
+"""Run `pcam` as a user does: another process, another folder, an environment with nothing of this
+machine in it.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,29 @@ MNIST = CHECKOUT.parent / "shared" / "mnist" / "mnist.npz"  # nor is this
 
 TRAIN_KEYS = {"run", "epochs", "best_epoch", "valid_auc", "valid_accuracy", "threshold", "seconds"}
 EVALUATE_KEYS = {
-    *("run", "split", "n", "auc", "auc_low", "auc_high", "accuracy", "accuracy_at_half", "threshold", "log_loss", "brier", "ece"),
-    *("interval", "accuracy_low", "accuracy_high", "accuracy_cross_fitted", "cross_fitted_by", "threshold_low", "threshold_high"),
+    *(
+        "run",
+        "split",
+        "n",
+        "auc",
+        "auc_low",
+        "auc_high",
+        "accuracy",
+        "accuracy_at_half",
+        "threshold",
+        "log_loss",
+        "brier",
+        "ece",
+    ),
+    *(
+        "interval",
+        "accuracy_low",
+        "accuracy_high",
+        "accuracy_cross_fitted",
+        "cross_fitted_by",
+        "threshold_low",
+        "threshold_high",
+    ),
     *("temperature", "log_loss_at_temperature", "ece_at_temperature"),
 }
 PREDICT_KEYS = {"csv", "rows", "runs", "positive_rate"}
@@ -62,26 +85,54 @@ class Done:
 
 
 def clean_env(home: Path, **more: str) -> dict[str, str]:
-    """An environment without Kaggle, proxies, PCAM_* or Python options; on the CPU, where results repeat bit for bit."""
+    """An environment without Kaggle, proxies, PCAM_* or Python options; on the CPU, where results
+    repeat bit for bit.
+    """
     home.mkdir(parents=True, exist_ok=True)
-    base = {"PATH": os.environ.get("PATH", ""), "HOME": str(home), "LANG": "C.UTF-8", "CUDA_VISIBLE_DEVICES": "-1", "COLUMNS": "100"}
+    base = {
+        "PATH": os.environ.get("PATH", ""),
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "COLUMNS": "100",
+    }
     return base | more
 
 
 def command(*args: str | Path) -> list[str]:
     """The installed `pcam`, as it was installed for this interpreter."""
     script = Path(sys.executable).with_name("pcam")
-    return [*([str(script)] if script.is_file() else [sys.executable, "-m", "pcam_kit"]), *map(str, args)]
+    return [
+        *([str(script)] if script.is_file() else [sys.executable, "-m", "pcam_kit"]),
+        *map(str, args),
+    ]
 
 
-def run_pcam(args: Sequence[str | Path], cwd: Path, env: dict[str, str], *, timeout: float = 240, stdin: str = "") -> Done:
+def run_pcam(
+    args: Sequence[str | Path],
+    cwd: Path,
+    env: dict[str, str],
+    *,
+    timeout: float = 240,
+    stdin: str = "",
+) -> Done:
     """Run one command to its end. Standard input is no terminal."""
-    done = subprocess.run(command(*args), cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout, input=stdin)
+    done = subprocess.run(
+        command(*args),
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        input=stdin,
+    )
     return Done(done.returncode, done.stdout, done.stderr)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file below `folder` but empty lock files, with its content: equal before and after means that nothing was changed."""
+    """Every file below `folder` but empty lock files, with its content: equal before and after
+    means that nothing was changed.
+    """
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -90,9 +141,11 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 class Warm:
-    """A process that has imported TensorFlow and forks for each command, so that a hundred starts cost seconds, not minutes.
+    """A process that has imported TensorFlow and forks for each command, so that a hundred starts
+    cost seconds, not minutes.
 
-    Each child runs `pcam_kit.__main__.main`, in its own folder and environment, and can be killed like any process.
+    Each child runs `pcam_kit.__main__.main`, in its own folder and environment, and can be killed
+    like any process.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -114,14 +167,34 @@ class Warm:
         """End the process."""
         self._server.communicate()
 
-    def start(self, args: Sequence[str | Path], cwd: Path, env: dict[str, str], hook: dict[str, Any] | None = None) -> Started:
+    def start(
+        self,
+        args: Sequence[str | Path],
+        cwd: Path,
+        env: dict[str, str],
+        hook: dict[str, Any] | None = None,
+    ) -> Started:
         """Begin a command. `hook` makes something happen in the child: see warm_server.py."""
         self._count += 1
         output = self._folder / f"{self._count}"
-        pid = self._ask({"args": [str(arg) for arg in args], "cwd": str(cwd), "env": env, "output": str(output), "hook": hook})
+        pid = self._ask(
+            {
+                "args": [str(arg) for arg in args],
+                "cwd": str(cwd),
+                "env": env,
+                "output": str(output),
+                "hook": hook,
+            }
+        )
         return Started(self, pid, output)
 
-    def run(self, args: Sequence[str | Path], cwd: Path, env: dict[str, str], hook: dict[str, Any] | None = None) -> Done:
+    def run(
+        self,
+        args: Sequence[str | Path],
+        cwd: Path,
+        env: dict[str, str],
+        hook: dict[str, Any] | None = None,
+    ) -> Done:
         """Run a command to its end."""
         return self.start(args, cwd, env, hook).wait()
 
@@ -147,16 +220,28 @@ class Started:
     output: Path
 
     def wait(self, seconds: float | None = None) -> Done:
-        """How it ended, once it has. Killed, and an AssertionError, when that takes longer than `seconds`."""
+        """How it ended, once it has.
+
+        Killed, and an AssertionError, when that takes longer than `seconds`.
+        """
         code = self.warm._ask({"wait": self.pid, "seconds": seconds})
         if code is None:
             self.kill(signal.SIGKILL)
             self.warm._ask({"wait": self.pid})
-            raise AssertionError(f"still running after {seconds} s: {self.output.with_suffix('.err').read_text()}")
-        return Done(code, self.output.with_suffix(".out").read_text(), self.output.with_suffix(".err").read_text())
+            raise AssertionError(
+                f"still running after {seconds} s: {self.output.with_suffix('.err').read_text()}"
+            )
+        return Done(
+            code,
+            self.output.with_suffix(".out").read_text(),
+            self.output.with_suffix(".err").read_text(),
+        )
 
     def kill(self, number: int) -> None:
-        """Send it a signal. It is there until waited for, so the number cannot be another process's."""
+        """Send it a signal.
+
+        It is there until waited for, so the number cannot be another process's.
+        """
         os.kill(self.pid, number)
 
 
@@ -178,7 +263,9 @@ class Project:
         return self.warm.run(args, self.path, self.env | more, hook)
 
     def runs(self) -> list[Path]:
-        """The run folders, oldest first; their names tell the second alone, and short runs begin within one."""
+        """The run folders, oldest first; their names tell the second alone, and short runs begin
+        within one.
+        """
         paths = (self.path / "runs").iterdir() if (self.path / "runs").is_dir() else []
         return sorted(paths, key=lambda path: (path.name.partition("-")[0], _started(path)))
 

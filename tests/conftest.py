@@ -1,4 +1,6 @@
-"""What the command-line and end-to-end tests share: clean processes, a small finished project, real patches, a loopback Kaggle."""
+"""What the command-line and end-to-end tests share: clean processes, a small finished project, real
+patches, a loopback Kaggle.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,17 @@ metric: accuracy
 counts: {train: 300, valid: 100, test: 60}
 default_config: quick
 """
-FAINT = TINY.replace("tiny", "faint").replace("very-small", "pale").replace("class", "probability").replace("accuracy", "roc_auc")
-FAINT = FAINT.replace("target_column: probability", "target_column: label").replace("Tiny", "Faint").replace("300", "200")
+FAINT = (
+    TINY.replace("tiny", "faint")
+    .replace("very-small", "pale")
+    .replace("class", "probability")
+    .replace("accuracy", "roc_auc")
+)
+FAINT = (
+    FAINT.replace("target_column: probability", "target_column: label")
+    .replace("Tiny", "Faint")
+    .replace("300", "200")
+)
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +65,9 @@ def empty(tmp_path: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Project:
-    """Never changed by a test: two made-up competitions `tiny` (classes, 2 runs) and `faint` (probabilities, 1 run), their CSVs."""
+    """Never changed by a test: two made-up competitions `tiny` (classes, 2 runs) and `faint`
+    (probabilities, 1 run), their CSVs.
+    """
     root = tmp_path_factory.mktemp("finished")
     project = Project(root / "work", clean_env(root / "home"), warm)
     competitions = project.path / "configs" / "competitions"
@@ -66,7 +79,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Project:
         project.quick("fetch", slug).ok()
         for seed in seeds:
             name = f"{slug}{seed}"
-            project.quick("train", "quick", "--set", f"name={name}", "--set", f"competition={slug}", "--seed", str(seed)).ok()
+            project.quick(
+                "train",
+                "quick",
+                "--set",
+                f"name={name}",
+                "--set",
+                f"competition={slug}",
+                "--seed",
+                str(seed),
+            ).ok()
             run = next(path for path in project.runs() if f"-{name}-" in path.name)
             project.quick("predict", run.name, "--out", f"submissions/{name}.csv").ok()
     return project
@@ -100,21 +122,33 @@ def kaggle() -> Iterator[Loopback]:
 def account(kaggle: Loopback, tmp_path: Path) -> dict[str, str]:
     """The variables that lead the official client to `kaggle`, with an account there."""
     home = tmp_path / "home"
-    ours = {name: value for name, value in kaggle.env(home).items() if name.startswith("KAGGLE_") or name.endswith("_proxy")}
+    ours = {
+        name: value
+        for name, value in kaggle.env(home).items()
+        if name.startswith("KAGGLE_") or name.endswith("_proxy")
+    }
     return clean_env(home) | ours
 
 
 @pytest.fixture(scope="session")
 def real_patches(tmp_path_factory: pytest.TempPathFactory) -> Layout:
-    """`real_patches("tnm112", "--train", "200")` -> a folder in that raw layout, and the CSV with the true answers."""
+    """`real_patches("tnm112", "--train", "200")` -> a folder in that raw layout, and the CSV with
+    the true answers.
+    """
     if not (PATCHES / "layouts.py").is_file():
-        pytest.skip(f"needs real patches in ../{PATCHES.parent.name}/{PATCHES.name}, which are not part of the repository")
+        pytest.skip(
+            f"needs real patches in ../{PATCHES.parent.name}/{PATCHES.name}, which are not part "
+            "of the repository"
+        )
     made: dict[tuple[str, ...], Path] = {}
 
     def make(*args: str) -> tuple[Path, Path]:
         if args not in made:
             made[args] = tmp_path_factory.mktemp("raw") / args[0]
-            subprocess.run([sys.executable, str(PATCHES / "layouts.py"), args[0], str(made[args]), *args[1:]], check=True)
+            subprocess.run(
+                [sys.executable, str(PATCHES / "layouts.py"), args[0], str(made[args]), *args[1:]],
+                check=True,
+            )
         return made[args], Path(f"{made[args]}.solution.csv")
 
     return make

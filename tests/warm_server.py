@@ -1,13 +1,18 @@
 """The other end of `command_line.Warm`: imports once, forks for each command. Run as a script.
 
-Requests are JSON lines: {"args", "cwd", "env", "output", "hook"} answers with a process id, {"wait": id} with its exit code, and
-{"wait": id, "seconds": n} with null if it is still there after that time. A hook makes something happen in the child; it has any of:
+Requests are JSON lines: {"args", "cwd", "env", "output", "hook"} answers with a process id,
+{"wait": id} with its exit code, and {"wait": id, "seconds": n} with null if it is still there after
+that time. A hook makes something happen in the child; it has any of:
 
-    {"on": "rename" | "step", "at": n, "signal": s}   signal s just before its n-th rename of a file or folder (the moment at which
-                                                      something written comes to be), or after its n-th training step
+    {"on": "rename" | "step", "at": n, "signal": s}   signal s just before its n-th
+                                                      rename of a file or folder (when
+                                                      what is written appears), or
+                                                      after its n-th training step
     {"set": {"package.module.NAME": value}}           constants of modules, to shorten waits
-    {"full": {"below": folder, "after": n}}           no space left after n bytes written to files whose path starts with that
-    {"full": {"below": folder, "opens": n}}           no space left for what is opened for writing after the first n times
+    {"full": {"below": folder, "after": n}}           no space left after n bytes in
+                                                      files whose path starts so
+    {"full": {"below": folder, "opens": n}}           no space left for what is opened
+                                                      for writing after n times
     {"free": n}                                       the disk claims that n bytes are free
     {"unknown": [host, ...]}                          names that cannot be looked up
 """
@@ -28,8 +33,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-DEFAULTS = {"pcam_kit.commands.outcomes.SETTLED": 0.0}  # seconds; the loopback's list does not lag unless it is told to
-PRELOADED = ("requests", "kagglesdk.competitions.types.competition_api_service", "pcam_kit.commands.fetch", "pcam_kit.commands.submit")
+# seconds; the loopback's list does not lag unless it is told to
+DEFAULTS = {"pcam_kit.commands.outcomes.SETTLED": 0.0}
+PRELOADED = (
+    "requests",
+    "kagglesdk.competitions.types.competition_api_service",
+    "pcam_kit.commands.fetch",
+    "pcam_kit.commands.submit",
+)
 
 
 def main() -> None:
@@ -80,7 +91,11 @@ def run(command: Callable[[list[str]], None], request: dict[str, Any]) -> None:
         os.chdir(request["cwd"])
         os.environ.clear()
         os.environ.update(request["env"])
-        for number, name in ((0, os.devnull), (1, request["output"] + ".out"), (2, request["output"] + ".err")):
+        for number, name in (
+            (0, os.devnull),
+            (1, request["output"] + ".out"),
+            (2, request["output"] + ".err"),
+        ):
             os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
         sys.argv = ["pcam", *request["args"]]
         hook = request["hook"] or {}
@@ -155,7 +170,9 @@ def after_step(at: int, signal: int) -> None:
 
 
 def fill_disk(below: str, after: int | None = None, opens: int | None = None) -> None:
-    """Files whose absolute path starts with `below` (itself absolute) share what is left: `after` bytes, or whole files for `opens`."""
+    """Files whose absolute path starts with `below` (itself absolute) share what is left: `after`
+    bytes, or whole files for `opens`.
+    """
     own, left, times = io.open, after, opens
 
     class Limited(io.FileIO):
@@ -174,9 +191,20 @@ def fill_disk(below: str, after: int | None = None, opens: int | None = None) ->
         def write(self, data: Any) -> int:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.name)
 
-    def limited(file: Any, mode: str = "r", buffering: int = -1, encoding: str | None = None, *args: Any, **options: Any) -> Any:
+    def limited(
+        file: Any,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        *args: Any,
+        **options: Any,
+    ) -> Any:
         nonlocal times
-        if isinstance(file, int) or not set(mode) & set("wax+") or not os.path.abspath(file).startswith(below):  # noqa: PTH100
+        if (
+            isinstance(file, int)
+            or not set(mode) & set("wax+")
+            or not os.path.abspath(file).startswith(below)  # noqa: PTH100
+        ):
             return own(file, mode, buffering, encoding, *args, **options)
         kind: type[io.FileIO] = Limited
         if times is not None:
@@ -185,7 +213,11 @@ def fill_disk(below: str, after: int | None = None, opens: int | None = None) ->
         if buffering == 0:
             return raw
         buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
-        return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding or "utf-8", *args, **options)
+        return (
+            buffered
+            if "b" in mode
+            else io.TextIOWrapper(buffered, encoding or "utf-8", *args, **options)
+        )
 
     builtins.open = io.open = limited  # type: ignore[assignment]  # Path.open and Path.write_bytes look it up in io
 

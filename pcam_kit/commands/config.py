@@ -1,4 +1,6 @@
-"""`pcam train --print-config`: the experiment that would be trained, without importing what trains it."""
+"""`pcam train --print-config`: the experiment that would be trained, without importing what trains
+it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from pcam_kit.config.schema import Experiment
 
 
 def resolve(config: str | None, overrides: Sequence[str], folders: Folders) -> Experiment:
-    """The experiment of `config` (None: the default of the competition fetched last) with its overrides. Raises ConfigError."""
+    """The experiment of `config` (None: the default of the competition fetched last) with its
+    overrides. Raises ConfigError.
+    """
     if config is None:
         competition = folders.competition(None)
         config = competition.default_config

@@ -1,4 +1,6 @@
-"""What a person sees while a command works: bars on a terminal, plain lines elsewhere, all on stderr."""
+"""What a person sees while a command works: bars on a terminal, plain lines elsewhere, all on
+stderr.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +48,13 @@ def warn(text: str) -> None:
     say(f"warning: {text}", style="yellow")
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, stderr: bool = False) -> None:
-    """A table on stdout, columns of numbers to the right. Without a terminal nothing is cut to a width."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, stderr: bool = False
+) -> None:
+    """A table on stdout, columns of numbers to the right.
+
+    Without a terminal nothing is cut to a width.
+    """
     terminal = (sys.stderr if stderr else sys.stdout).isatty()
     console = Console(stderr=stderr, highlight=False, width=None if terminal else 400)
     if title:
@@ -62,33 +69,47 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 class Work:
-    """A progress callback `(what, done, total)` for any number of jobs, in any number of threads; total 0 means unknown."""
+    """A progress callback `(what, done, total)` for any number of jobs, in any number of threads;
+    total 0 means unknown.
+    """
 
     def __init__(self, bars: Progress | None) -> None:
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
-        self._said: dict[str, tuple[float, float, int]] = {}  # when the last line was said; when the job began, and from what
+        # when the last line was said; when the job began, and from what
+        self._said: dict[str, tuple[float, float, int]] = {}
 
     def __call__(self, what: str, done: int, total: int) -> None:
         self._tell(what, done, total, in_bytes=False)
 
     def bytes(self, what: str, done: int, total: int) -> None:
-        """The same for bytes: tells the amount, the speed and the time left; a finished job makes room for the next."""
+        """The same for bytes: tells the amount, the speed and the time left; a finished job makes
+        room for the next.
+        """
         self._tell(what, done, total, in_bytes=True)
 
     def _tell(self, what: str, done: int, total: int, *, in_bytes: bool) -> None:
         if self._bars is not None:
             if what not in self._tasks:
                 # what is there from an earlier try counts for the bar, not for the speed
-                self._tasks[what] = self._bars.add_task(what, total=total or None, completed=done, in_bytes=in_bytes)
+                self._tasks[what] = self._bars.add_task(
+                    what, total=total or None, completed=done, in_bytes=in_bytes
+                )
             visible = not (in_bytes and done == total)
-            self._bars.update(self._tasks[what], completed=done, total=total or None, visible=visible)
+            self._bars.update(
+                self._tasks[what], completed=done, total=total or None, visible=visible
+            )
             return
         now = time.monotonic()
-        last, began, first = self._said.setdefault(what, (now - PLAIN_SECONDS + 2.0, now, done))  # quick work says nothing
+        # quick work says nothing
+        last, began, first = self._said.setdefault(what, (now - PLAIN_SECONDS + 2.0, now, done))
         if now - last >= PLAIN_SECONDS and done != total:
             self._said[what] = (now, began, first)
-            text = f"{what}: {100 * done / total:.0f}%" if total else f"{what}: {decimal(done) if in_bytes else f'{done:,}'}"
+            text = (
+                f"{what}: {100 * done / total:.0f}%"
+                if total
+                else f"{what}: {decimal(done) if in_bytes else f'{done:,}'}"
+            )
             if in_bytes:
                 speed = (done - first) / max(now - began, 1e-3)
                 text += (f" of {decimal(total)}" if total else "") + f", {decimal(round(speed))}/s"
@@ -116,13 +137,22 @@ def work() -> Generator[Work]:
         yield Work(None)
         return
     percent = TextColumn("{task.percentage:>3.0f}%")
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), percent, _Bytes(), TimeRemainingColumn(compact=True))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        percent,
+        _Bytes(),
+        TimeRemainingColumn(compact=True),
+    )
     with Progress(*columns, console=console, transient=True) as bars:
         yield Work(bars)
 
 
 class TrainingDisplay:
-    """Tells of a training: a bar on a terminal, a line an epoch everywhere. Implements `training.fit.Reporter`."""
+    """Tells of a training: a bar on a terminal, a line an epoch everywhere.
+
+    Implements `training.fit.Reporter`.
+    """
 
     def __init__(self) -> None:
         self._console = messages()
@@ -153,7 +183,9 @@ class TrainingDisplay:
             )
             self._bars = Progress(*columns, console=self._console, transient=True)
             epoch = min(epochs, done // steps + 1)
-            self._task = self._bars.add_task(f"epoch {epoch}/{epochs}", total=epochs * steps, completed=done, loss="", left="")
+            self._task = self._bars.add_task(
+                f"epoch {epoch}/{epochs}", total=epochs * steps, completed=done, loss="", left=""
+            )
             self._bars.start()
 
     def step(self, epoch: int, step: int, loss: float) -> None:
@@ -162,14 +194,25 @@ class TrainingDisplay:
         now = time.monotonic()
         if self._bars is not None and self._task is not None:
             left = f"{self._left(done)} left"
-            self._bars.update(self._task, completed=done, description=f"epoch {epoch}/{self._epochs}", loss=f"loss {loss:.4f}", left=left)
+            self._bars.update(
+                self._task,
+                completed=done,
+                description=f"epoch {epoch}/{self._epochs}",
+                loss=f"loss {loss:.4f}",
+                left=left,
+            )
         elif now - self._said > PLAIN_SECONDS:
             self._said = now
-            text = f"epoch {epoch}/{self._epochs}  step {step}/{self._steps}  loss {loss:.4f}  {self._left(done)} left"
+            text = (
+                f"epoch {epoch}/{self._epochs}  step {step}/{self._steps}  loss {loss:.4f}  "
+                f"{self._left(done)} left"
+            )
             print(text, file=sys.stderr, flush=True)
 
     def _left(self, done: int) -> str:
-        """How long the steps after `done` will take if they are as fast as those of this process so far."""
+        """How long the steps after `done` will take if they are as fast as those of this process so
+        far.
+        """
         per_step = (time.monotonic() - self._began) / max(1, done - self._first)
         return duration(per_step * (self._epochs * self._steps - done))
 
@@ -177,8 +220,10 @@ class TrainingDisplay:
         """A line for the finished epoch."""
         self._said = time.monotonic()
         text = (
-            f"epoch {metrics['epoch']:>{len(str(self._epochs))}}/{self._epochs}  loss {metrics['loss']:.4f}  "
-            f"validation AUC {metrics['valid_auc']:.4f}{' (best)' if metrics['best'] else ''}  {duration(metrics['seconds'])}"
+            f"epoch {metrics['epoch']:>{len(str(self._epochs))}}/{self._epochs}  loss "
+            f"{metrics['loss']:.4f}  "
+            f"validation AUC {metrics['valid_auc']:.4f}{' (best)' if metrics['best'] else ''}  "
+            f"{duration(metrics['seconds'])}"
         )
         if metrics["epoch"] < self._epochs:
             text += f", {self._left(metrics['epoch'] * self._steps)} left"
@@ -187,8 +232,11 @@ class TrainingDisplay:
 
 @contextmanager
 def quiet_import() -> Generator[None]:
-    """Keep what TensorFlow's native code writes to stderr while it is imported; shown only when the import fails."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # from then on; lines before its logging starts come regardless
+    """Keep what TensorFlow's native code writes to stderr while it is imported; shown only when the
+    import fails.
+    """
+    # from then on; lines before its logging starts come regardless
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held:
         original = os.dup(2)
@@ -214,4 +262,6 @@ def duration(seconds: float) -> str:
     """`75` -> `1m15s`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+    return (
+        f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+    )

@@ -28,7 +28,9 @@ class Demo:
 
 
 def demo(folders: Folders) -> Demo:
-    """Fetch, train, evaluate, predict and submit (dry run), telling each step as the command that does it."""
+    """Fetch, train, evaluate, predict and submit (dry run), telling each step as the command that
+    does it.
+    """
     began = time.monotonic()
     step("pcam fetch synthetic", "draws patches of made-up tissue and builds the store")
     store = fetch.fetch(fetch.Request("synthetic"), folders)
@@ -40,12 +42,20 @@ def demo(folders: Folders) -> Demo:
     step("pcam predict", "writes the CSV for the test split")
     predicted = predict.predict([run], predict.Request(), folders)
     step("pcam submit --dry-run", "checks the CSV as a submission; nothing is sent")
-    submitted = submit.submit(submit.Request(csv=predicted.csv.path, dry_run=True), folders, lambda _: True)
-    say(f"\ndone in {duration(time.monotonic() - began)}. It was all made-up tissue: it shows that things work, not how well on patients.")
+    submitted = submit.submit(
+        submit.Request(csv=predicted.csv.path, dry_run=True), folders, lambda _: True
+    )
+    say(
+        f"\ndone in {duration(time.monotonic() - began)}. It was all made-up tissue: it shows "
+        "that things work, not how well on patients."
+    )
     here = folders.runs.parent
     say("What to type next:", style="bold")
     say(f"  cd {here} && pcam runs                      what was trained")
-    say("  pcam fetch tnm-112-lab-2-2024              the lab's patches (a Kaggle account is needed)")
+    say(
+        "  pcam fetch tnm-112-lab-2-2024              the lab's patches (a Kaggle account is "
+        "needed)"
+    )
     say("  pcam fetch histopathologic-cancer-detection --from FOLDER    files you already have")
     say("  pcam --help                                all commands")
     return Demo(store, run, scored[0], predicted, submitted)

@@ -33,9 +33,12 @@ class Request:
 
 
 def diagnose(request: Request, folders: Callable[[], Folders]) -> Iterator[Check]:
-    """Every check in turn. What takes long (Keras, Kaggle) goes on beside the others and is told last.
+    """Every check in turn.
 
-    `folders` is called when they are needed: making them imports packages that may be what is broken.
+    What takes long (Keras, Kaggle) goes on beside the others and is told last.
+
+    `folders` is called when they are needed: making them imports packages that may be what is
+    broken.
     """
     with machine.looking_at_backend() as backend:
         for name, check in (
@@ -75,11 +78,15 @@ def show(checks: Iterable[Check]) -> list[Check]:
     """Print each line as soon as it is known; all of them."""
     terminal = sys.stdout.isatty()
     console = Console(highlight=False, soft_wrap=True)
-    width = max(60, console.width) if terminal else 10_000  # as tables: without a terminal nothing is cut to a width
+    # as tables: without a terminal nothing is cut to a width
+    width = max(60, console.width) if terminal else 10_000
     shown: list[Check] = []
     for check in checks:
         shown.append(check)
-        status, name = (f"{check.status:<8} ", COLORS[check.status]), (f"{check.name:<{BEGIN - 10}} ", "bold")
+        status, name = (
+            (f"{check.status:<8} ", COLORS[check.status]),
+            (f"{check.name:<{BEGIN - 10}} ", "bold"),
+        )
         console.print(Text.assemble(status, name, _wrapped(check.message, width, "")))
         if check.fix:
             console.print(Text(" " * BEGIN + _wrapped(check.fix, width, "-> ")))
@@ -98,12 +105,17 @@ def describe(checks: list[Check]) -> dict[str, Any]:
 
 
 def _wrapped(text: str, width: int, arrow: str) -> str:
-    """The text in lines that begin where messages begin. A command stays in one piece, so that it can be copied."""
+    """The text in lines that begin where messages begin.
+
+    A command stays in one piece, so that it can be copied.
+    """
     indent = " " * (BEGIN + len(arrow))
     whole = " ".join(text.split())
     if arrow and whole.startswith(COMMANDS):
         return arrow + whole
-    lines = textwrap.wrap(whole, width - len(indent), break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.wrap(
+        whole, width - len(indent), break_long_words=False, break_on_hyphens=False
+    )
     return arrow + f"\n{indent}".join(lines)
 
 

@@ -1,4 +1,6 @@
-"""Raw files from Kaggle into a folder: which ones, whether there is room, several at once, and a record of what is whole."""
+"""Raw files from Kaggle into a folder: which ones, whether there is room, several at once, and a
+record of what is whole.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ from pcam_kit.files import PARTIAL, check_space, read_json_object, unsafe_name, 
 from pcam_kit.kaggle_client import RemoteFile
 
 KAGGLE_INPUT = "/kaggle/input"  # where Kaggle's notebooks find their data
-FEW_FILES = 50  # up to here each file is downloaded by itself, so that a broken transfer costs one file
+# up to here each file is downloaded by itself, so that a broken transfer costs one file
+FEW_FILES = 50
 MANY_FILES = 1000  # of --only; each takes a request and a connection
 AT_ONCE = 4  # downloads
 PART = re.compile(r"\.part(\.json)?$|(^|/)" + re.escape(PARTIAL))
@@ -32,7 +35,9 @@ PART = re.compile(r"\.part(\.json)?$|(^|/)" + re.escape(PARTIAL))
 
 @dataclass(frozen=True)
 class Source:
-    """Where raw files come from: `name` is a competition's slug or a dataset's OWNER/SLUG, `folder` where they go."""
+    """Where raw files come from: `name` is a competition's slug or a dataset's OWNER/SLUG, `folder`
+    where they go.
+    """
 
     name: str
     folder: Path
@@ -47,26 +52,43 @@ class Source:
     def mounted(self) -> Path | None:
         """The same files in a Kaggle notebook, where they need no download."""
         kind = "datasets" if "/" in self.name else "competitions"
-        known = [Path(KAGGLE_INPUT, self.name.rpartition("/")[2]), Path(KAGGLE_INPUT, kind, self.name)]
+        known = [
+            Path(KAGGLE_INPUT, self.name.rpartition("/")[2]),
+            Path(KAGGLE_INPUT, kind, self.name),
+        ]
         return next((folder for folder in known if folder.is_dir()), None)
 
     @property
     def url(self) -> str:
         """Its page."""
-        return f"https://www.kaggle.com/datasets/{self.name}" if "/" in self.name else f"{self.profile.url}/data"
+        return (
+            f"https://www.kaggle.com/datasets/{self.name}"
+            if "/" in self.name
+            else f"{self.profile.url}/data"
+        )
 
 
 def dataset_name(text: str) -> str:
     """OWNER/SLUG from that or from the dataset's address. Raises UsageError for anything else."""
-    match = re.fullmatch(r"(?:(?:https?://)?(?:www\.)?kaggle\.com/datasets/)?([\w-]+/[\w-]+)/?(?:[?#].*)?", text.strip())
+    match = re.fullmatch(
+        r"(?:(?:https?://)?(?:www\.)?kaggle\.com/datasets/)?([\w-]+/[\w-]+)/?(?:[?#].*)?",
+        text.strip(),
+    )
     if match is None:
-        raise UsageError(f"no dataset's name: {text!r}", hint="give OWNER/SLUG, the end of its address kaggle.com/datasets/OWNER/SLUG")
+        raise UsageError(
+            f"no dataset's name: {text!r}",
+            hint="give OWNER/SLUG, the end of its address kaggle.com/datasets/OWNER/SLUG",
+        )
     return match.group(1)
 
 
 def source_of(profile: Competition, home: Path, dataset: str | None) -> Source:
     """The competition itself, or the `dataset` OWNER/SLUG in its role."""
-    return Source(profile.slug, home / "raw", profile) if dataset is None else Source(dataset, home / "datasets" / dataset, profile)
+    return (
+        Source(profile.slug, home / "raw", profile)
+        if dataset is None
+        else Source(dataset, home / "datasets" / dataset, profile)
+    )
 
 
 @contextmanager
@@ -79,7 +101,10 @@ def explained(profile: Competition) -> Generator[None]:
 
 
 def raw_files(source: Source, progress: Work) -> Path:
-    """What to build the store from: a folder or a zip, after downloading what is missing. Raises KaggleError, DataError, StorageError."""
+    """What to build the store from: a folder or a zip, after downloading what is missing.
+
+    Raises KaggleError, DataError, StorageError.
+    """
     if (mounted := source.mounted) is not None:
         say(f"using {mounted}")
         return mounted
@@ -88,30 +113,45 @@ def raw_files(source: Source, progress: Work) -> Path:
 
 
 def some_files(source: Source, patterns: Sequence[str], progress: Work) -> list[Path]:
-    """Download the files whose name, or its last part, matches a pattern (`*.csv`). Raises UsageError when none does."""
+    """Download the files whose name, or its last part, matches a pattern (`*.csv`).
+
+    Raises UsageError when none does.
+    """
     wanted: dict[str, RemoteFile] = {}
     seen: list[str] = []
     for file in kaggle_client.list_files(source.name):
         seen.append(file.name)
         progress("listing files", len(seen), 0)
         names = (file.name, file.name.rpartition("/")[2])
-        if any(name == pattern or fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns):
+        if any(
+            name == pattern or fnmatch.fnmatchcase(name, pattern)
+            for name in names
+            for pattern in patterns
+        ):
             wanted[file.name] = file
-        if wanted.keys() >= set(patterns):  # all of them are whole names: no need to read a thousand pages
+        # all of them are whole names: no need to read a thousand pages
+        if wanted.keys() >= set(patterns):
             break
     if not wanted:
         there = few(seen, len(seen), 5) or "no files"
-        raise UsageError(f"no file of {source.name} matches {' or '.join(patterns)}: Kaggle lists {there}", hint=f"see {source.url}")
+        raise UsageError(
+            f"no file of {source.name} matches {' or '.join(patterns)}: Kaggle lists {there}",
+            hint=f"see {source.url}",
+        )
     if len(wanted) > MANY_FILES:
         raise UsageError(
-            f"{len(wanted):,} files of {source.name} match {' or '.join(patterns)}: expected at most {MANY_FILES:,}",
-            hint=f"everything comes as one zip: pcam fetch {source.profile.slug} --keep-raw lays its files beside it",
+            f"{len(wanted):,} files of {source.name} match {' or '.join(patterns)}: expected at "
+            f"most {MANY_FILES:,}",
+            hint=f"everything comes as one zip: pcam fetch {source.profile.slug} --keep-raw lays "
+            "its files beside it",
         )
     return [*_download_each(source, [*wanted.values()], progress, for_store=False)]
 
 
 def doubt(source: Source, error: DataError) -> list[str]:
-    """Forget that the download was complete, so that Kaggle's list is read again. Downloaded files that `error` names, and of which it is
+    """Forget that the download was complete, so that Kaggle's list is read again.
+
+    Downloaded files that `error` names, and of which it is
     not certain that they came whole, are set aside: their new names.
     """
     names = [name for name in _recorded(source).unproven if name in error.message]
@@ -121,7 +161,10 @@ def doubt(source: Source, error: DataError) -> list[str]:
 
 
 def unpack(archive: Path, destination: Path, progress: Work) -> None:
-    """Lay the files of a downloaded zip beside it. Raises DataError for an unsafe one, StorageError."""
+    """Lay the files of a downloaded zip beside it.
+
+    Raises DataError for an unsafe one, StorageError.
+    """
     if unpack_zip(archive, destination, progress.bytes):
         say(f"unpacked {archive.name} into {destination}")
     else:
@@ -130,9 +173,12 @@ def unpack(archive: Path, destination: Path, progress: Work) -> None:
 
 @dataclass(frozen=True)
 class _Record:
-    """What is known of a complete download. `read`: what to open below the folder; `crcs`: the CRC-32C of every file, in hex.
+    """What is known of a complete download.
 
-    `unproven`: files of which neither a size nor a hash nor a checksum inside has shown that they are whole.
+    `read`: what to open below the folder; `crcs`: the CRC-32C of every file, in hex.
+
+    `unproven`: files of which neither a size nor a hash nor a checksum inside has shown that they
+    are whole.
     """
 
     read: str = "."
@@ -144,11 +190,17 @@ def _recorded(source: Source) -> _Record:
     """The record; an empty one where there is none, or one of another form."""
     told = read_json_object(source.record)
     read, crcs, unproven = (told.get(name) for name in ("read", "crcs", "unproven"))
-    return _Record(read, crcs, unproven) if isinstance(read, str) and isinstance(crcs, dict) and isinstance(unproven, list) else _Record()
+    return (
+        _Record(read, crcs, unproven)
+        if isinstance(read, str) and isinstance(crcs, dict) and isinstance(unproven, list)
+        else _Record()
+    )
 
 
 def _complete(source: Source, progress: Work) -> Path | None:
-    """What to open, when every file is there as it was recorded; otherwise None, and what is damaged is set aside."""
+    """What to open, when every file is there as it was recorded; otherwise None, and what is
+    damaged is set aside.
+    """
     record = _recorded(source)
     whole = bool(record.crcs)
     for name, crc in record.crcs.items():
@@ -156,7 +208,10 @@ def _complete(source: Source, progress: Work) -> Path | None:
         if not path.is_file():
             whole = False
         elif _crc(source, name, progress) != crc:
-            warn(f"{path} is not what was downloaded any more; it is kept as {_set_aside(path).name} and downloaded again")
+            warn(
+                f"{path} is not what was downloaded any more; it is kept as "
+                f"{_set_aside(path).name} and downloaded again"
+            )
             whole = False
     return source.folder / record.read if whole else None
 
@@ -175,19 +230,33 @@ def _download_all(source: Source, progress: Work) -> Path:
         came = _download_each(source, files, progress, for_store=True)
         crcs = {path.relative_to(source.folder).as_posix(): crc for path, crc in came.items()}
         sizes = {file.name: file.size for file in files}
-        there = [name for name in crcs if crcs[name] is None and name not in known]  # before, and nobody remembers how they came
-        unproven = sorted({*there, *(name for name in crcs if sizes[name] == 0 and (source.folder / name).stat().st_size > 0)})
+        # before, and nobody remembers how they came
+        there = [name for name in crcs if crcs[name] is None and name not in known]
+        unproven = sorted(
+            {
+                *there,
+                *(
+                    name
+                    for name in crcs
+                    if sizes[name] == 0 and (source.folder / name).stat().st_size > 0
+                ),
+            }
+        )
         read = "."
     else:
         read = f"{source.name.rpartition('/')[2]}.zip"
         crcs, unproven = {read: _download_zip(source, source.folder / read, progress)}, []
-    whole = {name: crc if crc is not None else _crc(source, name, progress) for name, crc in crcs.items()}
+    whole = {
+        name: crc if crc is not None else _crc(source, name, progress) for name, crc in crcs.items()
+    }
     write_json(source.record, asdict(_Record(read, whole, unproven)))
     return source.folder / read
 
 
 def _download_zip(source: Source, target: Path, progress: Work) -> str:
-    """Download everything as the zip `target`, or check the one that lies there without a record; its CRC-32C."""
+    """Download everything as the zip `target`, or check the one that lies there without a record;
+    its CRC-32C.
+    """
     inspect = partial(check_zip, name=target.name)
     if target.is_file():
         kaggle_client.discard_part(target)
@@ -195,9 +264,16 @@ def _download_zip(source: Source, target: Path, progress: Work) -> str:
         if not fault:
             inspect(target)
             return _crc(source, target.name, progress)
-        warn(f"{target} is damaged ({fault}); it is kept as {_set_aside(target).name} and downloaded again")
+        warn(
+            f"{target} is damaged ({fault}); it is kept as {_set_aside(target).name} and "
+            "downloaded again"
+        )
     return kaggle_client.download_all(
-        source.name, target, inspect=inspect, progress=progress.bytes, room=lambda total: total + _store_room(source.profile, total)
+        source.name,
+        target,
+        inspect=inspect,
+        progress=progress.bytes,
+        room=lambda total: total + _store_room(source.profile, total),
     )
 
 
@@ -206,17 +282,28 @@ def _crc(source: Source, name: str, progress: Work) -> str:
 
 
 def _store_room(profile: Competition, download: int) -> int:
-    """What the store will take, but never more than twice the download: a server may hand out a part of what is published."""
+    """What the store will take, but never more than twice the download: a server may hand out a
+    part of what is published.
+    """
     return min(store_bytes(profile), 2 * download)
 
 
-def _download_each(source: Source, files: Sequence[RemoteFile], progress: Work, *, for_store: bool) -> dict[Path, str | None]:
-    """Download those of `files` that are not there. The CRC-32C of each, None for one that was there."""
+def _download_each(
+    source: Source, files: Sequence[RemoteFile], progress: Work, *, for_store: bool
+) -> dict[Path, str | None]:
+    """Download those of `files` that are not there.
+
+    The CRC-32C of each, None for one that was there.
+    """
     targets: dict[Path, RemoteFile] = {}
     for file in files:
-        if why := unsafe_name(file.name) or ("the name of a part of a download" if PART.search(file.name) else ""):
+        if why := unsafe_name(file.name) or (
+            "the name of a part of a download" if PART.search(file.name) else ""
+        ):
             hint = "download it by hand, look at it, and use --from"
-            raise DataError(f"Kaggle lists a file with an unsafe name: {file.name!r} ({why})", hint=hint)
+            raise DataError(
+                f"Kaggle lists a file with an unsafe name: {file.name!r} ({why})", hint=hint
+            )
         targets[source.folder / file.name] = file
     missing: dict[Path, RemoteFile] = {}
     for target, file in targets.items():
@@ -225,7 +312,9 @@ def _download_each(source: Source, files: Sequence[RemoteFile], progress: Work, 
         else:
             missing[target] = file
     source.folder.mkdir(parents=True, exist_ok=True)
-    to_come = sum(max(0, file.size - kaggle_client.part_size(target)) for target, file in missing.items())
+    to_come = sum(
+        max(0, file.size - kaggle_client.part_size(target)) for target, file in missing.items()
+    )
     store = _store_room(source.profile, sum(file.size for file in files)) if for_store else 0
     check_space(source.folder, to_come + store)
     crcs: dict[Path, str | None] = dict.fromkeys(targets)
@@ -237,11 +326,15 @@ def _download_each(source: Source, files: Sequence[RemoteFile], progress: Work, 
     return crcs
 
 
-def _at_once(tasks: Sequence[Callable[[kaggle_client.Progress], None]], progress: kaggle_client.Progress) -> None:
-    """Run the tasks, a few at a time. Raises the first failure; the others then stop at their next bytes.
+def _at_once(
+    tasks: Sequence[Callable[[kaggle_client.Progress], None]], progress: kaggle_client.Progress
+) -> None:
+    """Run the tasks, a few at a time.
 
-    Daemon threads, so that neither Ctrl-C nor an error waits for a line that says nothing: what a download has written is good at any
-    moment, as if the process had been killed.
+    Raises the first failure; the others then stop at their next bytes.
+
+    Daemon threads, so that neither Ctrl-C nor an error waits for a line that says nothing: what a
+    download has written is good at any moment, as if the process had been killed.
     """
     waiting: queue.SimpleQueue[Callable[[kaggle_client.Progress], None]] = queue.SimpleQueue()
     ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()

@@ -23,7 +23,9 @@ from pcam_kit.runs import Result, Run
 
 
 def finish(run: Run, store: Store, folders: Folders, workers: int) -> Run:
-    """Train to the end, then measure the best weights on the validation split and choose the threshold there."""
+    """Train to the end, then measure the best weights on the validation split and choose the
+    threshold there.
+    """
     with quiet_import():
         from pcam_kit.inference import predict
         from pcam_kit.training.fit import Files, fit
@@ -47,7 +49,13 @@ def finish(run: Run, store: Store, folders: Folders, workers: int) -> Run:
         return roc_auc(labels, predict(model, store.images, valid, crop=crop)[:, 0])
 
     with TrainingDisplay() as display:
-        progress = fit(experiment, batches, validate, Files(run.state_file, run.model_file, run.metrics_file), display)
+        progress = fit(
+            experiment,
+            batches,
+            validate,
+            Files(run.state_file, run.model_file, run.metrics_file),
+            display,
+        )
     tta = experiment.evaluation.tta
     made = predict_split(run, "valid", tta, store)
     probabilities = made.probability(tta)
@@ -76,7 +84,9 @@ def finish(run: Run, store: Store, folders: Folders, workers: int) -> Run:
     teachers = seconds_of_teachers(run)
     before = f"; with its teachers {duration(teachers + progress.seconds)}" if teachers else ""
     say(
-        f"{run.name}: validation AUC {scores.auc:.4f} ({span.auc[0]:.4f}-{span.auc[1]:.4f}), accuracy {scores.accuracy:.4f} "
-        f"at threshold {threshold.value:.3f} (n {scores.n:,}, best epoch {progress.best_epoch}, {duration(progress.seconds)}{before})"
+        f"{run.name}: validation AUC {scores.auc:.4f} ({span.auc[0]:.4f}-{span.auc[1]:.4f}), "
+        f"accuracy {scores.accuracy:.4f} "
+        f"at threshold {threshold.value:.3f} (n {scores.n:,}, best epoch {progress.best_epoch}, "
+        f"{duration(progress.seconds)}{before})"
     )
     return finished

@@ -24,12 +24,16 @@ CROP = 32
 EXAMPLES = 4  # patches in the picture of the augmentation
 # Scores told by others for the lab's competition; nothing here was measured as they were.
 TOLD = (("the lab report", 0.74473), ("the best peer", 0.8119))
-AS_TOLD = "on Kaggle: 100,000 training crops, Kaggle's own test labels, the best of several submissions"
+AS_TOLD = (
+    "on Kaggle: 100,000 training crops, Kaggle's own test labels, the best of several submissions"
+)
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to train on: a fetched competition (None: the one fetched last), or `source` to fetch it from first."""
+    """What to train on: a fetched competition (None: the one fetched last), or `source` to fetch it
+    from first.
+    """
 
     competition: str | None = None
     source: Path | None = None
@@ -56,14 +60,22 @@ class Compared:
 
 
 def compare(request: Request, folders: Folders) -> Compared:
-    """Train, score and predict with each recipe and seed. Finished runs of the same config and store are used again."""
+    """Train, score and predict with each recipe and seed.
+
+    Finished runs of the same config and store are used again.
+    """
     slug = request.competition
     if request.source is not None:
-        slug = fetch.fetch(fetch.Request(slug if slug is not None else "tnm-112-lab-2-2024", request.source), folders).profile.slug
+        slug = fetch.fetch(
+            fetch.Request(slug if slug is not None else "tnm-112-lab-2-2024", request.source),
+            folders,
+        ).profile.slug
     store = folders.store(slug if slug is not None else folders.fetched_last())
     recipes: dict[str, Sequence[Finished]] = {}
     for recipe in RECIPES:
-        recipes[recipe] = [_finished(recipe, seed, request, store, folders) for seed in range(request.seeds)]
+        recipes[recipe] = [
+            _finished(recipe, seed, request, store, folders) for seed in range(request.seeds)
+        ]
     if request.pictures is not None:
         say(f"drawn: {_draw(store, recipes[RECIPES[-1]][0].run.experiment, request.pictures)}")
     return Compared(store, recipes)
@@ -109,10 +121,17 @@ def show(compared: Compared) -> None:
         ]
         for recipe, runs in compared.recipes.items()
     ]
-    title = f"{compared.store.profile.title}: {splits['train'].n:,} training and {splits['valid'].n:,} validation patches"
-    print_table(title, ["recipe", "validation AUC", "validation accuracy", "runs", "time a run"], rows)
+    title = (
+        f"{compared.store.profile.title}: {splits['train'].n:,} training and "
+        f"{splits['valid'].n:,} validation patches"
+    )
+    print_table(
+        title, ["recipe", "validation AUC", "validation accuracy", "runs", "time a run"], rows
+    )
     told = [[name, str(score), AS_TOLD] for name, score in TOLD]
-    print_table("\nNot comparable with these: scores told by others", ["", "accuracy", "what it is"], told)
+    print_table(
+        "\nNot comparable with these: scores told by others", ["", "accuracy", "what it is"], told
+    )
     for runs in compared.recipes.values():
         for one in runs:
             print(one.csv)
@@ -121,8 +140,13 @@ def show(compared: Compared) -> None:
 
 
 def _finished(recipe: str, seed: int, request: Request, store: Store, folders: Folders) -> Finished:
-    """The recipe's run: one that is there, one that was stopped and is gone on with, or a new one."""
-    changes = (*request.overrides, f"seed={seed}", f"competition={store.profile.slug}", f"data.crop={CROP}")
+    """The recipe's run: a finished one, a stopped one that is resumed, or a new one."""
+    changes = (
+        *request.overrides,
+        f"seed={seed}",
+        f"competition={store.profile.slug}",
+        f"data.crop={CROP}",
+    )
     run = train.train_once(recipe, changes, store, folders)
     return Finished(run, run.outcome, predict.predict([run], predict.Request(), folders).csv.path)
 

@@ -27,16 +27,20 @@ class Compared:
 
 @dataclass(frozen=True)
 class Leaks:
-    """All comparisons, and what is known beforehand about their competitions: (slug, the competition it leaks into, how)."""
+    """All comparisons, and what is known beforehand about their competitions: (slug, the
+    competition it leaks into, how).
+    """
 
     compared: list[Compared]
     known: list[tuple[str, Competition, Overlap]]
 
 
 def find_leaks(names: Sequence[str], centre: int | None, examples: int, folders: Folders) -> Leaks:
-    """Compare the stores called `names` (slugs, aliases or store folders; none: all that are here) by themselves and in pairs.
+    """Compare the stores called `names` (slugs, aliases or store folders; none: all that are here)
+    by themselves and in pairs.
 
-    `centre`: on so many pixels a side; None: all that the smaller patches have. Raises UsageError, DataError.
+    `centre`: on so many pixels a side; None: all that the smaller patches have. Raises UsageError,
+    DataError.
     """
     stores = _stores(names, folders)
     seen: dict[tuple[Path, int], Seen] = {}
@@ -47,14 +51,20 @@ def find_leaks(names: Sequence[str], centre: int | None, examples: int, folders:
             size = smallest if centre is None else centre
             if size > smallest:
                 raise UsageError(
-                    f"--centre {size} is more than the {smallest} pixels a side of {chosen[0].path}", hint="leave --centre out"
+                    f"--centre {size} is more than the {smallest} pixels a side of "
+                    f"{chosen[0].path}",
+                    hint="leave --centre out",
                 )
             for store in chosen:
                 if (store.path, size) not in seen:
                     seen[store.path, size] = see(store, size, progress)
             first, *second = (seen[store.path, size] for store in chosen)
             compared.append(Compared(chosen, size, compare(first, *second, examples=examples)))
-    known = [(slug, *pair) for slug in dict.fromkeys(store.profile.slug for store in stores) for pair in find_overlaps(slug)]
+    known = [
+        (slug, *pair)
+        for slug in dict.fromkeys(store.profile.slug for store in stores)
+        for pair in find_overlaps(slug)
+    ]
     return Leaks(compared, known)
 
 
@@ -72,7 +82,10 @@ def describe(leaks: Leaks) -> dict[str, Any]:
             for compared in leaks.compared
             for found in compared.copies
         ],
-        "known": [{"slug": slug, "split": one.split, "in": other.slug, "as": one.ours, "why": one.why} for slug, other, one in leaks.known],
+        "known": [
+            {"slug": slug, "split": one.split, "in": other.slug, "as": one.ours, "why": one.why}
+            for slug, other, one in leaks.known
+        ],
     }
 
 
@@ -83,11 +96,23 @@ def show(leaks: Leaks) -> None:
         rows: list[list[str]] = []
         listed: list[list[str]] = []
         for found in compared.copies:
-            here, there = (_named(*side, told=len(compared.stores) > 1) for side in (found.here, found.there))
+            here, there = (
+                _named(*side, told=len(compared.stores) > 1) for side in (found.here, found.there)
+            )
             slides = "-" if found.slides is None else f"{found.slides:,}"
             counts = [f"{count:,}" for count in (found.n, found.exact, found.turned, found.near)]
-            rows.append([there, "itself" if found.here == found.there else here, *counts, "-" if here == there else slides])
-            listed.extend([there, example.there, example.kind, here, example.here] for example in found.examples)
+            rows.append(
+                [
+                    there,
+                    "itself" if found.here == found.there else here,
+                    *counts,
+                    "-" if here == there else slides,
+                ]
+            )
+            listed.extend(
+                [there, example.there, example.kind, here, example.here]
+                for example in found.examples
+            )
         names = " and ".join(f"{store.profile.slug} ({store.path})" for store in compared.stores)
         print_table(f"{names}, on {compared.size}x{compared.size} pixels", columns, rows)
         if listed:
@@ -103,9 +128,16 @@ def _named(store: Store, split: str, *, told: bool) -> str:
 def _stores(names: Sequence[str], folders: Folders) -> list[Store]:
     """Raises UsageError when there is none."""
     if names:
-        chosen = [open_store(Path(name)) if (Path(name) / "manifest.json").is_file() else folders.store(name) for name in names]
+        chosen = [
+            open_store(Path(name))
+            if (Path(name) / "manifest.json").is_file()
+            else folders.store(name)
+            for name in names
+        ]
         return list({store.path.resolve(): store for store in chosen}.values())
     found = [open_store(path.parent) for path in sorted(folders.data.glob("*/store/manifest.json"))]
     if not found:
-        raise UsageError(f"no competition's data in {folders.data}", hint="get some: pcam fetch COMPETITION")
+        raise UsageError(
+            f"no competition's data in {folders.data}", hint="get some: pcam fetch COMPETITION"
+        )
     return found

@@ -12,7 +12,9 @@ from pcam_kit.runs import Run
 
 def best_runs_first(runs: Sequence[Run]) -> list[Run]:
     """By validation AUC; unfinished runs last."""
-    return sorted(runs, key=lambda run: run.result.valid_auc if run.result is not None else -1.0, reverse=True)
+    return sorted(
+        runs, key=lambda run: run.result.valid_auc if run.result is not None else -1.0, reverse=True
+    )
 
 
 def describe_run(run: Run) -> dict[str, Any]:
@@ -51,4 +53,16 @@ def show_runs(runs: Sequence[Run]) -> None:
                 duration(result.seconds),
             ]
         )
-    print_table("", ["run", "competition", "validation AUC (95%)", "accuracy", "threshold", "best epoch", "time"], rows)
+    print_table(
+        "",
+        [
+            "run",
+            "competition",
+            "validation AUC (95%)",
+            "accuracy",
+            "threshold",
+            "best epoch",
+            "time",
+        ],
+        rows,
+    )

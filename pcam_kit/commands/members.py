@@ -1,4 +1,6 @@
-"""Several runs as one: their weights, what each and all together reach on validation patches, and how alike they are."""
+"""Several runs as one: their weights, what each and all together reach on validation patches, and
+how alike they are.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class Way:
 
 @dataclass(frozen=True)
 class Members:
-    """Runs combined, and their validation patches: `labels`, `combined` [n], what the ensemble says of them, `groups`."""
+    """Runs combined, and their validation patches: `labels`, `combined` [n], what the ensemble says
+    of them, `groups`.
+    """
 
     runs: Sequence[Run]
     way: Way
@@ -50,14 +54,20 @@ class Members:
 
 
 def measure(chosen: Sequence[Run], way: Way, folders: Folders) -> Members:
-    """Weigh the runs and combine their validation predictions; fitted weights are cross-fitted there.
+    """Weigh the runs and combine their validation predictions; fitted weights are cross-fitted
+    there.
 
-    The parts of that are drawn patch by patch, slides unknown or not: a handful of weights hardly remembers a slide. Of runs of several
-    folds each patch is combined from those that were not trained on it, and all folds are pooled.
+    The parts of that are drawn patch by patch, slides unknown or not: a handful of weights hardly
+    remembers a slide. Of runs of several folds each patch is combined from those that were not
+    trained on it, and all folds are pooled.
     """
     groups = by_fold(chosen)
     if way.weights == "fitted" and len(groups) > 1:
-        raise UsageError("weights cannot be fitted: runs of different folds have no validation patches in common", hint="--weights equal")
+        raise UsageError(
+            "weights cannot be fitted: runs of different folds have no validation patches in "
+            "common",
+            hint="--weights equal",
+        )
     made = [predictions(run, "valid", way.views(run), folders) for run in chosen]
     labels = [known_labels(one, "valid") for one in made]
     p = [one.probability(way.views(run)) for run, one in zip(chosen, made, strict=True)]
@@ -71,7 +81,11 @@ def measure(chosen: Sequence[Run], way: Way, folders: Folders) -> Members:
     pooled = np.concatenate([labels[group[0]] for group in groups])
     aucs = [roc_auc(y, one) for y, one in zip(labels, p, strict=True)]
     slides = [made[group[0]].groups for group in groups]
-    known = np.concatenate([one for one in slides if one is not None]) if all(one is not None for one in slides) else None
+    known = (
+        np.concatenate([one for one in slides if one is not None])
+        if all(one is not None for one in slides)
+        else None
+    )
     return Members(chosen, way, values, aucs, pooled, combined.astype(np.float32), known)
 
 
@@ -85,8 +99,13 @@ def by_fold(chosen: Sequence[Run]) -> list[list[int]]:
 
 
 def describe(members: Members, scores: Evaluation, alike: tuple[Floats, Floats]) -> dict[str, Any]:
-    """What `pcam predict --json` adds for several runs. A correlation that is not defined is null."""
-    pearson, spearman = ([[None if np.isnan(r) else float(r) for r in row] for row in table] for table in alike)
+    """What `pcam predict --json` adds for several runs.
+
+    A correlation that is not defined is null.
+    """
+    pearson, spearman = (
+        [[None if np.isnan(r) else float(r) for r in row] for row in table] for table in alike
+    )
     return {
         "mean": members.way.mean,
         "weights": members.way.weights,
@@ -106,22 +125,45 @@ def show(members: Members, scores: Evaluation, alike: tuple[Floats, Floats], spl
     pearson, spearman = alike
     table = np.where(np.tri(k, k=-1, dtype=bool), pearson, spearman)
     rows = [
-        [str(i + 1), run.name, f"{auc:.4f}", f"{weight:.3f}", *("" if i == j else _number(table[i, j]) for j in range(k))]
-        for i, (run, auc, weight) in enumerate(zip(members.runs, members.aucs, members.values, strict=True))
+        [
+            str(i + 1),
+            run.name,
+            f"{auc:.4f}",
+            f"{weight:.3f}",
+            *("" if i == j else _number(table[i, j]) for j in range(k)),
+        ]
+        for i, (run, auc, weight) in enumerate(
+            zip(members.runs, members.aucs, members.values, strict=True)
+        )
     ]
     rows.append(["", f"mean of {members.way.mean}", f"{scores.auc:.4f}", *[""] * (k + 1)])
     columns = ["", "run", "validation AUC", "weight", *(str(i + 1) for i in range(k))]
     print_table(f"{k} runs as one, {scores.n:,} validation patches", columns, rows, stderr=True)
-    say(f"On the right the correlation of their logits on the {split} split: Pearson below the diagonal, Spearman above.")
+    say(
+        f"On the right the correlation of their logits on the {split} split: Pearson below the "
+        "diagonal, Spearman above."
+    )
     if (folded := len(by_fold(members.runs))) > 1:
-        say(f"Runs of {folded} folds: a validation patch is scored by those not trained on it, a patch of {split} by all {k}.")
+        say(
+            f"Runs of {folded} folds: a validation patch is scored by those not trained on it, a "
+            f"patch of {split} by all {k}."
+        )
     if members.way.weights == "fitted":
-        say(f"Fitted weights: the AUC of the mean is cross-fitted, each of {PARTS} parts with weights fitted on the others.")
+        say(
+            f"Fitted weights: the AUC of the mean is cross-fitted, each of {PARTS} parts with "
+            "weights fitted on the others."
+        )
     if members.way.mean == "ranks":
         if members.runs[0].competition.target == "class":
-            say(f"Ranks are those within a split: the threshold assumes that as large a share of {split} is positive as of validation.")
+            say(
+                "Ranks are those within a split: the threshold assumes that as large a share of "
+                f"{split} is positive as of validation."
+            )
         else:
-            say("Ranks are no probabilities: the CSV orders the patches, and only ROC AUC understands it.")
+            say(
+                "Ranks are no probabilities: the CSV orders the patches, and only ROC AUC "
+                "understands it."
+            )
 
 
 def _number(r: float) -> str:

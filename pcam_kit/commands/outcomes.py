@@ -14,31 +14,45 @@ from pcam_kit.files import locked
 from pcam_kit.kaggle_client import LostSubmission, RemoteSubmission
 from pcam_kit.submissions import Entry, Ledger
 
-FIRST_POLL, LONGEST_POLL = 1.0, 20.0  # seconds between two looks at a submission that is being scored
-SETTLED = 30.0  # seconds; before, a submission may still be on its way, or Kaggle's list may not show it yet
+# seconds between two looks at a submission that is being scored
+FIRST_POLL, LONGEST_POLL = 1.0, 20.0
+# seconds; before, a submission may still be on its way, or Kaggle's list may not show it yet
+SETTLED = 30.0
 
 
 def repair(ledger: Ledger, competition: str) -> set[str]:
-    """Find out about every submission to `competition` whose outcome is unknown; the ids of those that had arrived.
+    """Find out about every submission to `competition` whose outcome is unknown; the ids of those
+    that had arrived.
 
-    All of them, before another is sent: two unknown ones of the same name and message could be taken for each other. The caller holds the
-    lock of `sending`, so none of them is one that another process is sending now. Raises KaggleError when Kaggle cannot be asked; the
-    ledger then stays as it is.
+    All of them, before another is sent: two unknown ones of the same name and message could be
+    taken for each other. The caller holds the lock of `sending`, so none of them is one that
+    another process is sending now. Raises KaggleError when Kaggle cannot be asked; the ledger then
+    stays as it is.
     """
     return {
         entry.id
         for entry in ledger.entries()
-        if entry.id is not None and entry.competition == competition and entry.is_lost and find_out(ledger, entry) is not None
+        if entry.id is not None
+        and entry.competition == competition
+        and entry.is_lost
+        and find_out(ledger, entry) is not None
     }
 
 
 def find_out(ledger: Ledger, entry: Entry) -> int | None:
-    """The ref of a submission whose outcome is unknown; None, and in the ledger as failed, when Kaggle does not have it."""
+    """The ref of a submission whose outcome is unknown; None, and in the ledger as failed, when
+    Kaggle does not have it.
+    """
     assert entry.id is not None
-    say(f"a submission of {entry.file_name} to {entry.competition} has no known outcome; asking Kaggle")
+    say(
+        f"a submission of {entry.file_name} to {entry.competition} has no known outcome; asking "
+        "Kaggle"
+    )
     claimed = frozenset(other.ref for other in ledger.entries() if other.ref is not None)
     alike = None if entry.alike is None else frozenset(entry.alike)
-    lost = LostSubmission(entry.competition, entry.file_name, entry.message, alike, claimed, entry.size)
+    lost = LostSubmission(
+        entry.competition, entry.file_name, entry.message, alike, claimed, entry.size
+    )
     seconds = _unsettled(entry)
     if seconds > 0:
         say(f"it may still be on its way: looking for it for {seconds:.0f} s")
@@ -68,12 +82,16 @@ def look(ledger: Ledger, id: str, ref: int) -> RemoteSubmission:
     """What Kaggle says of a submission; a final state is written to the ledger."""
     remote = kaggle_client.get_submission(ref)
     if remote.status != "pending":
-        ledger.scored(id, remote.status, remote.public_score, remote.private_score, remote.error or None)
+        ledger.scored(
+            id, remote.status, remote.public_score, remote.private_score, remote.error or None
+        )
     return remote
 
 
 def refresh(ledger: Ledger) -> KaggleError | None:
-    """Ask Kaggle about every submission without a final state. One that cannot be asked about does not keep the others from it:
+    """Ask Kaggle about every submission without a final state.
+
+    One that cannot be asked about does not keep the others from it:
     the first such error is returned. Raises CredentialsError, as that would go wrong for all.
     """
     errors: list[KaggleError] = []
@@ -91,7 +109,9 @@ def refresh(ledger: Ledger) -> KaggleError | None:
 
 
 def sending(ledger: Ledger) -> AbstractContextManager[None]:
-    """The lock under which submissions are sent, and unknown outcomes looked into: one process at a time."""
+    """The lock under which submissions are sent, and unknown outcomes looked into: one process at a
+    time.
+    """
     return locked(ledger.path.with_name(".lock"), "submitting")
 
 
@@ -105,12 +125,17 @@ def _each(ledger: Ledger, entries: Sequence[Entry], errors: list[KaggleError]) -
         except CredentialsError:
             raise
         except KaggleError as error:
-            warn(f"cannot ask about submission {entry.ref if entry.ref is not None else f'of {entry.file_name}'}: {error}")
+            warn(
+                "cannot ask about submission "
+                f"{entry.ref if entry.ref is not None else f'of {entry.file_name}'}: {error}"
+            )
             errors.append(error)
 
 
 def _unsettled(entry: Entry) -> float:
-    """For how many more seconds it may turn up in Kaggle's list. By this machine's clock, so never more than SETTLED, and all of it for a
+    """For how many more seconds it may turn up in Kaggle's list.
+
+    By this machine's clock, so never more than SETTLED, and all of it for a
     time in the future or one that cannot be read.
     """
     try:

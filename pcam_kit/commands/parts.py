@@ -14,7 +14,10 @@ from pcam_kit.runs import Run
 
 
 def rows_of(run: Run, store: Store, split: str) -> NDArray[np.int64]:
-    """Rows of a split as it was for `run`. Raises RunError where the folds are drawn otherwise than they were for it."""
+    """Rows of a split as it was for `run`.
+
+    Raises RunError where the folds are drawn otherwise than they were for it.
+    """
     fold = run.experiment.data.fold
     if fold is not None and folding.folds_hash(store, fold) != run.meta.get("folds_hash"):
         raise RunError(
@@ -25,11 +28,15 @@ def rows_of(run: Run, store: Store, split: str) -> NDArray[np.int64]:
 
 
 def on_store(experiment: Experiment, store: Store) -> Experiment:
-    """The experiment of a new run, with all that depends on the patches decided: epochs (`training.most_patches`), `data.drop_copies`."""
+    """The experiment of a new run, with all that depends on the patches decided: epochs
+    (`training.most_patches`), `data.drop_copies`.
+    """
     experiment = settled(experiment, store)
     most = experiment.training.most_patches
     if most is None:
         return experiment
     patches = min(len(training_rows(experiment, store)), experiment.data.limit or most)
     epochs = min(experiment.training.epochs, max(1, most // patches))
-    return experiment.model_copy(update={"training": experiment.training.model_copy(update={"epochs": epochs})})
+    return experiment.model_copy(
+        update={"training": experiment.training.model_copy(update={"epochs": epochs})}
+    )

@@ -1,4 +1,6 @@
-"""Weights that a new training begins with: checked before a run folder is made, and remembered in its meta.json."""
+"""Weights that a new training begins with: checked before a run folder is made, and remembered in
+its meta.json.
+"""
 
 from __future__ import annotations
 
@@ -13,27 +15,34 @@ from pcam_kit.runs import Run
 
 
 def check_config(experiment: Experiment, size: int) -> None:
-    """Faults of a transferred network that show without Keras: patches of `size` pixels that are too small, no file."""
+    """Faults of a transferred network that show without Keras: patches of `size` pixels that are
+    too small, no file.
+    """
     config = experiment.model
     if not isinstance(config, Transfer):
         return
     if config.input_size is None and size < 32:
         raise ConfigError(
-            f"model.input_size: {config.backbone} needs at least 32x32 pixels, the patches have {size}x{size}",
+            f"model.input_size: {config.backbone} needs at least 32x32 pixels, the patches have "
+            f"{size}x{size}",
             hint="let them be resized, e.g. --set model.input_size=64",
         )
     path = _file(config)
     if path is not None and not path.is_file():
         raise ConfigError(
-            f"model.weights: no file {path} (a relative path starts at the config's folder or at {Path.cwd()})",
-            hint="give a .weights.h5 or .keras file, or imagenet (Keras downloads), or null (random): --set model.weights=...",
+            f"model.weights: no file {path} (a relative path starts at the config's folder or at "
+            f"{Path.cwd()})",
+            hint="give a .weights.h5 or .keras file, or imagenet (Keras downloads), or null "
+            "(random): --set model.weights=...",
         )
     if path is not None and path.suffix not in {".h5", ".keras"}:
         raise ConfigError(f"model.weights: expected a .weights.h5 or .keras file, found {path}")
 
 
 def check_weights(experiment: Experiment) -> dict[str, Any]:
-    """Read the weights once, for their faults, and describe them for meta.json: {} where none are wanted. Raises ConfigError."""
+    """Read the weights once, for their faults, and describe them for meta.json: {} where none are
+    wanted. Raises ConfigError.
+    """
     config = experiment.model
     if not isinstance(config, Transfer) or config.weights is None:
         return {}
@@ -44,20 +53,29 @@ def check_weights(experiment: Experiment) -> dict[str, Any]:
 
 
 def check_unchanged(run: Run) -> None:
-    """A training that stopped before its first checkpoint begins with the weights it had. Raises RunError, ConfigError."""
+    """A training that stopped before its first checkpoint begins with the weights it had.
+
+    Raises RunError, ConfigError.
+    """
     config = run.experiment.model
     if run.state_file.is_file() or not isinstance(config, Transfer) or config.weights is None:
         return
     check_config(run.experiment, run.competition.image_size)
     before, here = run.meta.get("weights"), _described(config)["weights"]
     if before != here:
-        raise RunError(f"{config.weights} changed since {run.name} began: expected {before}, found {here}", hint="start a new run")
+        raise RunError(
+            f"{config.weights} changed since {run.name} began: expected {before}, found {here}",
+            hint="start a new run",
+        )
 
 
 def _described(config: Transfer) -> dict[str, Any]:
     path = _file(config)
     try:
-        return {"weights": {"source": config.weights} | ({} if path is None else {"sha256": sha256_file(path)})}
+        return {
+            "weights": {"source": config.weights}
+            | ({} if path is None else {"sha256": sha256_file(path)})
+        }
     except OSError as error:
         raise storage_error(error, path or Path(), "read") from error
 

@@ -13,11 +13,23 @@ from typing import Any
 
 from pcam_kit import __version__
 
-PACKAGES = ("tensorflow", "keras", "numpy", "albumentations", "opencv-python-headless", "h5py", "scikit-learn", "kaggle")
+PACKAGES = (
+    "tensorflow",
+    "keras",
+    "numpy",
+    "albumentations",
+    "opencv-python-headless",
+    "h5py",
+    "scikit-learn",
+    "kaggle",
+)
 
 
 def provenance(overrides: list[str]) -> dict[str, Any]:
-    """What `meta.json` says about how a run came to be. Nothing secret: no environment variables."""
+    """What `meta.json` says about how a run came to be.
+
+    Nothing secret: no environment variables.
+    """
     return {
         "started": now(),
         "argv": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -37,17 +49,32 @@ def now() -> str:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Commit of the checkout this package runs from, and whether it was changed since; None for an installed wheel."""
+    """Commit of the checkout this package runs from, and whether it was changed since; None for an
+    installed wheel.
+    """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     commit = _git(root, "rev-parse", "HEAD")
-    return {"commit": commit, "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no"))} if commit else None
+    return (
+        {
+            "commit": commit,
+            "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
+        }
+        if commit
+        else None
+    )
 
 
 def _git(root: Path, *arguments: str) -> str:
     try:
-        return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
 

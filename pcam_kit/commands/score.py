@@ -1,4 +1,6 @@
-"""What `pcam train`, `pcam evaluate` and `pcam predict` share: a run's probabilities on a split, made once."""
+"""What `pcam train`, `pcam evaluate` and `pcam predict` share: a run's probabilities on a split,
+made once.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,15 @@ from pcam_kit.views import VIEWS
 
 
 def predictions(run: Run, split: str, tta: Tta, folders: Folders) -> Predictions:
-    """The run's predictions on `split`: those kept in the run folder, without a look at the store, or new ones."""
+    """The run's predictions on `split`: those kept in the run folder, without a look at the store,
+    or new ones.
+    """
     kept = run.load_predictions(split)
-    return kept if kept is not None and kept.covers(tta) else predict_split(run, split, tta, folders.store_of(run))
+    return (
+        kept
+        if kept is not None and kept.covers(tta)
+        else predict_split(run, split, tta, folders.store_of(run))
+    )
 
 
 def predict_split(run: Run, split: str, tta: Tta, store: Store) -> Predictions:
@@ -32,7 +40,12 @@ def predict_split(run: Run, split: str, tta: Tta, store: Store) -> Predictions:
     crop = run.experiment.data.crop or store.images.shape[1]
     with work() as progress:
         orbit = predict(
-            model, store.images, rows, crop=crop, views=VIEWS[tta], progress=lambda n: progress(f"predicting {split}", n, len(rows))
+            model,
+            store.images,
+            rows,
+            crop=crop,
+            views=VIEWS[tta],
+            progress=lambda n: progress(f"predicting {split}", n, len(rows)),
         )
     made = Predictions(names(store, rows), store.labels[rows], orbit, store.groups[rows])
     run.save_predictions(split, made)

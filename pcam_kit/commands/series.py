@@ -1,4 +1,6 @@
-"""Several trainings of one experiment, one after another: seeds, or folds; what is there already is used again."""
+"""Several trainings of one experiment, one after another: seeds, or folds; what is there already is
+used again.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Series:
-    """Complete runs. `pooled`: the scores of all folds' validation patches together, each by the run not trained on it; with intervals."""
+    """Complete runs.
+
+    `pooled`: the scores of all folds' validation patches together, each by the run not trained on
+    it; with intervals.
+    """
 
     runs: Sequence[Run]
     pooled: tuple[Evaluation, Intervals] | None
@@ -49,41 +55,63 @@ class Series:
 
 
 def train_series(request: Request, folders: Folders) -> Series:
-    """Train each seed or fold that is not there. Raises Interrupted with runs that the same command goes on with."""
+    """Train each seed or fold that is not there.
+
+    Raises Interrupted with runs that the same command goes on with.
+    """
     base = request.training
     if base.resume is not None or (request.seeds is None) == (request.folds is None):
         raise UsageError(
             "--seeds, --folds and --resume exclude one another",
-            hint="a series that was stopped goes on with the command that began it; several seeds of one fold: --set data.fold=...",
+            hint="a series that was stopped goes on with the command that began it; several "
+            "seeds of one fold: --set data.fold=...",
         )
     config = base.config if base.config is not None else folders.competition(None).default_config
     first = resolve(base.config, base.overrides, folders)
     store = folders.store(first.competition or folders.fetched_last(), first.data.stain)
-    common = (*base.overrides, f"competition={store.profile.slug}")  # another may be fetched while this goes on
+    # another may be fetched while this goes on
+    common = (*base.overrides, f"competition={store.profile.slug}")
     if request.folds is not None:
-        several = [(*common, f"data.fold.index={i}", f"data.fold.of={request.folds}") for i in range(1, request.folds + 1)]
+        several = [
+            (*common, f"data.fold.index={i}", f"data.fold.of={request.folds}")
+            for i in range(1, request.folds + 1)
+        ]
     else:
         several = [(*common, f"seed={first.seed + i}") for i in range(request.seeds or 1)]
-    ends = [load_experiment(config, changes) for changes in (several[0], several[-1])]  # a fault is told before the first training
+    # a fault is told before the first training
+    ends = [load_experiment(config, changes) for changes in (several[0], several[-1])]
     if request.folds is not None:
         folding.rows(store, "valid", ends[0].data.fold)
         _tell_of_slides(store)
     done: list[Run] = []
     for changes in several:
-        say(f"run {len(done) + 1} of {len(several)}: {train.label(load_experiment(config, changes))}", style="bold")
+        say(
+            f"run {len(done) + 1} of {len(several)}: "
+            f"{train.label(load_experiment(config, changes))}",
+            style="bold",
+        )
         try:
             done.append(train.train_once(config, changes, store, folders, workers=base.workers))
         except Interrupted as error:
-            raise Interrupted(error.message, hint=f"{len(done)} of {len(several)} runs are done; the same command goes on") from None
+            raise Interrupted(
+                error.message,
+                hint=f"{len(done)} of {len(several)} runs are done; the same command goes on",
+            ) from None
     return Series(done, _pooled(done, folders) if request.folds is not None else None)
 
 
 def describe(series: Series) -> dict[str, Any]:
-    """The JSON object of `pcam train` with --seeds or --folds. The deviation of a single run is null."""
+    """The JSON object of `pcam train` with --seeds or --folds.
+
+    The deviation of a single run is null.
+    """
     spreads: dict[str, Any] = {}
     for key in ("valid_auc", "valid_accuracy"):
         values = [getattr(result, key) for result in series.results]
-        spreads |= {f"{key}_mean": statistics.fmean(values), f"{key}_sd": statistics.stdev(values) if len(values) > 1 else None}
+        spreads |= {
+            f"{key}_mean": statistics.fmean(values),
+            f"{key}_sd": statistics.stdev(values) if len(values) > 1 else None,
+        }
     return {
         "runs": [train.describe(run) | {"seed": run.experiment.seed} for run in series.runs],
         **spreads,
@@ -95,17 +123,28 @@ def describe(series: Series) -> dict[str, Any]:
 def show(series: Series) -> None:
     """A row a run, their mean and deviation, and what to type next; on stderr."""
     rows = [
-        [run.name, train.label(run.experiment), f"{result.valid_auc:.4f}", f"{result.valid_accuracy:.4f}", duration(result.seconds)]
+        [
+            run.name,
+            train.label(run.experiment),
+            f"{result.valid_auc:.4f}",
+            f"{result.valid_accuracy:.4f}",
+            duration(result.seconds),
+        ]
         for run, result in zip(series.runs, series.results, strict=True)
     ]
-    aucs, accuracies = ([getattr(result, key) for result in series.results] for key in ("valid_auc", "valid_accuracy"))
+    aucs, accuracies = (
+        [getattr(result, key) for result in series.results]
+        for key in ("valid_auc", "valid_accuracy")
+    )
     rows.append(["mean ± sd", "", spread(aucs), spread(accuracies), ""])
     print_table("", ["run", "", "validation AUC", "validation accuracy", "time"], rows, stderr=True)
     if series.pooled is not None:
         pooled, span = series.pooled
         say(
-            f"out of fold, {pooled.n:,} patches, each by the run that was not trained on it: AUC {pooled.auc:.4f} "
-            f"({span.auc[0]:.4f}-{span.auc[1]:.4f}), accuracy {pooled.accuracy:.4f} at threshold {pooled.threshold:.3f}"
+            f"out of fold, {pooled.n:,} patches, each by the run that was not trained on it: AUC "
+            f"{pooled.auc:.4f} "
+            f"({span.auc[0]:.4f}-{span.auc[1]:.4f}), accuracy {pooled.accuracy:.4f} at threshold "
+            f"{pooled.threshold:.3f}"
         )
     if len(series.runs) > 1:
         say(f"combine them: {series.predict}")
@@ -116,8 +155,14 @@ def _tell_of_slides(store: Store) -> None:
         return
     given = store.manifest["split"]["method"] == "given"
     warn(
-        "the slides are not known, so the folds mix patches of one slide, which look alike: out-of-fold scores may be optimistic"
-        + ("; the validation part that came with the data may be of other slides, and then says more" if given else "")
+        "the slides are not known, so the folds mix patches of one slide, which look alike: "
+        "out-of-fold scores may be optimistic"
+        + (
+            "; the validation part that came with the data may be of other slides, and then says "
+            "more"
+            if given
+            else ""
+        )
     )
 
 

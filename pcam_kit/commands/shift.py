@@ -22,19 +22,30 @@ class Shifted:
 
 
 def shift(competition: str | None, stain: StainMethod | None, folders: Folders) -> Shifted:
-    """Look at each split of a store (None: the one fetched last). Raises DataError or UsageError when there is none."""
+    """Look at each split of a store (None: the one fetched last).
+
+    Raises DataError or UsageError when there is none.
+    """
     store = folders.store(competition if competition is not None else folders.fetched_last(), stain)
     looks = [colours(store, split) for split in store.splits]
     return Shifted(store, looks, drifts(looks))
 
 
 def drift_line(store: Store) -> list[str]:
-    """The strongest drift of test against train in a sentence; empty when there is none, or one of the two splits is not there."""
+    """The strongest drift of test against train in a sentence; empty when there is none, or one of
+    the two splits is not there.
+    """
     if not {"train", "test"} <= store.splits.keys():
         return []
     found = drift(colours(store, "train"), colours(store, "test"))
-    more = f"pcam shift {store.profile.slug}" + (f" --stain {store.stain}" if store.stain is not None else "")
-    return [f"{found.sentences[0]}: the score may be lower than in validation ({more})"] if found.drifted else []
+    more = f"pcam shift {store.profile.slug}" + (
+        f" --stain {store.stain}" if store.stain is not None else ""
+    )
+    return (
+        [f"{found.sentences[0]}: the score may be lower than in validation ({more})"]
+        if found.drifted
+        else []
+    )
 
 
 def describe(shifted: Shifted) -> dict[str, Any]:
@@ -42,15 +53,24 @@ def describe(shifted: Shifted) -> dict[str, Any]:
     return {
         "store": str(shifted.store.path),
         "fingerprint": shifted.store.fingerprint,
-        "splits": {look.split: {"n": look.n, "mean": look.mean, "sd": look.sd} for look in shifted.looks},
+        "splits": {
+            look.split: {"n": look.n, "mean": look.mean, "sd": look.sd} for look in shifted.looks
+        },
         "limit": LIMIT,
-        "drifts": [{**asdict(one), "largest": one.largest, "sentences": one.sentences} for one in shifted.drifts],
+        "drifts": [
+            {**asdict(one), "largest": one.largest, "sentences": one.sentences}
+            for one in shifted.drifts
+        ],
     }
 
 
 def show(shifted: Shifted) -> None:
     """A row a statistic; what has drifted is said."""
-    columns = ["", *(f"{look.split} ({look.n:,})" for look in shifted.looks), *(f"{d.split} - {d.reference}" for d in shifted.drifts)]
+    columns = [
+        "",
+        *(f"{look.split} ({look.n:,})" for look in shifted.looks),
+        *(f"{d.split} - {d.reference}" for d in shifted.drifts),
+    ]
     rows = [
         [
             name.replace("_sd", ", sd within"),
@@ -71,5 +91,10 @@ def show(shifted: Shifted) -> None:
 
 def _remedy(store: Store) -> str:
     augment = "train on more varied stain: pcam train --set augment.stain.strength=0.2"
-    method = "macenko" if (store.groups >= 0).all() else "reinhard"  # macenko needs to know slide from slide
-    return augment if store.stain is not None else f"{augment}; or normalise it: pcam fetch {store.profile.slug} --stain {method}"
+    # macenko needs to know slide from slide
+    method = "macenko" if (store.groups >= 0).all() else "reinhard"
+    return (
+        augment
+        if store.stain is not None
+        else f"{augment}; or normalise it: pcam fetch {store.profile.slug} --stain {method}"
+    )

@@ -15,10 +15,34 @@ from rich.text import Text
 from pcam_kit.commands.console import say
 from pcam_kit.submissions import Entry
 
-# Other programs read these: names of the JSON object's keys, in an order that is not changed, only added to at the end.
+# Other programs read these: names of the JSON object's keys, in an order that is not changed, only
+# added to at the end.
 CSV_COLUMNS = (
-    *("competition", "ref", "status", "valid_score", "valid_low", "valid_high", "public_score", "private_score", "gap"),
-    *("runs", "configs", "commit", "tta", "created", "sent", "csv", "sha256", "file_name", "message", "error", "leaks"),
+    *(
+        "competition",
+        "ref",
+        "status",
+        "valid_score",
+        "valid_low",
+        "valid_high",
+        "public_score",
+        "private_score",
+        "gap",
+    ),
+    *(
+        "runs",
+        "configs",
+        "commit",
+        "tta",
+        "created",
+        "sent",
+        "csv",
+        "sha256",
+        "file_name",
+        "message",
+        "error",
+        "leaks",
+    ),
 )
 SCORES = ("ref", "status", "validation", "public", "private", "gap", "runs", "config", "commit")
 NUMBERS = {"validation", "public", "private", "gap"}
@@ -39,21 +63,31 @@ def best_submissions_first(entries: Sequence[Entry]) -> list[Entry]:
 def describe_submission(entry: Entry) -> dict[str, Any]:
     """One submission, or CSV never sent, as JSON."""
     described = asdict(entry) | {"gap": entry.gap}
-    del described["alike"], described["again"], described["size"], described["test_seen"]  # of use to nobody but `pcam submit`
+    # of use to nobody but `pcam submit`
+    del described["alike"], described["again"], described["size"], described["test_seen"]
     return described
 
 
 def write_csv(entries: Sequence[Entry]) -> None:
-    """One row a submission on stdout; several runs and configs are joined by `;`, what is not there is empty."""
+    """One row a submission on stdout; several runs and configs are joined by `;`, what is not there
+    is empty.
+    """
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for entry in best_submissions_first(entries):
         values = describe_submission(entry)
-        writer.writerow([";".join(values[name]) if isinstance(values[name], list) else values[name] for name in CSV_COLUMNS])
+        writer.writerow(
+            [
+                ";".join(values[name]) if isinstance(values[name], list) else values[name]
+                for name in CSV_COLUMNS
+            ]
+        )
 
 
 def show_submissions(entries: Sequence[Entry]) -> None:
-    """The submissions as a table: on a terminal two lines each, which fit into 100 columns; elsewhere one line each, nothing cut."""
+    """The submissions as a table: on a terminal two lines each, which fit into 100 columns;
+    elsewhere one line each, nothing cut.
+    """
     if not entries:
         say("no CSVs yet; write one: pcam predict")
         return
@@ -66,16 +100,25 @@ def show_submissions(entries: Sequence[Entry]) -> None:
         console.print(Text(head, style="bold"))
         for line, fact in zip(lines, facts, strict=True):
             console.print(Text(line), soft_wrap=True)
-            console.print(Padding(Text("  ".join(text for text in fact if text), style="dim"), (0, 0, 0, 2), expand=False))
+            console.print(
+                Padding(
+                    Text("  ".join(text for text in fact if text), style="dim"),
+                    (0, 0, 0, 2),
+                    expand=False,
+                )
+            )
         return
     for line in _aligned(
-        [(*SCORES, "time (UTC)", "competition", "CSV", "message"), *([*s, *f] for s, f in zip(scores, facts, strict=True))]
+        [
+            (*SCORES, "time (UTC)", "competition", "CSV", "message"),
+            *([*s, *f] for s, f in zip(scores, facts, strict=True)),
+        ]
     ):
         print(line)
 
 
 def _scores(entry: Entry) -> list[str]:
-    """The cells of SCORES. A run is told by the end of its name, which commands take for the whole."""
+    """The cells of SCORES. A run is shown by the end of its name, which commands accept."""
     return [
         "-" if entry.ref is None else str(entry.ref),
         entry.status,
@@ -92,17 +135,29 @@ def _scores(entry: Entry) -> list[str]:
 def _facts(entry: Entry) -> list[str]:
     """Time, competition, CSV, message; behind the message its leaks and why it has no score."""
     error = f"{entry.status}: {entry.error}" if entry.error else ""
-    message = "; ".join(" ".join(text.split()) for text in (entry.message, *(f"leak: {label}" for label in entry.leaks), error) if text)
+    message = "; ".join(
+        " ".join(text.split())
+        for text in (entry.message, *(f"leak: {label}" for label in entry.leaks), error)
+        if text
+    )
     when = (entry.sent or entry.created)[:16].replace("T", " ")
     return [when, entry.competition, entry.file_name or entry.csv.rpartition("/")[2], message]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of text, the first of them the header, as lines with columns two spaces apart, numbers to the right."""
+    """Rows of text, the first of them the header, as lines with columns two spaces apart, numbers
+    to the right.
+    """
     columns = list(zip(*rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     right = [column[0] in NUMBERS for column in columns]
-    sides = [[cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right, strict=True)] for row in rows]
+    sides = [
+        [
+            cell.rjust(w) if r else cell.ljust(w)
+            for cell, w, r in zip(row, widths, right, strict=True)
+        ]
+        for row in rows
+    ]
     return ["  ".join(cells).rstrip() for cells in sides]
 
 

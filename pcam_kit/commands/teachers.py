@@ -1,4 +1,6 @@
-"""What a network learns from beside the labels: the answers of others on the same patches (`training.teachers`)."""
+"""What a network learns from beside the labels: the answers of others on the same patches
+(`training.teachers`).
+"""
 
 from __future__ import annotations
 
@@ -21,26 +23,36 @@ Recipe = tuple[str, tuple[str, ...]]  # a config, and the changes to it
 
 
 def recipes(experiment: Experiment, store: Store) -> list[Recipe]:
-    """What is to be trained before `experiment`: each teacher by its own config, but on the same patches and with the same seed.
+    """What is to be trained before `experiment`: each teacher by its own config, but on the same
+    patches and with the same seed.
 
     Raises ConfigError where a config is unusable or has teachers itself.
     """
     wanted = experiment.training.teachers
-    data = experiment.data.model_dump(mode="json", include={"stain", "limit", "drop_copies", "fold"})
-    same = {"competition": store.profile.slug, "seed": experiment.seed} | {f"data.{key}": value for key, value in data.items()}
+    data = experiment.data.model_dump(
+        mode="json", include={"stain", "limit", "drop_copies", "fold"}
+    )
+    same = {"competition": store.profile.slug, "seed": experiment.seed} | {
+        f"data.{key}": value for key, value in data.items()
+    }
     found: list[Recipe] = []
     for config in wanted.configs if wanted is not None else ():
         changes = tuple(f"{key}={json.dumps(value)}" for key, value in same.items())
         if load_experiment(config, changes).training.teachers is not None:
-            raise ConfigError(f"training.teachers: {config} has teachers itself", hint="name configs without training.teachers")
+            raise ConfigError(
+                f"training.teachers: {config} has teachers itself",
+                hint="name configs without training.teachers",
+            )
         found.append((config, changes))
     return found
 
 
 def targets(run: Run, store: Store, folders: Folders) -> NDArray[np.int8] | NDArray[np.float32]:
-    """What the run's network is to say of each patch of the store, [total]: the labels, or these mixed with what its teachers say.
+    """What the run's network is to say of each patch of the store, [total]: the labels, or these
+    mixed with what its teachers say.
 
-    The teachers see the patches as they are, averaged over the symmetries as they were measured. Raises RunError where one is gone.
+    The teachers see the patches as they are, averaged over the symmetries as they were measured.
+    Raises RunError where one is gone.
     """
     wanted = run.experiment.training.teachers
     if wanted is None:
@@ -65,4 +77,7 @@ def _find(name: str, run: Run, folders: Folders) -> Run:
     try:
         return find_run(folders.runs, name)
     except RunError as error:
-        raise RunError(f"{run.name} learns from {name}, and that is gone: {error.message}", hint="start a new run: pcam train") from error
+        raise RunError(
+            f"{run.name} learns from {name}, and that is gone: {error.message}",
+            hint="start a new run: pcam train",
+        ) from error

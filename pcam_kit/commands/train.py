@@ -1,6 +1,7 @@
 """`pcam train`: an experiment and a store in, a finished run out.
 
-Keras is imported late: a fault in the config or the data is told at once, not after the seconds that TensorFlow takes.
+Keras is imported late: a fault in the config or the data is told at once, not after the seconds
+that TensorFlow takes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from pcam_kit.runs import Run, list_runs
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for: a new run of `config` (None: the default of the competition fetched last), or `resume`."""
+    """What was asked for: a new run of `config` (None: the default of the competition fetched
+    last), or `resume`.
+    """
 
     config: str | None = None
     overrides: tuple[str, ...] = ()
@@ -39,8 +42,13 @@ class Request:
 
 
 def train(request: Request, folders: Folders) -> Run:
-    """Train, or go on training, until the run is complete. Raises Interrupted with a run that can be resumed."""
-    run, store = _resumed(request, folders) if request.resume is not None else _new(request, folders)
+    """Train, or go on training, until the run is complete.
+
+    Raises Interrupted with a run that can be resumed.
+    """
+    run, store = (
+        _resumed(request, folders) if request.resume is not None else _new(request, folders)
+    )
     if run.result is not None:
         say(f"{run.name} is complete already")
         return run
@@ -48,14 +56,21 @@ def train(request: Request, folders: Folders) -> Run:
         clear_partial(run.path)
         try:
             return finish(run, store, folders, request.workers)
-        except KeyboardInterrupt:  # outside the loop, e.g. during the last evaluation: the checkpoint on disk is good
-            raise Interrupted(f"{run.name} was stopped; nothing is lost", hint=_resume_hint(run)) from None
+        # outside the loop, e.g. during the last evaluation: the checkpoint on disk is good
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"{run.name} was stopped; nothing is lost", hint=_resume_hint(run)
+            ) from None
         except Interrupted as error:
             raise Interrupted(error.message, hint=_resume_hint(run)) from None
 
 
-def train_once(config: str, changes: tuple[str, ...], store: Store, folders: Folders, *, workers: int = 2) -> Run:
-    """The run of `config` with `changes` on `store`: one that is there, one that was stopped and is gone on with, or a new one."""
+def train_once(
+    config: str, changes: tuple[str, ...], store: Store, folders: Folders, *, workers: int = 2
+) -> Run:
+    """The run of `config` with `changes` on `store`: one that is there, one that was stopped and is
+    gone on with, or a new one.
+    """
     experiment = load_experiment(config, changes)
     there = _there(experiment, store, folders)
     complete = [run for run in there if run.result is not None]
@@ -75,7 +90,9 @@ def finished(experiment: Experiment, store: Store, folders: Folders) -> list[Run
 def label(experiment: Experiment) -> str:
     """`seed 3`, or `seed 3, fold 1 of 5`."""
     fold = experiment.data.fold
-    return f"seed {experiment.seed}" + (f", fold {fold.index} of {fold.of}" if fold is not None else "")
+    return f"seed {experiment.seed}" + (
+        f", fold {fold.index} of {fold.of}" if fold is not None else ""
+    )
 
 
 def describe(run: Run) -> dict[str, Any]:
@@ -94,13 +111,19 @@ def describe(run: Run) -> dict[str, Any]:
 
 def _there(experiment: Experiment, store: Store, folders: Folders) -> list[Run]:
     wanted = on_store(experiment, store)
-    of_store = [run for run in list_runs(folders.runs) if run.meta["store_fingerprint"] == store.fingerprint]
+    of_store = [
+        run for run in list_runs(folders.runs) if run.meta["store_fingerprint"] == store.fingerprint
+    ]
     return [run for run in of_store if _same(run.experiment, wanted)]
 
 
 def _same(one: Experiment, other: Experiment) -> bool:
-    """Whether two experiments on one store are the same training: `competition` only says where the store is looked for."""
-    return one.model_copy(update={"competition": None}) == other.model_copy(update={"competition": None})
+    """Whether two experiments on one store are the same training: `competition` only says where the
+    store is looked for.
+    """
+    return one.model_copy(update={"competition": None}) == other.model_copy(
+        update={"competition": None}
+    )
 
 
 def _resume_hint(run: Run) -> str:
@@ -138,7 +161,9 @@ def _new(request: Request, folders: Folders) -> tuple[Run, Store]:
     return run, store
 
 
-def _trained_teachers(experiment: Experiment, store: Store, folders: Folders, workers: int) -> list[Run]:
+def _trained_teachers(
+    experiment: Experiment, store: Store, folders: Folders, workers: int
+) -> list[Run]:
     """The finished runs that the network is to learn from, trained where they are not there."""
     wanted = recipes(experiment, store)
     for config, changes in wanted:  # a fault in the last one is told before the first is trained
@@ -147,23 +172,32 @@ def _trained_teachers(experiment: Experiment, store: Store, folders: Folders, wo
             _check(on_store(teacher, store), store)
             check_weights(teacher)
     if wanted:
-        say(f"{experiment.name} learns from {len(wanted)} others, trained first; without them: --set training.teachers=null")
+        say(
+            f"{experiment.name} learns from {len(wanted)} others, trained first; without them: "
+            "--set training.teachers=null"
+        )
     done: list[Run] = []
     for config, changes in wanted:
         say(f"teacher {len(done) + 1} of {len(wanted)}: {config}", style="bold")
         try:
             done.append(train_once(config, changes, store, folders, workers=workers))
         except Interrupted as error:
-            raise Interrupted(error.message, hint=f"{len(done)} of {len(wanted)} teachers are done; the same command goes on") from None
+            raise Interrupted(
+                error.message,
+                hint=f"{len(done)} of {len(wanted)} teachers are done; the same command goes on",
+            ) from None
     return done
 
 
 def _resumed(request: Request, folders: Folders) -> tuple[Run, Store]:
     if request.config is not None or request.overrides:
         raise UsageError(
-            "--resume goes on with the run's own config", hint="leave out CONFIG, --set and --seed, or start a new run without --resume"
+            "--resume goes on with the run's own config",
+            hint="leave out CONFIG, --set and --seed, or start a new run without --resume",
         )
-    run = runs.find_run(folders.runs, request.resume or None, complete=None if request.resume else False)
+    run = runs.find_run(
+        folders.runs, request.resume or None, complete=None if request.resume else False
+    )
     store = folders.store_of(run)
     if run.result is not None:
         return run, store
@@ -186,15 +220,27 @@ def _keras() -> tuple[str, str]:
 
 
 def _check(experiment: Experiment, store: Store) -> None:
-    """Faults that show only with the store in hand, and those of the augmentation, before a run folder is made."""
+    """Faults that show only with the store in hand, and those of the augmentation, before a run
+    folder is made.
+    """
     Augmenter(experiment.augment, seed=experiment.seed)
     size = store.images.shape[1]
     if (experiment.data.crop or size) > size:
-        raise ConfigError(f"data.crop: {experiment.data.crop} is larger than the patches of {store.profile.slug}, {size}x{size}")
+        raise ConfigError(
+            f"data.crop: {experiment.data.crop} is larger than the patches of "
+            f"{store.profile.slug}, {size}x{size}"
+        )
     check_config(experiment, experiment.data.crop or size)
     for split in ("train", "valid"):
-        labels = store.labels[training_rows(experiment, store) if split == "train" else folding.rows(store, split, experiment.data.fold)]
+        labels = store.labels[
+            training_rows(experiment, store)
+            if split == "train"
+            else folding.rows(store, split, experiment.data.fold)
+        ]
         positive = int((labels == 1).sum())
         if positive == 0 or positive == len(labels):
             part = f"the {split} {'split' if experiment.data.fold is None else 'part of the folds'}"
-            raise ConfigError(f"{store.path}: {part} needs patches of both classes, it has {positive} positive of {len(labels)}")
+            raise ConfigError(
+                f"{store.path}: {part} needs patches of both classes, it has {positive} positive "
+                f"of {len(labels)}"
+            )

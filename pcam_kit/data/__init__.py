@@ -1,1 +1,3 @@
-"""From raw competition files to the store: readers of each layout, the store, the split, duplicates, made-up tissue."""
+"""From raw competition files to the store: readers of each layout, the store, the split,
+duplicates, made-up tissue.
+"""

@@ -1,7 +1,9 @@
-"""Copies within a store and between two: exact, turned or mirrored, and near, each split against each other.
+"""Copies within a store and between two: exact, turned or mirrored, and near, each split against
+each other.
 
-Patches of different sizes are compared on the centre that both have: a patch of 32 pixels may be the middle of one of 96. A turned
-copy is found when its pixels are exactly those of the other; turned copies that were compressed as well are not found.
+Patches of different sizes are compared on the centre that both have: a patch of 32 pixels may be
+the middle of one of 96. A turned copy is found when its pixels are exactly those of the other;
+turned copies that were compressed as well are not found.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ LOW = np.uint64(symmetry.ORDER - 1)  # the bits of a hash that hold the symmetry
 class Seen:
     """The centre `size` pixels of every patch of a store, as far as copies are concerned.
 
-    `looks.exact` hashes a patch turned into its standard form, so it is equal for turned copies. `pixels`, uint64 [n], differs for them.
+    `looks.exact` hashes a patch turned into its standard form, so it is equal for turned copies.
+    `pixels`, uint64 [n], differs for them.
     """
 
     store: Store
@@ -47,9 +50,11 @@ class Example:
 
 @dataclass(frozen=True)
 class Copies:
-    """How many of the `n` patches of the split `there` have a copy in the split `here`: each counted once, as the closest kind.
+    """How many of the `n` patches of the split `there` have a copy in the split `here`: each
+    counted once, as the closest kind.
 
-    Within a split: how many repeat an earlier patch. `slides`: names that both know, None where one does not know its slides.
+    Within a split: how many repeat an earlier patch. `slides`: names that both know, None where one
+    does not know its slides.
     """
 
     here: tuple[Store, str]
@@ -63,7 +68,10 @@ class Copies:
 
 
 def see(store: Store, size: int, progress: Progress = silent) -> Seen:
-    """Read all patches of a store once, block by block: 17 bytes of each are kept. `size` is at most that of the patches."""
+    """Read all patches of a store once, block by block: 17 bytes of each are kept.
+
+    `size` is at most that of the patches.
+    """
     n, rows = len(store.images), block_rows(store.images.shape[1])
     looks: list[Looks] = []
     pixels: list[NDArray[np.uint64]] = []
@@ -78,10 +86,11 @@ def see(store: Store, size: int, progress: Progress = silent) -> Seen:
 
 
 def standard_elements(block: Images) -> NDArray[np.uint64]:
-    """The symmetry [k] that brings each image of `block` into the same form as all its turned and mirrored copies.
+    """The symmetry [k] that brings each image of `block` into the same form as all its turned and
+    mirrored copies.
 
-    It is the one whose sums over 4x4 cells are lexicographically smallest; where several are, as in images that are symmetric themselves,
-    all their pixels decide.
+    It is the one whose sums over 4x4 cells are lexicographically smallest; where several are, as in
+    images that are symmetric themselves, all their pixels decide.
     """
     k, size = block.shape[:2]
     cells = CELLS if size % CELLS == 0 else size
@@ -93,20 +102,28 @@ def standard_elements(block: Images) -> NDArray[np.uint64]:
         smallest &= values == values.min(axis=0)
     elements = smallest.argmax(axis=0).astype(np.uint64)
     for row in np.flatnonzero(smallest.sum(axis=0) > 1):
-        _, elements[row] = min((symmetry.apply(block[row], g).tobytes(), g) for g in np.flatnonzero(smallest[:, row]).tolist())
+        _, elements[row] = min(
+            (symmetry.apply(block[row], g).tobytes(), g)
+            for g in np.flatnonzero(smallest[:, row]).tolist()
+        )
     return elements
 
 
 def compare(first: Seen, second: Seen | None = None, *, examples: int = 0) -> list[Copies]:
-    """Each split of `first` against each of `second`; without `second` each split by itself and against the others of its store.
+    """Each split of `first` against each of `second`; without `second` each split by itself and
+    against the others of its store.
 
-    Of two splits `there` is the later one in the order train, valid, test; of two equal ones that of `second`. At most `examples`
-    are listed for each pair.
+    Of two splits `there` is the later one in the order train, valid, test; of two equal ones that
+    of `second`. At most `examples` are listed for each pair.
     """
     sides = (first,) if second is None else (first, second)
     looks = join([side.looks for side in sides])
     alike = group_alike(looks, _gather(sides))
-    keys: dict[Kind, NDArray[np.generic]] = {"exact": np.concatenate([side.pixels for side in sides]), "turned": looks.exact, "near": alike}
+    keys: dict[Kind, NDArray[np.generic]] = {
+        "exact": np.concatenate([side.pixels for side in sides]),
+        "turned": looks.exact,
+        "near": alike,
+    }
     places = [
         (side.store, split, side.store.rows(split) + (0 if side is first else len(first.pixels)), i)
         for i, side in enumerate(sides)
@@ -123,18 +140,27 @@ def compare(first: Seen, second: Seen | None = None, *, examples: int = 0) -> li
     found: list[Copies] = []
     for (here, a, rows, _), (there, b, others, _) in pairs:
         kinds, partners = _matched(keys, rows, others)
-        chosen = [*np.flatnonzero(kinds == "exact"), *np.flatnonzero(kinds == "turned"), *np.flatnonzero(kinds == "near")][:examples]
+        chosen = [
+            *np.flatnonzero(kinds == "exact"),
+            *np.flatnonzero(kinds == "turned"),
+            *np.flatnonzero(kinds == "near"),
+        ][:examples]
         listed = [Example(kinds[i], str(ids[partners[i]]), str(ids[others[i]])) for i in chosen]
         exact, turned, near = (int((kinds == kind).sum()) for kind in keys)
         slides = _shared_slides(here, a, there, b)
-        found.append(Copies((here, a), (there, b), len(others), exact, turned, near, slides, listed))
+        found.append(
+            Copies((here, a), (there, b), len(others), exact, turned, near, slides, listed)
+        )
     return found
 
 
 def _matched(
     keys: dict[Kind, NDArray[np.generic]], rows: NDArray[np.int64], others: NDArray[np.int64]
 ) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-    """For each of `others` how it is a copy of one of `rows` (None: not), and of which. Equal `rows`: of an earlier one."""
+    """For each of `others` how it is a copy of one of `rows` (None: not), and of which.
+
+    Equal `rows`: of an earlier one.
+    """
     kinds = np.full(len(others), None, np.object_)
     partners = np.full(len(others), -1, np.int64)
     within = np.array_equal(rows, others)

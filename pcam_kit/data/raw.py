@@ -1,4 +1,6 @@
-"""What raw data look like to the store, whatever their layout: parts, each with ids, labels and blocks of pixels."""
+"""What raw data look like to the store, whatever their layout: parts, each with ids, labels and
+blocks of pixels.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +17,27 @@ from pcam_kit.competitions import Competition, Split
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int8]
-Progress = Callable[[str, int, int], None]  # (what is being done, done, total); called often, so it must be cheap
+# (what is being done, done, total); called often, so it must be cheap
+Progress = Callable[[str, int, int], None]
 
-SPLITS: tuple[Split, ...] = ("train", "valid", "test")  # also their codes in the store's index: 0, 1, 2
-BLOCK_BYTES = 4 << 20  # large enough that Python's share of the work vanishes, small enough to stay in the cache's reach
+# also their codes in the store's index: 0, 1, 2
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+# large enough that Python's share of the work vanishes, small enough to stay in the cache's reach
+BLOCK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One split as it was published. Row i of the blocks, `ids[i]`, `labels[i]` and `slides[i]` are one patch."""
+    """One split as it was published.
+
+    Row i of the blocks, `ids[i]`, `labels[i]` and `slides[i]` are one patch.
+    """
 
     split: Split
     ids: list[str]  # unique within the part
     labels: Labels  # [n], -1 where unknown
-    blocks: Callable[[], Generator[Images, None, None]] = field(repr=False)  # each call starts anew; blocks are uint8 [k, h, w, 3], RGB
+    # each call starts anew; blocks are uint8 [k, h, w, 3], RGB
+    blocks: Callable[[], Generator[Images, None, None]] = field(repr=False)
     slides: list[str] | None = None
 
     @property
@@ -41,7 +50,8 @@ class Part:
 class RawCompetition:
     """Raw data that passed the cheap checks.
 
-    Packed HDF5 files (gzip, zip) cannot be looked into before they are unpacked: then `parts` is empty until `unpacked`.
+    Packed HDF5 files (gzip, zip) cannot be looked into before they are unpacked: then `parts` is
+    empty until `unpacked`.
     """
 
     profile: Competition
@@ -50,10 +60,13 @@ class RawCompetition:
     notes: tuple[str, ...] = ()
     unpack: Callable[[Path, Progress], RawCompetition] | None = field(default=None, repr=False)
     unpack_bytes: int = 0  # disk space that unpacking takes, about
-    stain: dict[str, Any] | None = None  # how the pixels were normalised, and from which store; None: they are as published
+    # how the pixels were normalised, and from which store; None: they are as published
+    stain: dict[str, Any] | None = None
 
     def unpacked(self, work: Path, progress: Progress) -> RawCompetition:
-        """The same with its parts readable; temporary files go into the folder `work`, which the caller deletes."""
+        """The same with its parts readable; temporary files go into the folder `work`, which the
+        caller deletes.
+        """
         return self if self.unpack is None else self.unpack(work, progress)
 
 
@@ -74,7 +87,9 @@ def few(names: Iterable[str], total: int, show: int = 3) -> str:
 
 
 def count_notes(profile: Competition, parts: Sequence[Part]) -> tuple[str, ...]:
-    """What differs from the counts that the competition publishes: `a subset: 19,171 of 100,000 train`."""
+    """What differs from the counts that the competition publishes: `a subset: 19,171 of 100,000
+    train`.
+    """
     notes: list[str] = []
     for part in parts:
         expected = profile.counts.get(part.split)

@@ -1,4 +1,6 @@
-"""How the colours of two splits differ: statistics of their patches, differences in standard deviations, and the words for them."""
+"""How the colours of two splits differ: statistics of their patches, differences in standard
+deviations, and the words for them.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,14 @@ SAMPLE = 2000  # patches of a split that are looked at
 WHITE_LEVEL = 220  # a pixel whose three channels all reach it counts as background
 LIMIT = 0.25  # standard deviations; the usual limit for groups that are to be compared (Rubin 2001)
 FINEST = 1 / 510  # half a grey level: no spread is taken to be smaller
-# Each statistic of a patch, and what one split is or does when its value is larger or smaller than the other's.
+# Each statistic of a patch, and what one split is or does when its value is larger or smaller than
+# the other's.
 WORDS = {
     "haematoxylin": ("has more haematoxylin", "has less haematoxylin"),
-    "haematoxylin_sd": ("varies more in haematoxylin within a patch", "varies less in haematoxylin within a patch"),
+    "haematoxylin_sd": (
+        "varies more in haematoxylin within a patch",
+        "varies less in haematoxylin within a patch",
+    ),
     "eosin": ("has more eosin", "has less eosin"),
     "eosin_sd": ("varies more in eosin within a patch", "varies less in eosin within a patch"),
     "brightness": ("is brighter", "is darker"),
@@ -42,7 +48,9 @@ class Colours:
 
 @dataclass(frozen=True)
 class Drift:
-    """`split` minus `reference`, statistic by statistic, in standard deviations between patches (Cohen 1988)."""
+    """`split` minus `reference`, statistic by statistic, in standard deviations between patches
+    (Cohen 1988).
+    """
 
     split: str
     reference: str
@@ -60,19 +68,30 @@ class Drift:
         told: list[str] = []
         for name in self.drifted:
             value = self.differences[name]
-            told.append(f"{self.split} {WORDS[name][value < 0]} than {self.reference} by {abs(value):.2f} sd")
+            told.append(
+                f"{self.split} {WORDS[name][value < 0]} than {self.reference} by "
+                f"{abs(value):.2f} sd"
+            )
         return told
 
 
 def patch_statistics(images: Images) -> NDArray[np.float64]:
     """A row a patch, a column a name in WORDS. images: uint8 [n, h, w, 3], RGB.
 
-    Concentrations are optical densities (natural logarithm) along unit stain vectors; brightness, saturation and white are in 0..1.
+    Concentrations are optical densities (natural logarithm) along unit stain vectors; brightness,
+    saturation and white are in 0..1.
     """
     amounts = DENSITY[images] @ UNMIX[:, :2]
     most, least = images.max(axis=-1), images.min(axis=-1)
     columns = [
-        *(part for stain in (0, 1) for part in (amounts[..., stain].mean(axis=(1, 2)), amounts[..., stain].std(axis=(1, 2)))),
+        *(
+            part
+            for stain in (0, 1)
+            for part in (
+                amounts[..., stain].mean(axis=(1, 2)),
+                amounts[..., stain].std(axis=(1, 2)),
+            )
+        ),
         images.mean(axis=(1, 2, 3)) / 255,
         ((most - least) / np.maximum(most, 1, dtype=np.float32)).mean(axis=(1, 2)),
         (least >= WHITE_LEVEL).mean(axis=(1, 2)),
@@ -81,19 +100,27 @@ def patch_statistics(images: Images) -> NDArray[np.float64]:
 
 
 def colours(store: Store, split: str, *, seed: int = 0) -> Colours:
-    """The statistics of up to SAMPLE patches of a split, drawn with `seed`. Raises DataError when there is no such split."""
+    """The statistics of up to SAMPLE patches of a split, drawn with `seed`.
+
+    Raises DataError when there is no such split.
+    """
     rows = draw(store.rows(split), SAMPLE, seed)
-    few = np.array_split(rows, math.ceil(len(rows) / 64))  # so that what is computed of them stays in the cache
+    # so that what is computed of them stays in the cache
+    few = np.array_split(rows, math.ceil(len(rows) / 64))
     values = np.concatenate([patch_statistics(store.sparse[part]) for part in few])
-    mean, sd = (dict(zip(WORDS, row.tolist(), strict=True)) for row in (values.mean(axis=0), values.std(axis=0)))
+    mean, sd = (
+        dict(zip(WORDS, row.tolist(), strict=True))
+        for row in (values.mean(axis=0), values.std(axis=0))
+    )
     return Colours(split, len(rows), mean, sd)
 
 
 def drift(reference: Colours, other: Colours) -> Drift:
     """What has changed from `reference` to `other`.
 
-    A difference counts when it is above LIMIT by more than two standard errors of patches drawn one by one. Patches of one slide
-    are alike, so few slides differ by more than that from chance alone: compare with what train and valid differ by.
+    A difference counts when it is above LIMIT by more than two standard errors of patches drawn one
+    by one. Patches of one slide are alike, so few slides differ by more than that from chance
+    alone: compare with what train and valid differ by.
     """
     differences: dict[str, float] = {}
     for name in WORDS:
@@ -101,7 +128,12 @@ def drift(reference: Colours, other: Colours) -> Drift:
         differences[name] = (other.mean[name] - reference.mean[name]) / spread
     sampling = 2 * math.sqrt(1 / reference.n + 1 / other.n)
     drifted = [name for name, value in differences.items() if abs(value) > LIMIT + sampling]
-    return Drift(other.split, reference.split, differences, sorted(drifted, key=lambda name: -abs(differences[name])))
+    return Drift(
+        other.split,
+        reference.split,
+        differences,
+        sorted(drifted, key=lambda name: -abs(differences[name])),
+    )
 
 
 def drifts(looks: Sequence[Colours]) -> list[Drift]:

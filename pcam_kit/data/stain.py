@@ -1,14 +1,19 @@
-"""Stain in optical density, where colours of H&E are sums: taking it apart, and making it that of a fixed target.
+"""Stain in optical density, where colours of H&E are sums: taking it apart, and making it that of a
+fixed target.
 
-The density of a level x is -ln((x + 1) / 256): 0 for white, 5.5 for black. Both normalisations are one affine map of a pixel's
-three densities, found from the tissue of a slide or a split and then applied to each pixel of it:
+The density of a level x is -ln((x + 1) / 256): 0 for white, 5.5 for black. Both normalisations are
+one affine map of a pixel's three densities, found from the tissue of a slide or a split and then
+applied to each pixel of it:
 
-reinhard  mean and standard deviation of each channel's density become the target's (the idea of Reinhard et al. 2001, who
-          match in the colour space l-alpha-beta). The map has an offset; it fades out towards white, else background took a tint.
-          Makes up for stain that is stronger as a whole, and in part for another hue; not for more of one stain and less of the other.
-macenko   the two stains are found as the robust ends of the angles that tissue has in the plane of its densities (Macenko et al.
-          2009), and replaced by the target's; what the plane does not explain is dropped. White stays white. Patches of
-          several slides have no two stains, so this is for slides that are known one by one.
+reinhard  mean and standard deviation of each channel's density become the target's (the idea of
+          Reinhard et al. 2001, who match in the colour space l-alpha-beta). The map has an
+          offset; it fades out towards white, else background took a tint. Makes up for stain that
+          is stronger as a whole, and in part for another hue; not for more of one stain and less
+          of the other.
+macenko   the two stains are found as the robust ends of the angles that tissue has in the plane
+          of its densities (Macenko et al. 2009), and replaced by the target's; what the plane does
+          not explain is dropped. White stays white. Patches of several slides have no two stains,
+          so this is for slides that are known one by one.
 """
 
 from __future__ import annotations
@@ -25,41 +30,54 @@ Floats = NDArray[np.float32]
 
 
 def basis(haematoxylin: Any, eosin: Any) -> NDArray[np.float64]:
-    """Unit vectors of the two in R, G, B, and of what neither explains, perpendicular to both: [3, 3], a row each."""
+    """Unit vectors of the two in R, G, B, and of what neither explains, perpendicular to both: [3,
+    3], a row each.
+    """
     rows = np.array([haematoxylin, eosin, np.cross(haematoxylin, eosin)], np.float64)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 DENSITY: Floats = -np.log((np.arange(256) + 1) / 256).astype(np.float32)  # of each level
 WHITE = float(np.log(256))  # exp(WHITE - density) - 1 is the level again
-STAINS: Floats = basis((0.65, 0.70, 0.29), (0.07, 0.99, 0.11)).astype(np.float32)  # Ruifrok & Johnston 2001
-UNMIX: Floats = np.linalg.inv(STAINS.astype(np.float64)).astype(np.float32)  # densities [..., 3] @ UNMIX: concentrations of H, E, rest
+# Ruifrok & Johnston 2001
+STAINS: Floats = basis((0.65, 0.70, 0.29), (0.07, 0.99, 0.11)).astype(np.float32)
+# densities [..., 3] @ UNMIX: concentrations of H, E, rest
+UNMIX: Floats = np.linalg.inv(STAINS.astype(np.float64)).astype(np.float32)
 ONE: Any = (1.0, 1.0, 1.0, 1.0)  # OpenCV's type stubs know no scalars
 
-# What is normalised to: no picture, but stains as measured by Macenko et al. (2009), with these concentrations.
+# What is normalised to: no picture, but stains as measured by Macenko et al. (2009), with these
+# concentrations.
 TARGET = basis((0.5626, 0.7201, 0.4062), (0.2159, 0.8012, 0.5581))
 TARGET_TOP = np.array([1.97, 1.03])  # 99th percentiles of haematoxylin and eosin
-TARGET_MEAN = (0.4 * TARGET_TOP) @ TARGET[:2]  # of densities, were the concentrations independent with
-TARGET_SD = np.sqrt((0.35 * TARGET_TOP) ** 2 @ TARGET[:2] ** 2)  # mean 0.4 and sd 0.35 of their tops: wide, which keeps contrast
+# of densities, were the concentrations independent with
+TARGET_MEAN = (0.4 * TARGET_TOP) @ TARGET[:2]
+# mean 0.4 and sd 0.35 of their tops: wide, which keeps contrast
+TARGET_SD = np.sqrt((0.35 * TARGET_TOP) ** 2 @ TARGET[:2] ** 2)
 
 TISSUE = (
     0.15,
     3.0,
-)  # mean density of a pixel's channels: less is background (Macenko's 0.15, which he takes of log10), more is ink or an edge
+    # mean density of a pixel's channels: less is background (Macenko's 0.15, which he takes of
+    # log10), more is ink or an edge
+)
 ENOUGH = 1000  # pixels of tissue without which a stain is not judged
-FACTORS = (0.25, 4.0)  # no contrast is changed by more: where a slide is nearly empty noise would become colour
+# no contrast is changed by more: where a slide is nearly empty noise would become colour
+FACTORS = (0.25, 4.0)
 APART = 0.05  # radians between two stains, at least
 
 
 def remix(images: NDArray[np.uint8], maps: Floats) -> NDArray[np.uint8]:
     """Map the densities of each patch: its own 3x3 matrix and, as fourth column, an offset.
 
-    images: uint8 [n, h, w, 3], RGB; maps: [n, 3, 4], so that new = map[:, :3] @ old + map[:, 3]. The result is rounded and clipped.
+    images: uint8 [n, h, w, 3], RGB; maps: [n, 3, 4], so that new = map[:, :3] @ old + map[:, 3].
+    The result is rounded and clipped.
     """
-    affine = -maps.astype(np.float32)  # level + 1 = exp(WHITE - density): the sign and WHITE go into the map as well
+    # level + 1 = exp(WHITE - density): the sign and WHITE go into the map as well
+    affine = -maps.astype(np.float32)
     affine[:, :, 3] += WHITE
     out = np.empty(images.shape, np.uint8)
-    buffer = np.empty(images.shape[1:], np.float32)  # a patch at a time stays in the cache: twice as fast at 96 px
+    # a patch at a time stays in the cache: twice as fast at 96 px
+    buffer = np.empty(images.shape[1:], np.float32)
     for image, one, target in zip(images, affine, out, strict=True):
         cv2.transform(cv2.LUT(image, DENSITY), one, buffer)
         cv2.exp(buffer, buffer)
@@ -68,7 +86,9 @@ def remix(images: NDArray[np.uint8], maps: Floats) -> NDArray[np.uint8]:
 
 
 def normalisation(method: StainMethod, pixels: NDArray[np.uint8]) -> Floats | None:
-    """The map [3, 4] that makes the stain of `pixels`, uint8 [..., 3], the target's; None where they hold too little to judge it."""
+    """The map [3, 4] that makes the stain of `pixels`, uint8 [..., 3], the target's; None where
+    they hold too little to judge it.
+    """
     densities = DENSITY[pixels.reshape(-1, 3)].astype(np.float64)
     mean = densities.mean(axis=1)
     tissue = densities[(mean > TISSUE[0]) & (mean < TISSUE[1])]
@@ -82,7 +102,9 @@ def normalisation(method: StainMethod, pixels: NDArray[np.uint8]) -> Floats | No
 
 
 def normalise(images: NDArray[np.uint8], maps: Floats) -> NDArray[np.uint8]:
-    """Map each patch as `remix` does; with an offset, pixels with less density than tissue are mapped in part, white not at all."""
+    """Map each patch as `remix` does; with an offset, pixels with less density than tissue are
+    mapped in part, white not at all.
+    """
     out = remix(images, maps)
     offset = maps[:, :, 3].any(axis=1)
     if offset.any():
@@ -93,22 +115,28 @@ def normalise(images: NDArray[np.uint8], maps: Floats) -> NDArray[np.uint8]:
 
 def _reinhard(tissue: NDArray[np.float64]) -> Floats:
     factors = np.clip(TARGET_SD / np.maximum(tissue.std(axis=0), 1e-6), *FACTORS)
-    return np.column_stack([np.diag(factors), TARGET_MEAN - factors * tissue.mean(axis=0)]).astype(np.float32)
+    return np.column_stack([np.diag(factors), TARGET_MEAN - factors * tissue.mean(axis=0)]).astype(
+        np.float32
+    )
 
 
 def _macenko(tissue: NDArray[np.float64]) -> Floats | None:
-    plane = np.linalg.eigh(tissue.T @ tissue)[1][:, :0:-1]  # about the origin, as stains are; columns, the larger first
+    # about the origin, as stains are; columns, the larger first
+    plane = np.linalg.eigh(tissue.T @ tissue)[1][:, :0:-1]
     plane *= np.where(plane.sum(axis=0) < 0, -1, 1)
     angles = np.arctan2(tissue @ plane[:, 1], tissue @ plane[:, 0])
     ends = np.percentile(angles, [1, 99])
     if ends[1] - ends[0] < APART:
         return None
     pair = np.maximum([plane @ (np.cos(angle), np.sin(angle)) for angle in ends], 0)
-    haematoxylin, eosin = sorted(pair.tolist(), key=lambda stain: -stain[0])  # the bluer one takes more red away
-    if np.linalg.norm(np.cross(haematoxylin, eosin)) < APART / 2:  # one colour, once negative densities were cut off
+    # the bluer one takes more red away
+    haematoxylin, eosin = sorted(pair.tolist(), key=lambda stain: -stain[0])
+    # one colour, once negative densities were cut off
+    if np.linalg.norm(np.cross(haematoxylin, eosin)) < APART / 2:
         return None
     own = basis(haematoxylin, eosin)
-    unmix = np.linalg.inv(own)[:, :2]  # without the rest: beside a stain made paler it would show as yellow or green
+    # without the rest: beside a stain made paler it would show as yellow or green
+    unmix = np.linalg.inv(own)[:, :2]
     tops = np.percentile(tissue @ unmix, 99, axis=0)
     factors = np.clip(TARGET_TOP / np.maximum(tops, 1e-6), *FACTORS)
     matrix = unmix @ np.diag(factors) @ TARGET[:2]

@@ -1,4 +1,7 @@
-"""Build, open and verify the store of a competition. What stands at its place is whole or absent, at any moment."""
+"""Build, open and verify the store of a competition.
+
+What stands at its place is whole or absent, at any moment.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +22,25 @@ from pcam_kit.files import PARTIAL, storage_error, sync_folder, write_json
 __all__ = ["SplitCount", "Store", "build_store", "open_store", "store_bytes", "verify_store"]
 
 
-def build_store(raw: RawCompetition, destination: Path, *, seed: int = 0, progress: Progress | None = None) -> Store:
-    """Build the store of `raw` at `destination`; the caller holds a lock. `seed` draws the split where none is given.
+def build_store(
+    raw: RawCompetition, destination: Path, *, seed: int = 0, progress: Progress | None = None
+) -> Store:
+    """Build the store of `raw` at `destination`; the caller holds a lock.
 
-    An equal, intact store that is there is kept; a damaged one is replaced; a different intact one is moved aside to
-    `<destination>.<8 hex>`, which the new store's notes say. Needs room for the pixels, and for unpacking packed HDF5.
-    Raises DataError or StorageError, and then what stood there is untouched and nothing of the attempt is left.
+    `seed` draws the split where none is given.
+
+    An equal, intact store that is there is kept; a damaged one is replaced; a different intact one
+    is moved aside to `<destination>.<8 hex>`, which the new store's notes say. Needs room for the
+    pixels, and for unpacking packed HDF5. Raises DataError or StorageError, and then what stood
+    there is untouched and nothing of the attempt is left.
     """
     tell = silent if progress is None else progress
     partial = destination.with_name(f".{destination.name}{PARTIAL}{secrets.token_hex(4)}")
     try:
         _refuse_foreign(destination)
         destination.parent.mkdir(parents=True, exist_ok=True)
-        for left in destination.parent.glob(f".{destination.name}{PARTIAL}*"):  # of builds that were killed
+        # of builds that were killed
+        for left in destination.parent.glob(f".{destination.name}{PARTIAL}*"):
             _remove(left)
         partial.mkdir()
         manifest = write_store(raw, partial, seed=seed, progress=tell)
@@ -60,19 +69,30 @@ def _remove(path: Path) -> None:
 
 
 def _refuse_foreign(destination: Path) -> None:
-    """A folder with other things in it is nobody's damaged store: replacing it could cost someone's files."""
+    """A folder with other things in it is nobody's damaged store: replacing it could cost someone's
+    files.
+    """
     if not destination.exists():
         return
-    there = sorted(path.name for path in destination.iterdir()) if destination.is_dir() else [destination.name]
-    other = [name for name in there if name not in (IMAGES, INDEX, MANIFEST) and PARTIAL not in name]
+    there = (
+        sorted(path.name for path in destination.iterdir())
+        if destination.is_dir()
+        else [destination.name]
+    )
+    other = [
+        name for name in there if name not in (IMAGES, INDEX, MANIFEST) and PARTIAL not in name
+    ]
     if other:
         raise StorageError(
-            f"{destination} is no store: expected {IMAGES}, {INDEX} and {MANIFEST}, found {few(other, len(other))}",
+            f"{destination} is no store: expected {IMAGES}, {INDEX} and {MANIFEST}, found "
+            f"{few(other, len(other))}",
             hint="move that away, or choose another folder with --data-dir",
         )
 
 
-def _put_in_place(partial: Path, destination: Path, manifest: dict[str, Any], progress: Progress) -> None:
+def _put_in_place(
+    partial: Path, destination: Path, manifest: dict[str, Any], progress: Progress
+) -> None:
     """Rename the whole new store to its place, dealing with what stands there."""
     if not destination.exists():
         partial.rename(destination)
@@ -80,7 +100,9 @@ def _put_in_place(partial: Path, destination: Path, manifest: dict[str, Any], pr
         return
     old = _intact(destination, progress)
     if old is not None and old.fingerprint == manifest["fingerprint"]:
-        newer = old.profile != Competition.model_validate(manifest["profile"]) or old.manifest.get("stain") != manifest.get("stain")
+        newer = old.profile != Competition.model_validate(manifest["profile"]) or old.manifest.get(
+            "stain"
+        ) != manifest.get("stain")
         if newer:  # same data, other columns, titles or origin
             write_json(destination / MANIFEST, manifest)
         return
@@ -105,7 +127,11 @@ def _put_in_place(partial: Path, destination: Path, manifest: dict[str, Any], pr
 def _aside(destination: Path, fingerprint: str) -> Path:
     name = f"{destination.name}.{fingerprint[:8]}"
     taken = {path.name for path in destination.parent.iterdir()}
-    free = next(choice for choice in (name, *(f"{name}-{i}" for i in range(2, len(taken) + 3))) if choice not in taken)
+    free = next(
+        choice
+        for choice in (name, *(f"{name}-{i}" for i in range(2, len(taken) + 3)))
+        if choice not in taken
+    )
     return destination.with_name(free)
 
 

@@ -1,8 +1,11 @@
-"""The store's files: what each holds, how they are read back and told apart from damaged or foreign ones.
+"""The store's files: what each holds, how they are read back and told apart from damaged or foreign
+ones.
 
 images.npy     uint8 [n, h, w, 3], all parts in raw order, opened as a memory map
-index.npz      uncompressed: id (UTF-8 bytes), label int8, group int32, split uint8, part uint8; all [n]
-manifest.json  schema_version, slug, profile, splits, fingerprint, split_hash, files (bytes and SHA-256), notes, copies, ...
+index.npz      uncompressed: id (UTF-8 bytes), label int8, group int32, split uint8, part uint8,
+               all [n]
+manifest.json  schema_version, slug, profile, splits, fingerprint, split_hash,
+               files (bytes and SHA-256), notes, copies, ...
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ class Index:
     labels: Labels  # -1 unknown
     groups: NDArray[np.int32]  # number of the slide, -1 unknown
     splits: NDArray[np.uint8]  # place in SPLITS
-    parts: NDArray[np.uint8]  # the part it was published in; differs from `splits` where the validation part was cut here
+    # the part it was published in; differs from `splits` where the validation part was cut here
+    parts: NDArray[np.uint8]
 
     def counts(self) -> dict[str, tuple[int, int | None]]:
         """Patches, and positive ones where labels are known, of each split that there is."""
@@ -47,14 +51,23 @@ class Index:
 
 
 def encode_ids(ids: Sequence[str]) -> NDArray[np.bytes_]:
-    """Text as fixed-width UTF-8: a quarter of NumPy's own text, so an index of 277,000 rows opens in milliseconds."""
+    """Text as fixed-width UTF-8: a quarter of NumPy's own text, so an index of 277,000 rows opens
+    in milliseconds.
+    """
     return np.array([text.encode() for text in ids], dtype=np.bytes_)
 
 
 def pack_index(index: Index) -> bytes:
     """The index as the bytes of an .npz. Equal indexes give equal bytes."""
     buffer = io.BytesIO()
-    np.savez(buffer, id=index.ids, label=index.labels, group=index.groups, split=index.splits, part=index.parts)
+    np.savez(
+        buffer,
+        id=index.ids,
+        label=index.labels,
+        group=index.groups,
+        split=index.splits,
+        part=index.parts,
+    )
     return buffer.getvalue()
 
 
@@ -62,17 +75,30 @@ def read_index(path: Path, n: int, hint: str) -> Index:
     """Read the index of `n` rows. Raises DataError when it is damaged or of another shape."""
     try:
         arrays = read_npz(path)
-        index = Index(arrays["id"], arrays["label"], arrays["group"], arrays["split"], arrays["part"])
+        index = Index(
+            arrays["id"], arrays["label"], arrays["group"], arrays["split"], arrays["part"]
+        )
     except (ValueError, KeyError) as error:
         raise DataError(f"{path} is damaged: {error}", hint=hint) from error
-    kinds = [(index.ids, "S"), (index.labels, "i"), (index.groups, "i"), (index.splits, "u"), (index.parts, "u")]
+    kinds = [
+        (index.ids, "S"),
+        (index.labels, "i"),
+        (index.groups, "i"),
+        (index.splits, "u"),
+        (index.parts, "u"),
+    ]
     if any(column.shape != (n,) or column.dtype.kind != kind for column, kind in kinds):
-        raise DataError(f"{path} is damaged: expected {n:,} rows of id, label, group, split and part", hint=hint)
+        raise DataError(
+            f"{path} is damaged: expected {n:,} rows of id, label, group, split and part", hint=hint
+        )
     return index
 
 
 def read_manifest(path: Path, hint: str) -> dict[str, Any]:
-    """The manifest of the store at `path`. Raises DataError when there is none, or one of another schema."""
+    """The manifest of the store at `path`.
+
+    Raises DataError when there is none, or one of another schema.
+    """
     try:
         manifest: Any = json.loads((path / MANIFEST).read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -82,10 +108,16 @@ def read_manifest(path: Path, hint: str) -> dict[str, Any]:
         raise DataError(f"{path / MANIFEST} cannot be read: {error}", hint=hint) from error
     schema = manifest.get("schema_version") if isinstance(manifest, dict) else None
     if schema != SCHEMA:
-        raise DataError(f"the store {path} has schema {schema}: this version reads schema {SCHEMA}", hint=hint)
+        raise DataError(
+            f"the store {path} has schema {schema}: this version reads schema {SCHEMA}", hint=hint
+        )
     return manifest
 
 
 def fingerprint_of(slug: str, images_sha256: str, index_sha256: str) -> str:
-    """What identifies the data: pixels, ids, labels, groups and split of a competition, and nothing else."""
-    return hashlib.sha256(json.dumps([SCHEMA, slug, images_sha256, index_sha256]).encode()).hexdigest()
+    """What identifies the data: pixels, ids, labels, groups and split of a competition, and nothing
+    else.
+    """
+    return hashlib.sha256(
+        json.dumps([SCHEMA, slug, images_sha256, index_sha256]).encode()
+    ).hexdigest()

@@ -22,10 +22,13 @@ UNCHANGED = np.eye(3, 4, dtype=np.float32)
 
 
 def normalised(store: Store, method: StainMethod, *, progress: Progress) -> RawCompetition:
-    """The patches of `store` in its own splits, normalised by `method`. A slide's stain is judged from its own patches.
+    """The patches of `store` in its own splits, normalised by `method`.
 
-    Where slides are not known, or one has too little tissue, all patches of the split stand for it, and where that has too little
-    it stays as it is. Patches of the test split are judged like the others, without labels.
+    A slide's stain is judged from its own patches.
+
+    Where slides are not known, or one has too little tissue, all patches of the split stand for it,
+    and where that has too little it stays as it is. Patches of the test split are judged like the
+    others, without labels.
     """
     maps = np.tile(UNCHANGED, (len(store.images), 1, 1))
     by_split: list[str] = []
@@ -46,17 +49,28 @@ def normalised(store: Store, method: StainMethod, *, progress: Progress) -> RawC
             done += len(own)
             progress("judging the stain", done, len(store.images))
     parts = tuple(_part(store, split, maps) for split in SPLITS if split in store.splits)
-    notes = [f"the stain of every patch is normalised ({method}); unlabelled test patches with the statistics of test patches"]
+    notes = [
+        f"the stain of every patch is normalised ({method}); unlabelled test patches with the "
+        "statistics of test patches"
+    ]
     if by_split:
         where = "where slides are not known or hold too little tissue"
-        notes.append(f"{where}, the stain was judged for the split as a whole: {', '.join(by_split)}")
+        notes.append(
+            f"{where}, the stain was judged for the split as a whole: {', '.join(by_split)}"
+        )
         if method == "macenko":
-            notes.append("macenko looks for the two stains of one slide: for a split as a whole reinhard suits better")
+            notes.append(
+                "macenko looks for the two stains of one slide: for a split as a whole reinhard "
+                "suits better"
+            )
     if unchanged:
         notes.append(f"{unchanged:,} patches hold too little tissue and keep their stain")
-    kept = [note for note in store.notes if not note.startswith((COPIES, KEPT))]  # copies are counted anew
+    # copies are counted anew
+    kept = [note for note in store.notes if not note.startswith((COPIES, KEPT))]
     stain = {"method": method, "version": VERSION, "of": store.fingerprint}
-    return RawCompetition(store.profile, parts, store.manifest["inventory"], (*kept, *notes), stain=stain)
+    return RawCompetition(
+        store.profile, parts, store.manifest["inventory"], (*kept, *notes), stain=stain
+    )
 
 
 def is_of(made: Store, store: Store) -> bool:
@@ -72,8 +86,16 @@ def _judge(store: Store, rows: NDArray[np.int64], method: StainMethod) -> Floats
 def _part(store: Store, split: Split, maps: Floats) -> Part:
     rows = store.rows(split)
     names: list[str] = store.manifest["slides"]
-    slides = [names[i] for i in store.groups[rows].tolist()] if (store.groups[rows] >= 0).all() else None
-    return Part(split, store.ids[rows].tolist(), store.labels[rows], partial(_blocks, store.images, rows, maps), slides)
+    slides = (
+        [names[i] for i in store.groups[rows].tolist()] if (store.groups[rows] >= 0).all() else None
+    )
+    return Part(
+        split,
+        store.ids[rows].tolist(),
+        store.labels[rows],
+        partial(_blocks, store.images, rows, maps),
+        slides,
+    )
 
 
 def _blocks(images: Images, rows: NDArray[np.int64], maps: Floats) -> Generator[Images, None, None]:

@@ -1,1 +1,3 @@
-"""How good a run is (`metrics`), how sure that is (`intervals`), against another (`comparison`), and where to cut (`calibration`)."""
+"""How good a run is (`metrics`), how sure that is (`intervals`), against another (`comparison`),
+and where to cut (`calibration`).
+"""

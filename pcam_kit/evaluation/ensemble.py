@@ -1,6 +1,8 @@
-"""Several members' probabilities as one: how they are combined, with what weights, and how alike the members are.
+"""Several members' probabilities as one: how they are combined, with what weights, and how alike
+the members are.
 
-`probabilities`: [k, n], k members on the same n patches, within [0, 1]. All raise DataError when the input does not fit.
+`probabilities`: [k, n], k members on the same n patches, within [0, 1]. All raise DataError when
+the input does not fit.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ from pcam_kit.errors import DataError
 from pcam_kit.evaluation.metrics import Floats, checked, log_odds, midranks
 
 How = Literal["probabilities", "logits", "ranks"]
-# One minus this is the largest float32 below 1, so a saturated network says at most +-16.6 and neither side counts for more.
+# One minus this is the largest float32 below 1, so a saturated network says at most +-16.6 and
+# neither side counts for more.
 LEAST = 2.0**-24
-# Log loss on the patches that were not fitted on, mean of 40 draws of n of the lab's 2,407 validation patches (10 runs of three recipes):
+# Log loss on the patches that were not fitted on, mean of 40 draws of n of the lab's 2,407
+# validation patches (10 runs of three recipes):
 #   shrinkage        0       1       3      10      30   equal weights
 #   n = 50      0.4241  0.4232  0.4228  0.4230  0.4246  0.4270
 #   n = 200     0.4163  0.4164  0.4171  0.4186  0.4211  0.4275
@@ -28,9 +32,11 @@ ROUNDS = 5_000
 def combine(probabilities: ArrayLike, how: How, weights: ArrayLike | None = None) -> Floats:
     """The weighted mean of the members, float64 [n] within [0, 1]; `weights` [k], None: all equal.
 
-    probabilities: their mean. logits: the mean of ln(p / (1 - p)) as a probability, that is the normalised geometric mean (Bordley,
-    Management Science 28, 1982). ranks: the mean of each member's (rank - 1/2) / n, ties sharing theirs; what comes out is no
-    probability, and depends on the other patches: a threshold chosen on one set fits another only if as large a share of it is positive.
+    probabilities: their mean. logits: the mean of ln(p / (1 - p)) as a probability, that is the
+    normalised geometric mean (Bordley, Management Science 28, 1982). ranks: the mean of each
+    member's (rank - 1/2) / n, ties sharing theirs; what comes out is no probability, and depends on
+    the other patches: a threshold chosen on one set fits another only if as large a share of it is
+    positive.
     """
     p = members(probabilities)
     w = _weights(weights, len(p))
@@ -43,12 +49,16 @@ def combine(probabilities: ArrayLike, how: How, weights: ArrayLike | None = None
             return w @ np.stack([(midranks(one) - 0.5) / p.shape[1] for one in p])
 
 
-def fit_weights(labels: ArrayLike, probabilities: ArrayLike, *, shrinkage: float = SHRINKAGE) -> Floats:
-    """Weights [k], none negative, sum 1, with the lowest log loss of the mean of logits plus `shrinkage` / n * |w - 1/k|^2.
+def fit_weights(
+    labels: ArrayLike, probabilities: ArrayLike, *, shrinkage: float = SHRINKAGE
+) -> Floats:
+    """Weights [k], none negative, sum 1, with the lowest log loss of the mean of logits plus
+    `shrinkage` / n * |w - 1/k|^2.
 
-    So `shrinkage` nats, summed over all patches, are about what one member must be better by to be trusted alone: for few patches the
-    weights stay near 1/k. The problem is convex. It is solved by accelerated projected gradient descent with restarts (Beck and
-    Teboulle, SIAM J. Imaging Sci. 2, 2009; O'Donoghue and Candes, Found. Comput. Math. 15, 2015), the same on every call.
+    So `shrinkage` nats, summed over all patches, are about what one member must be better by to be
+    trusted alone: for few patches the weights stay near 1/k. The problem is convex. It is solved by
+    accelerated projected gradient descent with restarts (Beck and Teboulle, SIAM J. Imaging Sci. 2,
+    2009; O'Donoghue and Candes, Found. Comput. Math. 15, 2015), the same on every call.
     """
     p = members(probabilities)
     k, n = p.shape
@@ -56,8 +66,10 @@ def fit_weights(labels: ArrayLike, probabilities: ArrayLike, *, shrinkage: float
     if not (np.isfinite(shrinkage) and shrinkage >= 0):
         raise DataError(f"the shrinkage must be a finite number from 0 on, found {shrinkage!r}")
     x = logits(p)
-    apart = x - x.mean(axis=0)  # what the members share does not depend on weights that sum to 1, and would only slow the steps
-    steepest = float(np.linalg.eigvalsh(apart @ apart.T)[-1]) / (4 * n) + 2 * shrinkage / n  # no curvature is above this
+    # what the members share does not depend on weights that sum to 1, and would only slow the steps
+    apart = x - x.mean(axis=0)
+    # no curvature is above this
+    steepest = float(np.linalg.eigvalsh(apart @ apart.T)[-1]) / (4 * n) + 2 * shrinkage / n
     equal = np.full(k, 1 / k)
     weights = ahead = equal
     momentum = 1.0
@@ -75,8 +87,11 @@ def fit_weights(labels: ArrayLike, probabilities: ArrayLike, *, shrinkage: float
     return weights / weights.sum()
 
 
-def cross_fitted(labels: ArrayLike, probabilities: ArrayLike, how: How, folds: NDArray[np.int64]) -> Floats:
-    """As `combine` with fitted weights, but each patch with the weights fitted on the other folds: what they do on fresh patches.
+def cross_fitted(
+    labels: ArrayLike, probabilities: ArrayLike, how: How, folds: NDArray[np.int64]
+) -> Floats:
+    """As `combine` with fitted weights, but each patch with the weights fitted on the other folds:
+    what they do on fresh patches.
 
     folds: [n], the number of each patch's fold. Ranks are those among all patches.
     """
@@ -89,7 +104,10 @@ def cross_fitted(labels: ArrayLike, probabilities: ArrayLike, how: How, folds: N
 
 
 def correlations(probabilities: ArrayLike) -> tuple[Floats, Floats]:
-    """Correlations [k, k] of the members' logits: (Pearson, Spearman). NaN beside a member that says the same of every patch."""
+    """Correlations [k, k] of the members' logits: (Pearson, Spearman).
+
+    NaN beside a member that says the same of every patch.
+    """
     x = logits(members(probabilities))
     return _pearson(x), _pearson(np.stack([midranks(one) for one in x]))
 
@@ -122,7 +140,10 @@ def _weights(weights: ArrayLike | None, k: int) -> Floats:
 
 
 def _on_simplex(v: Floats) -> Floats:
-    """The nearest point with no negative part and sum 1 (Held, Wolfe and Crowder, Math. Programming 6, 1974)."""
+    """The nearest point with no negative part and sum 1 (Held, Wolfe and Crowder, Math.
+
+    Programming 6, 1974).
+    """
     falling = np.sort(v)[::-1]
     over = (np.cumsum(falling) - 1) / np.arange(1, len(v) + 1)
     return np.maximum(v - over[np.flatnonzero(falling > over)[-1]], 0)

@@ -1,13 +1,16 @@
-"""How far AUC and accuracy may lie from the truth: by slide where slides are known, by patch where not.
+"""How far AUC and accuracy may lie from the truth: by slide where slides are known, by patch where
+not.
 
-Patches of one slide look alike, so 2,000 patches of 20 slides tell little more than the slides do. Resampling whole slides shows that,
-DeLong's interval and Wilson's do not. Share of 95% intervals of the AUC that held the truth, 500 sets of slides with effects of
-their own (sd 0.7 of every patch's score, 0.6 more of the tumour's, noise 1), 60 patches a slide (median), 40% of the slides without tumour:
+Patches of one slide look alike, so 2,000 patches of 20 slides tell little more than the slides do.
+Resampling whole slides shows that, DeLong's interval and Wilson's do not. Share of 95% intervals of
+the AUC that held the truth, 500 sets of slides with effects of their own (sd 0.7 of every patch's
+score, 0.6 more of the tumour's, noise 1), 60 patches a slide (median), 40% of the slides without
+tumour:
                                        slides:  3      5      10     20     54
     by patch (DeLong)                           0.40   0.34   0.23   0.30   0.28
     by slide, plain percentiles                 0.60   0.74   0.84   0.88   0.91
-    by slide, expanded percentiles               -     0.82   0.91   0.91   0.92   <- this, from 5 slides on
-    the same for accuracy                        -     0.91   0.92   0.95   0.92   (Wilson's, by patch: 0.31 to 0.36)
+    by slide, expanded percentiles               -     0.82   0.91   0.91   0.92   <- this
+    the same for accuracy                        -     0.91   0.92   0.95   0.92   (Wilson: 0.31)
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ FEWEST = 5  # slides; from fewer nothing can be said about other slides
 
 @dataclass(frozen=True)
 class Intervals:
-    """95% intervals of AUC and of accuracy at one threshold, for other slides like these, or for other patches (`slides` None).
+    """95% intervals of AUC and of accuracy at one threshold, for other slides like these, or for
+    other patches (`slides` None).
 
     `one_class` of the DRAWS resamples held one class only; they are left out of the AUC's interval.
     """
@@ -47,18 +51,34 @@ class Resampled:
     accuracy: Floats
 
 
-def intervals(labels: ArrayLike, probabilities: ArrayLike, threshold: float, groups: NDArray[np.int32] | None = None) -> Intervals:
-    """By slide when `groups` [n] numbers them and there are at least FEWEST; else DeLong's for AUC and Wilson's for accuracy.
+def intervals(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    threshold: float,
+    groups: NDArray[np.int32] | None = None,
+) -> Intervals:
+    """By slide when `groups` [n] numbers them and there are at least FEWEST; else DeLong's for AUC
+    and Wilson's for accuracy.
 
-    Wilson's needs no draws, stays within [0, 1] and is not a point at an accuracy of 1, where a bootstrap of patches would be.
+    Wilson's needs no draws, stays within [0, 1] and is not a point at an accuracy of 1, where a
+    bootstrap of patches would be.
     """
     slides = enough_slides(groups)
     if groups is None or slides is None:
         counts = metrics.confusion(labels, probabilities, threshold)
         right = counts.tn + counts.tp
-        return Intervals(metrics.auc_interval(labels, probabilities), wilson(right, right + counts.fp + counts.fn), None)
+        return Intervals(
+            metrics.auc_interval(labels, probabilities),
+            wilson(right, right + counts.fp + counts.fn),
+            None,
+        )
     drawn = resample(labels, probabilities, threshold, groups)
-    return Intervals(percentiles(drawn.auc, slides), percentiles(drawn.accuracy, slides), slides, int(np.isnan(drawn.auc).sum()))
+    return Intervals(
+        percentiles(drawn.auc, slides),
+        percentiles(drawn.accuracy, slides),
+        slides,
+        int(np.isnan(drawn.auc).sum()),
+    )
 
 
 def name(slides: int | None) -> str:
@@ -78,19 +98,35 @@ def enough_slides(groups: NDArray[np.int32] | None) -> int | None:
 
 
 def resample(
-    labels: ArrayLike, probabilities: ArrayLike, threshold: float, groups: NDArray[np.int32], *, draws: int = DRAWS, seed: int = 0
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    threshold: float,
+    groups: NDArray[np.int32],
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> Resampled:
-    """AUC and accuracy of `draws` sets of slides, drawn with replacement, each slide with all its patches.
+    """AUC and accuracy of `draws` sets of slides, drawn with replacement, each slide with all its
+    patches.
 
-    The slides drawn depend on `seed` and the number of slides alone: two runs on the same patches get the same ones.
+    The slides drawn depend on `seed` and the number of slides alone: two runs on the same patches
+    get the same ones.
     """
     y, p = metrics.checked(labels, probabilities, kind="probabilities", both_classes=True)
     if groups.shape != y.shape:
-        raise DataError(f"expected as many groups as labels, both [n]; found {list(groups.shape)} and {list(y.shape)}")
+        raise DataError(
+            f"expected as many groups as labels, both [n]; found {list(groups.shape)} and "
+            f"{list(y.shape)}"
+        )
     _, group = np.unique(groups, return_inverse=True)
     slides = int(group.max()) + 1
     rng = np.random.default_rng(seed)
-    times = np.stack([np.bincount(rng.integers(0, slides, slides), minlength=slides).astype(np.int32) for _ in range(draws)])
+    times = np.stack(
+        [
+            np.bincount(rng.integers(0, slides, slides), minlength=slides).astype(np.int32)
+            for _ in range(draws)
+        ]
+    )
     positives, negatives = (np.bincount(group[side], minlength=slides) for side in (y, ~y))
     pairs = (times @ positives) * (times @ negatives)
     aucs = np.divide(_wins(y, p, group, times), pairs, out=np.full(draws, np.nan), where=pairs > 0)
@@ -98,11 +134,15 @@ def resample(
     return Resampled(aucs, (times @ right) / (times @ (positives + negatives)))
 
 
-def _wins(y: NDArray[np.bool_], p: Floats, group: NDArray[np.int64], times: NDArray[np.int32]) -> Floats:
-    """The pairs in which the positive scores above the negative, a tie counting half, when slide k is there `times[:, k]` times.
+def _wins(
+    y: NDArray[np.bool_], p: Floats, group: NDArray[np.int64], times: NDArray[np.int32]
+) -> Floats:
+    """The pairs in which the positive scores above the negative, a tie counting half, when slide k
+    is there `times[:, k]` times.
 
-    The patches are sorted once. That number is linear in the times of the positives' slides and in those of the negatives', so a table
-    of slides against slides has all draws in it, unless there are more slides than draws.
+    The patches are sorted once. That number is linear in the times of the positives' slides and in
+    those of the negatives', so a table of slides against slides has all draws in it, unless there
+    are more slides than draws.
     """
     order = np.argsort(p, kind="stable")
     y, p, group = y[order], p[order], group[order]
@@ -118,23 +158,32 @@ def _wins(y: NDArray[np.bool_], p: Floats, group: NDArray[np.int64], times: NDAr
     draws, slides = times.shape
     if slides > draws:
         return np.array([time[positive] @ beaten(time) for time in times])
-    table = np.stack([np.bincount(positive, weights=beaten(one), minlength=slides) for one in np.eye(slides)])
+    table = np.stack(
+        [np.bincount(positive, weights=beaten(one), minlength=slides) for one in np.eye(slides)]
+    )
     return ((times @ table) * times).sum(axis=1)
 
 
 def percentiles(values: Floats, slides: int, level: float = 0.95) -> tuple[float, float]:
-    """Expanded percentile interval of resampled `values`, NaN left out (Hesterberg, The American Statistician 69, 2015).
+    """Expanded percentile interval of resampled `values`, NaN left out (Hesterberg, The American
+    Statistician 69, 2015).
 
-    Plain percentiles of few slides are too narrow, as an interval from the normal distribution is where Student's is due: this goes
-    as much further out as Student's does, and further by the square root of slides / (slides - 1).
+    Plain percentiles of few slides are too narrow, as an interval from the normal distribution is
+    where Student's is due: this goes as much further out as Student's does, and further by the
+    square root of slides / (slides - 1).
     """
-    tail = NormalDist().cdf(-((slides / (slides - 1)) ** 0.5) * _student(NormalDist().inv_cdf((1 + level) / 2), slides - 1))
+    tail = NormalDist().cdf(
+        -((slides / (slides - 1)) ** 0.5)
+        * _student(NormalDist().inv_cdf((1 + level) / 2), slides - 1)
+    )
     low, high = np.quantile(values[~np.isnan(values)], [tail, 1 - tail])
     return float(low), float(high)
 
 
 def two_sided(differences: Floats, slides: int) -> float:
-    """How sure it is that the truth behind resampled `differences` is not 0: one minus the level whose interval just reaches 0."""
+    """How sure it is that the truth behind resampled `differences` is not 0: one minus the level
+    whose interval just reaches 0.
+    """
     given = differences[~np.isnan(differences)]
     share = (min(int((given <= 0).sum()), int((given >= 0).sum())) + 1) / (given.size + 1)
     if share >= 0.5:
@@ -156,7 +205,8 @@ def wilson(right: int, n: int, level: float = 0.95) -> tuple[float, float]:
 
 
 def _student(z: float, freedom: int) -> float:
-    """Student's quantile for the level at which the normal one is `z` >= 0; within 0.3% from 4 degrees of freedom on, for z up to 2.
+    """Student's quantile for the level at which the normal one is `z` >= 0; within 0.3% from 4
+    degrees of freedom on, for z up to 2.
 
     Abramowitz and Stegun, 26.7.5.
     """

@@ -1,4 +1,6 @@
-"""What Kaggle says about the account: whether it answers at all, and how things stand with a competition."""
+"""What Kaggle says about the account: whether it answers at all, and how things stand with a
+competition.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ from pcam_kit.kaggle_client.session import Request, call, call_once
 
 @dataclass(frozen=True)
 class CompetitionState:
-    """A competition as the account sees it. `daily_limit`: submissions a day, 0 when Kaggle does not tell."""
+    """A competition as the account sees it.
+
+    `daily_limit`: submissions a day, 0 when Kaggle does not tell.
+    """
 
     entered: bool  # its rules are accepted
     deadline: datetime | None
@@ -32,9 +37,14 @@ class CompetitionState:
 
 
 def competition_state(slug: str) -> CompetitionState:
-    """How things stand with a competition. Raises AccessError when Kaggle does not know it or does not show it to this account."""
+    """How things stand with a competition.
+
+    Raises AccessError when Kaggle does not know it or does not show it to this account.
+    """
     about = Subject(f"tell about {slug}", f"the competition {slug}", slug)
-    told = call(Request("get_competition", "ApiGetCompetitionRequest", {"competition_name": slug}), about)
+    told = call(
+        Request("get_competition", "ApiGetCompetitionRequest", {"competition_name": slug}), about
+    )
     deadline: datetime | None = told.deadline
     return CompetitionState(
         entered=bool(told.user_has_entered),
@@ -46,13 +56,24 @@ def competition_state(slug: str) -> CompetitionState:
 
 
 def may_download(slug: str) -> bool:
-    """Does Kaggle hand out the competition's files? It does so to those who have accepted the rules; no byte of a file is fetched."""
+    """Does Kaggle hand out the competition's files?
+
+    It does so to those who have accepted the rules; no byte of a file is fetched.
+    """
     try:
         first = next(list_files(slug), None)
         if first is None:
             return False
-        about = Subject(f"hand out {first.name} of {slug}", f"the file {first.name} of the competition {slug}", slug)
-        request = Request("download_data_file", "ApiDownloadDataFileRequest", {"competition_name": slug, "file_name": first.name})
+        about = Subject(
+            f"hand out {first.name} of {slug}",
+            f"the file {first.name} of the competition {slug}",
+            slug,
+        )
+        request = Request(
+            "download_data_file",
+            "ApiDownloadDataFileRequest",
+            {"competition_name": slug, "file_name": first.name},
+        )
         place = repeat(lambda: call_once(request, about))
     except AccessError:
         return False
@@ -62,8 +83,17 @@ def may_download(slug: str) -> bool:
 
 
 def sign_in() -> None:
-    """The cheapest call that needs an account. Raises CredentialsError when Kaggle refuses the credentials."""
+    """The cheapest call that needs an account.
+
+    Raises CredentialsError when Kaggle refuses the credentials.
+    """
     from kagglesdk.competitions.types.competition_enums import CompetitionListTab
 
-    mine: dict[str, Any] = {"group": CompetitionListTab.COMPETITION_LIST_TAB_ENTERED, "page_size": 1}
-    call(Request("list_competitions", "ApiListCompetitionsRequest", mine), Subject("list your competitions", "your account"))
+    mine: dict[str, Any] = {
+        "group": CompetitionListTab.COMPETITION_LIST_TAB_ENTERED,
+        "page_size": 1,
+    }
+    call(
+        Request("list_competitions", "ApiListCompetitionsRequest", mine),
+        Subject("list your competitions", "your account"),
+    )

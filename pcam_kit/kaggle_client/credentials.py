@@ -1,7 +1,10 @@
-"""Which Kaggle credentials there are, in the order in which the official client takes them. Neither imports `kaggle` nor uses the network.
+"""Which Kaggle credentials there are, in the order in which the official client takes them.
 
-The order, read in kagglesdk 0.1.37: an access token (of a Kaggle notebook, KAGGLE_API_TOKEN, ~/.kaggle/access_token), even a stale
-one; a user name and key (environment before kaggle.json, each by itself); OAuth.
+Neither imports `kaggle` nor uses the network.
+
+The order, read in kagglesdk 0.1.37: an access token (of a Kaggle notebook, KAGGLE_API_TOKEN,
+~/.kaggle/access_token), even a stale one; a user name and key (environment before kaggle.json, each
+by itself); OAuth.
 """
 
 from __future__ import annotations
@@ -19,21 +22,31 @@ SETTINGS = "https://www.kaggle.com/settings"
 TOKEN = "KAGGLE_API_TOKEN"
 HOW_TO = (
     f"create a token at {SETTINGS} and put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token; "
-    "or save a kaggle.json as ~/.kaggle/kaggle.json, or set KAGGLE_USERNAME and KAGGLE_KEY; or run: kaggle auth login"
+    "or save a kaggle.json as ~/.kaggle/kaggle.json, or set KAGGLE_USERNAME and KAGGLE_KEY; or "
+    "run: kaggle auth login"
 )
 
 
 def credentials_source() -> str:
-    """The name of the credentials the client will use: a variable or a file, e.g. "KAGGLE_API_TOKEN". Never their value.
+    """The name of the credentials the client will use: a variable or a file, e.g.
+    "KAGGLE_API_TOKEN". Never their value.
 
     Raises CredentialsError when there are none, naming a file that is there but cannot be used.
     """
     for source in find_sources():
         return source
     unusable = [shown(path) for path in _files() if path.exists()]
-    there = f" ({' and '.join(unusable)} cannot be used: empty, unreadable or not what Kaggle hands out)" if unusable else ""
+    there = (
+        f" ({' and '.join(unusable)} cannot be used: empty, unreadable or not what Kaggle hands "
+        "out)"
+        if unusable
+        else ""
+    )
     if key_file() != (usual := _home() / "kaggle.json") and _has_key(_json(usual)):
-        there = f" ({shown(usual)} is not looked at, because KAGGLE_CONFIG_DIR is {shown(key_file().parent)})"
+        there = (
+            f" ({shown(usual)} is not looked at, because KAGGLE_CONFIG_DIR is "
+            f"{shown(key_file().parent)})"
+        )
     raise CredentialsError(f"no Kaggle credentials found{there}", hint=HOW_TO)
 
 
@@ -48,7 +61,8 @@ def find_sources() -> Iterator[str]:
             yield TOKEN
         elif _text(Path(token)):
             yield f"{TOKEN} ({shown(Path(token))})"
-    if not (token and _is_path(token)):  # the client stops looking for tokens at a path, even that of an empty file
+    # the client stops looking for tokens at a path, even that of an empty file
+    if not (token and _is_path(token)):
         yield from (shown(path) for path in _token_files() if _text(path))
     yield from _keys()
     if _json(_home() / "credentials.json").get("refresh_token"):
@@ -56,9 +70,15 @@ def find_sources() -> Iterator[str]:
 
 
 def exposed_files() -> list[Path]:
-    """Credential files that others than their owner may read, those that do not win included; `chmod 600` mends them."""
+    """Credential files that others than their owner may read, those that do not win included;
+    `chmod 600` mends them.
+    """
     token = os.environ.get(TOKEN, "")
-    paths = [*_files(), _home() / "kaggle.json", *([Path(token)] if token and _is_path(token) else [])]
+    paths = [
+        *_files(),
+        _home() / "kaggle.json",
+        *([Path(token)] if token and _is_path(token) else []),
+    ]
     return [path for path in dict.fromkeys(paths) if _others_may_read(path)]
 
 
@@ -68,12 +88,18 @@ def key_file() -> Path:
         return Path(folder) / "kaggle.json"
     if _home().exists():
         return _home() / "kaggle.json"
-    return Path(os.environ.get("XDG_CONFIG_HOME") or _home().parent / ".config") / "kaggle" / "kaggle.json"
+    return (
+        Path(os.environ.get("XDG_CONFIG_HOME") or _home().parent / ".config")
+        / "kaggle"
+        / "kaggle.json"
+    )
 
 
 def fingerprint() -> tuple[object, ...]:
     """Changes whenever the credentials may have changed."""
-    variables = sorted((name, value) for name, value in os.environ.items() if name.startswith("KAGGLE_"))
+    variables = sorted(
+        (name, value) for name, value in os.environ.items() if name.startswith("KAGGLE_")
+    )
     token = os.environ.get(TOKEN, "")
     paths = [*_files(), *([Path(token)] if token and _is_path(token) else [])]
     return (*variables, *((str(path), path.stat().st_mtime_ns) for path in paths if path.is_file()))
@@ -86,10 +112,15 @@ def shown(path: Path) -> str:
 
 
 def _keys() -> Iterator[str]:
-    """The user name and the key: both from the environment, both from kaggle.json, or one of each; then what these hide."""
+    """The user name and the key: both from the environment, both from kaggle.json, or one of each;
+    then what these hide.
+    """
     path = key_file()
     stored = _json(path)
-    named = {"username": os.environ.get("KAGGLE_USERNAME", ""), "key": os.environ.get("KAGGLE_KEY", "")}
+    named = {
+        "username": os.environ.get("KAGGLE_USERNAME", ""),
+        "key": os.environ.get("KAGGLE_KEY", ""),
+    }
     variables = [f"KAGGLE_{name.upper()}" for name, value in named.items() if value]
     if len(variables) == 2:
         yield " and ".join(variables)
@@ -101,7 +132,10 @@ def _keys() -> Iterator[str]:
 
 
 def _user() -> Path:
-    """The home folder; "~" itself where there is none, as the official client has it. Path.home() would raise."""
+    """The home folder; "~" itself where there is none, as the official client has it.
+
+    Path.home() would raise.
+    """
     return Path(os.path.expanduser("~"))  # noqa: PTH111
 
 

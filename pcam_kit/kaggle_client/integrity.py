@@ -1,4 +1,7 @@
-"""Are the bytes that arrived the bytes that Kaggle has? Announced hashes, zip checksums, and the zip that Kaggle may wrap a file in."""
+"""Are the bytes that arrived the bytes that Kaggle has?
+
+Announced hashes, zip checksums, and the zip that Kaggle may wrap a file in.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ import google_crc32c
 from pcam_kit.files import writing
 
 BLOCK = 1 << 20  # bytes read at a time
-BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeDecodeError)  # NotImplementedError is a RuntimeError
+# NotImplementedError is a RuntimeError
+BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeDecodeError)
 
 Tell = Callable[[int, int], None]  # bytes checked, bytes in all
 
@@ -44,7 +48,8 @@ def announced_hashes(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def compare(path: Path, expected: Mapping[str, str], tell: Tell) -> tuple[str, str]:
-    """The name of an announced hash that differs, "" when none does; and the CRC-32C of the file in hex. Reads it once.
+    """The name of an announced hash that differs, "" when none does; and the CRC-32C of the file in
+    hex. Reads it once.
 
     Beside an md5 an announced crc32c has nothing to add, and is not compared.
     """
@@ -69,7 +74,10 @@ def crc32c(path: Path, tell: Tell) -> str:
 
 
 def zip_fault(path: Path, tell: Tell) -> str:
-    """Why `path` is not a whole zip, every member read and compared to its CRC; "" when it is one. Whether it is safe was asked before."""
+    """Why `path` is not a whole zip, every member read and compared to its CRC; "" when it is one.
+
+    Whether it is safe was asked before.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -96,7 +104,8 @@ def is_zip(path: Path) -> bool:
 
 
 def unwrap(part: Path, name: str, size: int, destination: Path) -> bool:
-    """Take the file `name` of `size` bytes (0: not known) out of the zip that Kaggle put it in; False if the part is no such zip.
+    """Take the file `name` of `size` bytes (0: not known) out of the zip that Kaggle put it in;
+    False if the part is no such zip.
 
     Raises one of BROKEN_ZIP when it is damaged, StorageError when `destination` cannot be written.
     """
@@ -108,6 +117,10 @@ def unwrap(part: Path, name: str, size: int, destination: Path) -> bool:
             return False
         if PurePosixPath(members[0].filename).name != PurePosixPath(name).name:
             return False
-        with writing(destination) as temporary, archive.open(members[0]) as wrapped, open(temporary, "wb") as plain:
+        with (
+            writing(destination) as temporary,
+            archive.open(members[0]) as wrapped,
+            open(temporary, "wb") as plain,
+        ):
             shutil.copyfileobj(wrapped, plain, BLOCK)  # checks the CRC at the end
     return True

@@ -1,4 +1,7 @@
-"""What Kaggle, its storage or the network answered, as one error with a hint. Never a secret, never a signed URL."""
+"""What Kaggle, its storage or the network answered, as one error with a hint.
+
+Never a secret, never a signed URL.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ SAME_AGAIN = "run the same command again"
 
 @dataclass(frozen=True)
 class Subject:
-    """What a call is about, for its error messages: `doing` = "list the files of x", `thing` = "the competition x".
+    """What a call is about, for its error messages: `doing` = "list the files of x", `thing` = "the
+    competition x".
 
     `slug`: of the competition, OWNER/SLUG of a dataset, "" for neither.
     """
@@ -33,11 +37,14 @@ class Subject:
 
     @property
     def url(self) -> str:
-        return f"https://www.kaggle.com/{'datasets' if self.is_dataset else 'competitions'}/{self.slug}".rstrip("/")
+        kind = "datasets" if self.is_dataset else "competitions"
+        return f"https://www.kaggle.com/{kind}/{self.slug}".rstrip("/")
 
 
 def refusal(subject: Subject, response: requests.Response) -> KaggleError | TransientError:
-    """The error for an answer of Kaggle that is not a success; TransientError where the same request may succeed later."""
+    """The error for an answer of Kaggle that is not a success; TransientError where the same
+    request may succeed later.
+    """
     status, said = status_and_message(response)
     quoted = f': "{said}"' if said else f" ({answered(status)})"
     limit = any(word in said.lower() for word in ("limit", "quota", "allowance", "maximum"))
@@ -47,7 +54,10 @@ def refusal(subject: Subject, response: requests.Response) -> KaggleError | Tran
             hint=f"the daily count starts again at 00:00 UTC; see {subject.url}/submissions",
         )
     if status in TRANSIENT or status >= 500:
-        error = TransferError(f"Kaggle could not {subject.doing}{quoted}", hint=f"wait a few minutes, then {SAME_AGAIN}")
+        error = TransferError(
+            f"Kaggle could not {subject.doing}{quoted}",
+            hint=f"wait a few minutes, then {SAME_AGAIN}",
+        )
         return TransientError(error, after=asked_pause(response.headers))
     match status:
         case 401:
@@ -59,30 +69,39 @@ def refusal(subject: Subject, response: requests.Response) -> KaggleError | Tran
             )
         case 403 if subject.is_dataset:
             return AccessError(
-                f"Kaggle refused to {subject.doing}{quoted}", hint=f"it may be private: see {subject.url}, then {SAME_AGAIN}"
+                f"Kaggle refused to {subject.doing}{quoted}",
+                hint=f"it may be private: see {subject.url}, then {SAME_AGAIN}",
             )
         case 403:
             return AccessError(
                 f"Kaggle refused to {subject.doing}{quoted}",
-                hint=f"join the competition at {subject.url} (it may ask for an invitation or a verified phone number), then {SAME_AGAIN}",
+                hint=f"join the competition at {subject.url} (it may ask for an invitation or a "
+                f"verified phone number), then {SAME_AGAIN}",
             )
         case 404 if subject.thing.startswith("the file"):
-            return AccessError(f"Kaggle lists {subject.thing}, but does not have it", hint=f"see {subject.url}, or {SAME_AGAIN} later")
+            return AccessError(
+                f"Kaggle lists {subject.thing}, but does not have it",
+                hint=f"see {subject.url}, or {SAME_AGAIN} later",
+            )
         case 404 if subject.is_dataset:
             return AccessError(
                 f"Kaggle does not know {subject.thing}",
-                hint="check the name: it is the end of the dataset's address, https://www.kaggle.com/datasets/OWNER/SLUG",
+                hint="check the name: it is the end of the dataset's address, "
+                "https://www.kaggle.com/datasets/OWNER/SLUG",
             )
         case 404:
             return AccessError(
                 f"Kaggle does not know {subject.thing}",
-                hint="check the slug: it is the last part of the competition's address, https://www.kaggle.com/competitions/SLUG; "
+                hint="check the slug: it is the last part of the competition's address, "
+                "https://www.kaggle.com/competitions/SLUG; "
                 f"pcam fetch {subject.slug} --from PATH takes files already on disk"
                 if subject.slug
                 else f"look at the competition's submissions, from {subject.url}",
             )
         case _:
-            return KaggleError(f"Kaggle refused to {subject.doing}{quoted}", hint=f"see {subject.url}")
+            return KaggleError(
+                f"Kaggle refused to {subject.doing}{quoted}", hint=f"see {subject.url}"
+            )
 
 
 def refused_credentials() -> CredentialsError:
@@ -97,19 +116,25 @@ def refused_credentials() -> CredentialsError:
 
 
 def unreachable(error: Exception, url: str = "", *, kept: str = "") -> TransientError:
-    """A connection that was refused, broke, timed out or never came to be. `kept`: what is not lost by it, for the hint."""
+    """A connection that was refused, broke, timed out or never came to be.
+
+    `kept`: what is not lost by it, for the hint.
+    """
     request = getattr(error, "request", None)
     host = urlsplit(url or (request.url if request is not None else "") or "").hostname
     return TransientError(
         TransferError(
             f"cannot reach Kaggle{f' ({host})' if host else ''}: {_why(error)}",
-            hint=f"check the connection and the proxy settings, then {SAME_AGAIN}" + (f"; {kept}" if kept else ""),
+            hint=f"check the connection and the proxy settings, then {SAME_AGAIN}"
+            + (f"; {kept}" if kept else ""),
         )
     )
 
 
 def status_and_message(response: requests.Response) -> tuple[int, str]:
-    """The HTTP status (or the `code` inside a JSON answer that claims success) and Kaggle's own words, "" when it had none."""
+    """The HTTP status (or the `code` inside a JSON answer that claims success) and Kaggle's own
+    words, "" when it had none.
+    """
     try:
         body: object = response.json()
     except (ValueError, requests.RequestException):
@@ -124,7 +149,9 @@ def status_and_message(response: requests.Response) -> tuple[int, str]:
 
 def printable(text: str) -> str:
     """Kaggle's words on one line, without what a terminal would act on."""
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    return " ".join(
+        "".join(character if character.isprintable() else " " for character in text).split()
+    )
 
 
 def answered(status: int) -> str:
@@ -136,12 +163,17 @@ def answered(status: int) -> str:
 
 
 def _why(error: BaseException) -> str:
-    """The cause in a few words. The errors' own texts hold whole URLs, signatures included, so they are not shown."""
+    """The cause in a few words.
+
+    The errors' own texts hold whole URLs, signatures included, so they are not shown.
+    """
     names: list[str] = []
     at: object = error
     while isinstance(at, BaseException) and len(names) < 8:
         names.append(type(at).__name__)
-        at = getattr(at, "reason", None) or next((part for part in at.args if isinstance(part, BaseException)), None)
+        at = getattr(at, "reason", None) or next(
+            (part for part in at.args if isinstance(part, BaseException)), None
+        )
     text = " ".join(names)
     for sign, words in (
         ("SSL", "its certificate could not be checked"),

@@ -1,4 +1,7 @@
-"""How often something is tried again and how long to wait before. Only for what may safely be done twice."""
+"""How often something is tried again and how long to wait before.
+
+Only for what may safely be done twice.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,12 @@ from typing import TypeVar
 from pcam_kit.errors import KaggleError
 
 ATTEMPTS = 6  # failures in a row before giving up; with the delays below about 12 seconds
-FIRST_DELAY = 0.5  # seconds, doubled each time, times a random 0.5 to 1 so that many clients do not come back together
+# seconds, doubled each time, times a random 0.5 to 1 so that many clients do not come back together
+FIRST_DELAY = 0.5
 LONGEST_DELAY = 30.0  # seconds
 LONG = 5.0  # seconds; a longer wait is said, through logging, whose default is a line on stderr
-LONGEST_ASKED = 300.0  # seconds; when Kaggle asks for a longer pause (Retry-After), the command ends and says so
+# seconds; when Kaggle asks for a longer pause (Retry-After), the command ends and says so
+LONGEST_ASKED = 300.0
 
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
@@ -29,7 +34,8 @@ _once: ContextVar[bool] = ContextVar("once", default=False)
 class TransientError(Exception):
     """A failure that another attempt may mend.
 
-    `error` is what the person sees if none does, `after` the seconds that Kaggle asked for, `weight` the attempts it counts for.
+    `error` is what the person sees if none does, `after` the seconds that Kaggle asked for,
+    `weight` the attempts it counts for.
     """
 
     def __init__(self, error: KaggleError, *, after: float = 0.0, weight: int = 1) -> None:
@@ -40,7 +46,9 @@ class TransientError(Exception):
 
 
 class Patience:
-    """Counts failures in a row; `wait` sleeps, or raises the failure's error when there were too many."""
+    """Counts failures in a row; `wait` sleeps, or raises the failure's error when there were too
+    many.
+    """
 
     def __init__(self) -> None:
         self.failures = 0
@@ -51,7 +59,9 @@ class Patience:
             error = failure.error
             minutes = math.ceil(failure.after / 60)
             message = f"{error.message}; it asks for a pause of {minutes} minutes"
-            raise type(error)(message, hint=f"wait {minutes} minutes, then run the same command again") from failure
+            raise type(error)(
+                message, hint=f"wait {minutes} minutes, then run the same command again"
+            ) from failure
         if self.failures >= ATTEMPTS or _once.get():
             raise failure.error from failure
         pause = delay(self.failures, failure.after)
@@ -62,7 +72,9 @@ class Patience:
 
 @contextmanager
 def once() -> Generator[None]:
-    """While the block runs nothing is tried again: for a look at whether Kaggle answers, where the first failure is the answer."""
+    """While the block runs nothing is tried again: for a look at whether Kaggle answers, where the
+    first failure is the answer.
+    """
     before = _once.set(True)
     try:
         yield
@@ -82,11 +94,16 @@ def repeat(attempt: Callable[[], Result]) -> Result:
 
 def delay(failures: int, asked: float = 0.0) -> float:
     """Seconds to wait after that many failures in a row, never less than `asked`."""
-    return max(asked, min(LONGEST_DELAY, FIRST_DELAY * 2 ** (failures - 1)) * random.uniform(0.5, 1.0))
+    return max(
+        asked, min(LONGEST_DELAY, FIRST_DELAY * 2 ** (failures - 1)) * random.uniform(0.5, 1.0)
+    )
 
 
 def asked_pause(headers: Mapping[str, str]) -> float:
-    """A Retry-After header (seconds or a date) in seconds; 0 when absent or unreadable. A date is compared with the server's own clock."""
+    """A Retry-After header (seconds or a date) in seconds; 0 when absent or unreadable.
+
+    A date is compared with the server's own clock.
+    """
     retry_after = headers.get("Retry-After")
     if retry_after is None:
         return 0.0

@@ -39,30 +39,43 @@ class Request:
 
 
 def call(request: Request, subject: Subject) -> Any:
-    """Send a request, again while that may help, and return the client's response object. Raises KaggleError or one of its kinds."""
+    """Send a request, again while that may help, and return the client's response object.
+
+    Raises KaggleError or one of its kinds.
+    """
     return repeat(lambda: call_once(request, subject))
 
 
 def items(request: Request, name: str, subject: Subject) -> Iterator[Any]:
-    """Everything a listing has under `name`, page by page: the next page is asked for when it is wanted."""
+    """Everything a listing has under `name`, page by page: the next page is asked for when it is
+    wanted.
+    """
     seen = {""}
     token = ""
     while True:
         asked = replace(request, fields={**request.fields, "page_size": PAGE, "page_token": token})
         page = call(asked, subject)
-        if token and not getattr(page, name):  # it was promised: asked for once more, as a failure can look like an empty page
+        # it was promised: asked for once more, as a failure can look like an empty page
+        if token and not getattr(page, name):
             page = call(asked, subject)
         yield from getattr(page, name)
         token = str(page.next_page_token or "")
         if not token:
             return
         if token in seen:
-            raise TransferError(f"Kaggle could not {subject.doing}: its pages go round in circles", hint=f"{SAME_AGAIN} later")
+            raise TransferError(
+                f"Kaggle could not {subject.doing}: its pages go round in circles",
+                hint=f"{SAME_AGAIN} later",
+            )
         seen.add(token)
 
 
 def call_once(request: Request, subject: Subject) -> Any:
-    """Send a request once. Raises TransientError when it is not known what became of it, or when Kaggle says to come back later."""
+    """Send a request once.
+
+    Raises TransientError when it is not known what became of it, or when Kaggle says to come back
+    later.
+    """
     try:
         with _client() as client:
             one = request.service.removesuffix("s")
@@ -70,7 +83,9 @@ def call_once(request: Request, subject: Subject) -> Any:
             message: Any = vars(types)[request.type]()
             for name, value in request.fields.items():
                 setattr(message, name, value)
-            return getattr(getattr(getattr(client, request.service), f"{one}_api_client"), request.method)(message)
+            return getattr(
+                getattr(getattr(client, request.service), f"{one}_api_client"), request.method
+            )(message)
     except (PcamError, TransientError):
         raise
     except requests.HTTPError as error:
@@ -83,45 +98,66 @@ def call_once(request: Request, subject: Subject) -> Any:
         try:
             return urljoin(error.response.url, error.response.headers["Location"])
         except ValueError:  # an address that is none; its text may hold a signature
-            raise TransientError(_unreadable(subject, "it points to something that is no address")) from None
-    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema) as error:
+            raise TransientError(
+                _unreadable(subject, "it points to something that is no address")
+            ) from None
+    except (
+        requests.exceptions.InvalidURL,
+        requests.exceptions.InvalidSchema,
+        requests.exceptions.MissingSchema,
+    ) as error:
         raise KaggleError(
-            "cannot reach Kaggle: the proxy's address cannot be used", hint="check http_proxy, https_proxy, all_proxy"
+            "cannot reach Kaggle: the proxy's address cannot be used",
+            hint="check http_proxy, https_proxy, all_proxy",
         ) from error
-    except (json.JSONDecodeError, requests.JSONDecodeError, RecursionError) as error:  # a login page of the network, or an error page
+    # a login page of the network, or an error page
+    except (json.JSONDecodeError, requests.JSONDecodeError, RecursionError) as error:
         raise TransientError(_unreadable(subject, "it is not JSON")) from error
     except requests.exceptions.InvalidHeader as error:
-        if error.request is not None:  # then it was sent, and the answer's headers contradict each other
-            raise TransientError(_unreadable(subject, "its headers contradict each other")) from error
+        # then it was sent, and the answer's headers contradict each other
+        if error.request is not None:
+            raise TransientError(
+                _unreadable(subject, "its headers contradict each other")
+            ) from error
         raise _unsendable() from None  # the text holds the credentials
     except UnicodeEncodeError:
         raise _unsendable() from None
     except requests.RequestException as error:
         raise unreachable(error) from error
-    except (KeyError, TypeError, AttributeError, ValueError) as error:  # KeyError: a word that kagglesdk's enums do not have
+    # KeyError: a word that kagglesdk's enums do not have
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         if "header" in str(error):  # http.client's words, with the credentials in them
             raise _unsendable() from None
         raise KaggleError(
-            f"Kaggle's answer to the request to {subject.doing} has a part that this version does not know: {error}",
+            f"Kaggle's answer to the request to {subject.doing} has a part that this version "
+            f"does not know: {error}",
             hint="update the client: pip install --upgrade kaggle",
         ) from error
     except OSError as error:
         raise KaggleError(
-            f"the Kaggle client could not {subject.doing}: {error.strerror or type(error).__name__} {error.filename or ''}".rstrip()
+            f"the Kaggle client could not {subject.doing}: "
+            f"{error.strerror or type(error).__name__} {error.filename or ''}".rstrip()
         ) from error
 
 
 def _check_answer(response: requests.Response) -> None:
-    """Refuse an answer with status 200 that is an error all the same; the client itself takes those without a message for empty lists."""
+    """Refuse an answer with status 200 that is an error all the same; the client itself takes those
+    without a message for empty lists.
+    """
     if "application/json" not in response.headers.get("Content-Type", ""):
         return
     body: object = response.json()
-    if isinstance(body, dict) and ("error" in body or (isinstance(body.get("code"), int) and body["code"] >= 400)):
+    if isinstance(body, dict) and (
+        "error" in body or (isinstance(body.get("code"), int) and body["code"] >= 400)
+    ):
         raise requests.HTTPError("an error in an answer with status 200", response=response)
 
 
 def _unsendable() -> CredentialsError:
-    return CredentialsError(f"the credentials in {credentials_source()} hold characters that cannot be sent", hint=HOW_TO)
+    return CredentialsError(
+        f"the credentials in {credentials_source()} hold characters that cannot be sent",
+        hint=HOW_TO,
+    )
 
 
 def _unreadable(subject: Subject, why: str) -> TransferError:
@@ -133,9 +169,11 @@ def _unreadable(subject: Subject, why: str) -> TransferError:
 
 @contextmanager
 def _client() -> Generator[Any, None, None]:
-    """A kagglesdk client that is signed in, bounded in time, and does not follow redirects (their targets are fetched by us).
+    """A kagglesdk client that is signed in, bounded in time, and does not follow redirects (their
+    targets are fetched by us).
 
-    Only making it touches what is the whole process's; its requests may wait for Kaggle side by side.
+    Only making it touches what is the whole process's; its requests may wait for Kaggle side by
+    side.
     """
     source = credentials_source()
     with ExitStack() as stack:
@@ -143,9 +181,14 @@ def _client() -> Generator[Any, None, None]:
             with _turn, _contained(), _bounded():
                 client: Any = stack.enter_context(_signed_in().build_kaggle_client())
         except SystemExit as error:
-            raise CredentialsError(f"Kaggle's client does not accept the credentials in {source}", hint=HOW_TO) from error
+            raise CredentialsError(
+                f"Kaggle's client does not accept the credentials in {source}", hint=HOW_TO
+            ) from error
         except ImportError as error:
-            raise KaggleError(f"the kaggle package cannot be loaded: {error}", hint="pip install --upgrade kaggle six") from error
+            raise KaggleError(
+                f"the kaggle package cannot be loaded: {error}",
+                hint="pip install --upgrade kaggle six",
+            ) from error
         http = client.http_client()
         http._verbose = False  # it would print requests, credentials included, on stdout
         http._response_processor = _check_answer  # instead of one that prints advice to update
@@ -170,7 +213,9 @@ def _signed_in() -> Any:
 
 @contextmanager
 def _contained() -> Generator[None, None, None]:
-    """Keep the client's prints off our stdout, and our stdin out of reach: its `exit(1)` closes sys.stdin."""
+    """Keep the client's prints off our stdout, and our stdin out of reach: its `exit(1)` closes
+    sys.stdin.
+    """
     stdin, sys.stdin = sys.stdin, io.StringIO()
     try:
         with redirect_stdout(io.StringIO()):
@@ -181,7 +226,9 @@ def _contained() -> Generator[None, None, None]:
 
 @contextmanager
 def _bounded() -> Generator[None, None, None]:
-    """Put timeouts on every session the client opens meanwhile, those of its import and its sign-in included."""
+    """Put timeouts on every session the client opens meanwhile, those of its import and its sign-in
+    included.
+    """
     from kagglesdk.kaggle_http_client import KaggleHttpClient
 
     http: Any = KaggleHttpClient

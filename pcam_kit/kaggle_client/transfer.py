@@ -1,8 +1,9 @@
 """Downloads that end whole and checked, or not at all.
 
-Bytes go to `NAME.part` beside the destination; what is known about them (where from, validator, size, hashes) to `NAME.part.json`,
-written before the first byte. Every attempt asks Kaggle for a fresh signed URL. Bytes are appended only to an answer 206 that
-starts where the part ends and is of the same version (If-Range); anything else starts over.
+Bytes go to `NAME.part` beside the destination; what is known about them (where from, validator,
+size, hashes) to `NAME.part.json`, written before the first byte. Every attempt asks Kaggle for a
+fresh signed URL. Bytes are appended only to an answer 206 that starts where the part ends and is of
+the same version (If-Range); anything else starts over.
 """
 
 from __future__ import annotations
@@ -20,8 +21,25 @@ import urllib3
 from pcam_kit.errors import PcamError, StorageError, TransferError
 from pcam_kit.files import check_space, storage_error, sync_folder
 from pcam_kit.kaggle_client.http import plain_session
-from pcam_kit.kaggle_client.integrity import BROKEN_ZIP, Tell, compare, crc32c, is_zip, unwrap, zip_fault
-from pcam_kit.kaggle_client.parts import Version, beside, continued_size, discard_part, read_notes, size_of, version_of, write_notes
+from pcam_kit.kaggle_client.integrity import (
+    BROKEN_ZIP,
+    Tell,
+    compare,
+    crc32c,
+    is_zip,
+    unwrap,
+    zip_fault,
+)
+from pcam_kit.kaggle_client.parts import (
+    Version,
+    beside,
+    continued_size,
+    discard_part,
+    read_notes,
+    size_of,
+    version_of,
+    write_notes,
+)
 from pcam_kit.kaggle_client.refusals import SAME_AGAIN, answered, unreachable
 from pcam_kit.kaggle_client.retry import Patience, TransientError, asked_pause
 
@@ -29,8 +47,10 @@ Progress = Callable[[str, int, int], None]  # what, bytes done, bytes in all (0 
 
 CHUNK = 1 << 16  # the most bytes taken at once
 START = 64  # bytes by which an error page or a zip is known
-GAIN = 8 << 20  # bytes; an attempt that got this much further does not count as a failure, so slow lines finish
-SLOW_SECONDS, SLOW_BYTES = 60.0, 16 << 10  # less than this in that time is a connection that died without saying so
+# bytes; an attempt that got this much further does not count as a failure, so slow lines finish
+GAIN = 8 << 20
+# less than this in that time is a connection that died without saying so
+SLOW_SECONDS, SLOW_BYTES = 60.0, 16 << 10
 PAGES = (b"<!doctype html", b"<html", b"<?xml")
 PAGE_TYPES = {"text/html", "application/xml", "text/xml"}
 
@@ -39,8 +59,9 @@ PAGE_TYPES = {"text/html", "application/xml", "text/xml"}
 class Job:
     """One file to download. `locate` asks Kaggle for a signed URL (or the body itself).
 
-    `size` in bytes, 0 when unknown. `room(total)` is how many bytes must be free on the disk for it when `total` are to come.
-    `inspect`, for a zip, raises a PcamError when it must not be kept; it is called before any member is unpacked.
+    `size` in bytes, 0 when unknown. `room(total)` is how many bytes must be free on the disk for it
+    when `total` are to come. `inspect`, for a zip, raises a PcamError when it must not be kept; it
+    is called before any member is unpacked.
     """
 
     source: str
@@ -58,7 +79,9 @@ class Job:
 
 
 def download(job: Job) -> str:
-    """Fetch, check, rename; the CRC-32C of the file in hex. Raises KaggleError's kinds or StorageError.
+    """Fetch, check, rename; the CRC-32C of the file in hex.
+
+    Raises KaggleError's kinds or StorageError.
 
     The part stays where going on from it makes sense.
     """
@@ -80,32 +103,49 @@ def download(job: Job) -> str:
 
 
 def _advance(job: Job) -> Version:
-    """One attempt at getting the bytes that are missing; what the storage said of the file, when all are there."""
+    """One attempt at getting the bytes that are missing; what the storage said of the file, when
+    all are there.
+    """
     version = read_notes(job.destination, job.source)
     have = size_of(job.part) if version is not None else 0
     if version is not None and have == version.total > 0:
         return version
     place = job.locate()
-    headers = {"Accept-Encoding": "identity"}  # else sizes and hashes would be those of something else
+    # else sizes and hashes would be those of something else
+    headers = {"Accept-Encoding": "identity"}
     if version is not None and have > 0:
         headers |= {"Range": f"bytes={have}-", "If-Range": version.validator}
     try:
         if isinstance(place, requests.Response):  # the body itself, without a redirect
             with place as response:
                 return _receive(job, response, None, 0)
-        with plain_session() as session, session.get(place, headers=headers, stream=True) as response:
+        with (
+            plain_session() as session,
+            session.get(place, headers=headers, stream=True) as response,
+        ):
             return _receive(job, response, version, have)
-    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:  # whose texts hold the signed URL: not chained
-        raise unreachable(error, place if isinstance(place, str) else "", kept="what was downloaded so far is kept") from None
+    # whose texts hold the signed URL: not chained
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        raise unreachable(
+            error,
+            place if isinstance(place, str) else "",
+            kept="what was downloaded so far is kept",
+        ) from None
 
 
 def _receive(job: Job, response: requests.Response, version: Version | None, have: int) -> Version:
-    """Write the body to the part: behind the `have` bytes there when it continues them, else from the start."""
+    """Write the body to the part: behind the `have` bytes there when it continues them, else from
+    the start.
+    """
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     match response.status_code:
         case 200 | 206 if kind in PAGE_TYPES and not _may_be_page(job):
             raise TransientError(_failed(job, "an error page came instead of the file"), weight=2)
-        case 206 if version is not None and have > 0 and (size := continued_size(response, have, version)) > 0:
+        case 206 if (
+            version is not None
+            and have > 0
+            and (size := continued_size(response, have, version)) > 0
+        ):
             if version.total == 0:  # now it is told
                 version = replace(version, total=size)
                 write_notes(job.destination, version)
@@ -113,13 +153,17 @@ def _receive(job: Job, response: requests.Response, version: Version | None, hav
         case 200:
             discard_part(job.destination)
             version, have = version_of(response, job.source), 0
-            wrapped = job.size if version.total != job.size else 0  # in a zip that will lie beside it for a moment
+            # in a zip that will lie beside it for a moment
+            wrapped = job.size if version.total != job.size else 0
             check_space(job.destination.parent, job.room(version.total) + wrapped)
             write_notes(job.destination, version)
         case 206 | 416:
             _reject(job, "the storage sent another part than the one asked for")
         case status:
-            raise TransientError(_failed(job, f"the storage answered {answered(status)}"), after=asked_pause(response.headers))
+            raise TransientError(
+                _failed(job, f"the storage answered {answered(status)}"),
+                after=asked_pause(response.headers),
+            )
     done, total = have, version.total or job.size
     _tell(job, done, total)
     with open(job.part, "ab") as part:
@@ -135,7 +179,10 @@ def _receive(job: Job, response: requests.Response, version: Version | None, hav
 
 
 def _arriving(job: Job, response: requests.Response) -> Iterator[bytes]:
-    """The body in the pieces in which it comes. Raises TransientError where hardly anything comes, which no read timeout notices."""
+    """The body in the pieces in which it comes.
+
+    Raises TransientError where hardly anything comes, which no read timeout notices.
+    """
     since, got = time.monotonic(), 0
     while data := response.raw.read1(CHUNK, decode_content=True):
         yield data
@@ -143,7 +190,9 @@ def _arriving(job: Job, response: requests.Response) -> Iterator[bytes]:
         now = time.monotonic()
         if now - since >= SLOW_SECONDS:
             if got < SLOW_BYTES:
-                raise TransientError(_failed(job, f"only {got:,} bytes arrived in {now - since:.0f} seconds"))
+                raise TransientError(
+                    _failed(job, f"only {got:,} bytes arrived in {now - since:.0f} seconds")
+                )
             since, got = now, 0
 
 
@@ -160,15 +209,21 @@ def _long_start(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _check_start(job: Job, version: Version, chunk: bytes) -> None:
-    """Refuse what cannot become the file before all of it is fetched: an error page, or a body of another size that is no zip."""
-    if chunk[:START].lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith(PAGES) and not _may_be_page(job):
+    """Refuse what cannot become the file before all of it is fetched: an error page, or a body of
+    another size that is no zip.
+    """
+    if chunk[:START].lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith(PAGES) and not _may_be_page(
+        job
+    ):
         _reject(job, "an error page came instead of the file")
     if 0 < job.size != version.total > 0 and not chunk.startswith(b"PK"):
         _reject(job, f"{version.total:,} bytes were announced where Kaggle lists {job.size:,}")
 
 
 def _finish(job: Job, version: Version) -> str:
-    """Check the part and rename it; its CRC-32C. What fails a check is thrown away: going on from it could not mend it."""
+    """Check the part and rename it; its CRC-32C. What fails a check is thrown away: going on from
+    it could not mend it.
+    """
     size = size_of(job.part)
     wrong, crc = compare(job.part, version.hashes, _verifying(job))
     if wrong:
@@ -176,7 +231,11 @@ def _finish(job: Job, version: Version) -> str:
     if job.inspect is not None:
         _check_archive(job, job.inspect)
     try:
-        unwrapped = size != job.size and job.inspect is None and unwrap(job.part, job.name, job.size, job.destination)
+        unwrapped = (
+            size != job.size
+            and job.inspect is None
+            and unwrap(job.part, job.name, job.size, job.destination)
+        )
     except BROKEN_ZIP as error:
         _reject(job, f"the zip around it cannot be unpacked ({error})")
     if unwrapped:

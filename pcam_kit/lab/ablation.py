@@ -1,4 +1,6 @@
-"""What each regulariser of a config contributes: the same config with one of them alone, with none, and with harmful ones on top."""
+"""What each regulariser of a config contributes: the same config with one of them alone, with none,
+and with harmful ones on top.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,21 @@ def without_any(config: FewDigits) -> Variant:
     model = config.model
     match model:
         case ReportCnn():
-            model = model.model_copy(update={"l2": 0.0, "block_dropout": 0.0, "dropout": 0.0, "batch_norm": False})
+            model = model.model_copy(
+                update={"l2": 0.0, "block_dropout": 0.0, "dropout": 0.0, "batch_norm": False}
+            )
         case ResNet():
             model = model.model_copy(update={"dropout": 0.0})
         case _:
             pass
-    training = config.training.model_copy(update={"weight_decay": 0.0, "label_smoothing": 0.0, "ema": None})
+    training = config.training.model_copy(
+        update={"weight_decay": 0.0, "label_smoothing": 0.0, "ema": None}
+    )
     augment = config.augment.model_copy(update={"d4": False, "transforms": []})
-    return Variant("none of them", config.model_copy(update={"model": model, "training": training, "augment": augment}))
+    return Variant(
+        "none of them",
+        config.model_copy(update={"model": model, "training": training, "augment": augment}),
+    )
 
 
 def alone(config: FewDigits) -> list[Variant]:
@@ -45,16 +54,26 @@ def alone(config: FewDigits) -> list[Variant]:
         ("symmetries", "augment", ("d4",)),
     ):
         wanted, none = getattr(config, part), getattr(bare, part)
-        changes = {key: getattr(wanted, key) for key in keys if getattr(wanted, key, None) != getattr(none, key, None)}
+        changes = {
+            key: getattr(wanted, key)
+            for key in keys
+            if getattr(wanted, key, None) != getattr(none, key, None)
+        }
         if changes:
-            variants.append(Variant(f"only {name}", bare.model_copy(update={part: none.model_copy(update=changes)})))
+            variants.append(
+                Variant(
+                    f"only {name}", bare.model_copy(update={part: none.model_copy(update=changes)})
+                )
+            )
     for transform in config.augment.transforms:
         variants.append(Variant(f"only {_called(transform)}", _augmented(bare, [transform])))
     return variants
 
 
 def harmful(config: FewDigits) -> list[Variant]:
-    """What helps tissue, which has no up, and hurts digits: a 6 that is turned is a 9, a 2 that is flipped is no digit."""
+    """What helps tissue, which has no up, and hurts digits: a 6 that is turned is a 9, a 2 that is
+    flipped is no digit.
+    """
     flips = [Transform(name="HorizontalFlip", p=0.5), Transform(name="VerticalFlip", p=0.5)]
     turn = Transform(name="Affine", p=1.0, options={"rotate": [-180, 180]})
     own = list(config.augment.transforms)
@@ -65,8 +84,14 @@ def harmful(config: FewDigits) -> list[Variant]:
 
 
 def _augmented(config: FewDigits, transforms: Sequence[Transform]) -> FewDigits:
-    return config.model_copy(update={"augment": config.augment.model_copy(update={"transforms": list(transforms)})})
+    return config.model_copy(
+        update={"augment": config.augment.model_copy(update={"transforms": list(transforms)})}
+    )
 
 
 def _called(transform: Transform) -> str:
-    return f"{transform.name} ({', '.join(transform.options)})" if transform.options else transform.name
+    return (
+        f"{transform.name} ({', '.join(transform.options)})"
+        if transform.options
+        else transform.name
+    )

@@ -1,4 +1,6 @@
-"""Train a classifier of small images and measure it on a test part: the lab's loop, without the road around it."""
+"""Train a classifier of small images and measure it on a test part: the lab's loop, without the
+road around it.
+"""
 
 # pyright: basic
 
@@ -54,10 +56,13 @@ class DigitRun:
     seconds: float  # of training
 
 
-Watch = Callable[[int, keras.Model], None]  # told the number of finished epochs, from 1; the model has the weights to be measured
+# told the number of finished epochs, from 1; the model has the weights to be measured
+Watch = Callable[[int, keras.Model], None]
 
 
-def run_once(config: FewDigits, number: int, digits: Digits, watch: Watch = lambda epoch, model: None) -> DigitRun:
+def run_once(
+    config: FewDigits, number: int, digits: Digits, watch: Watch = lambda epoch, model: None
+) -> DigitRun:
     """Run `number`, from 0, of `config`: draw its images, train, measure on the whole test part."""
     seed = config.seed + number
     rows = subset(digits, config.images, seed)
@@ -71,11 +76,19 @@ def run_once(config: FewDigits, number: int, digits: Digits, watch: Watch = lamb
 def subset(digits: Digits, n: int, seed: int) -> NDArray[np.int64]:
     """Rows of `n` random training images. Raises ConfigError when there are not that many."""
     if n > len(digits.train_images):
-        raise ConfigError(f"images: {n:,} are asked for, {digits.name} has {len(digits.train_images):,} training images")
+        raise ConfigError(
+            f"images: {n:,} are asked for, {digits.name} has {len(digits.train_images):,} "
+            "training images"
+        )
     return np.random.default_rng(seed).choice(len(digits.train_images), n, replace=False)
 
 
-def train(recipe: Recipe, images: NDArray[np.uint8], labels: NDArray[np.int8], watch: Watch = lambda epoch, model: None) -> keras.Model:
+def train(
+    recipe: Recipe,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int8],
+    watch: Watch = lambda epoch, model: None,
+) -> keras.Model:
     """The trained network (logits) of the last epoch: averaged weights if the recipe averages.
 
     Raises TrainingError when the loss is not finite.
@@ -84,19 +97,32 @@ def train(recipe: Recipe, images: NDArray[np.uint8], labels: NDArray[np.int8], w
     keras.utils.set_random_seed(recipe.seed)
     model = build_model(recipe.model, Task(SIZE, channels=1, outputs=CLASSES))
     batches = Batches(
-        images, labels, np.arange(len(labels)), config.batch_size, SIZE, Augmenter(recipe.augment, seed=recipe.seed), recipe.seed
+        images,
+        labels,
+        np.arange(len(labels)),
+        config.batch_size,
+        SIZE,
+        Augmenter(recipe.augment, seed=recipe.seed),
+        recipe.seed,
     )
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing)
+    loss = keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=config.label_smoothing
+    )
     model.compile(build_optimizer(config, config.epochs * batches.steps), loss)
     average = WeightAverage(model, config.ema) if config.ema is not None else None
     one_hot = np.eye(CLASSES, dtype=np.float32)
     step = 0
     for epoch in range(1, config.epochs + 1):
         for pixels, classes in batches.epoch(epoch):
-            value = float(np.asarray(model.train_on_batch(pixels, one_hot[classes[:, 0].astype(np.int64)])))
+            value = float(
+                np.asarray(model.train_on_batch(pixels, one_hot[classes[:, 0].astype(np.int64)]))
+            )
             step += 1
             if not math.isfinite(value):
-                raise TrainingError(f"the loss became {value} in epoch {epoch}", hint="try a lower --set training.learning_rate=...")
+                raise TrainingError(
+                    f"the loss became {value} in epoch {epoch}",
+                    hint="try a lower --set training.learning_rate=...",
+                )
             if average is not None:
                 average.update(step)
         with using_weights(model, average.values if average is not None else None):
@@ -108,6 +134,11 @@ def train(recipe: Recipe, images: NDArray[np.uint8], labels: NDArray[np.int8], w
 
 def measure(model: keras.Model, images: NDArray[np.uint8], labels: NDArray[np.int8]) -> Score:
     """Accuracy and cross-entropy of a network that gives logits."""
-    logits = [np.asarray(model.predict_on_batch(images[i : i + BATCH]), np.float64) for i in range(0, len(images), BATCH)]
+    logits = [
+        np.asarray(model.predict_on_batch(images[i : i + BATCH]), np.float64)
+        for i in range(0, len(images), BATCH)
+    ]
     probabilities = numpy_cnn.softmax(np.concatenate(logits))
-    return Score(numpy_cnn.accuracy(probabilities, labels), numpy_cnn.cross_entropy(probabilities, labels))
+    return Score(
+        numpy_cnn.accuracy(probabilities, labels), numpy_cnn.cross_entropy(probabilities, labels)
+    )

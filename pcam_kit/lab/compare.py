@@ -18,7 +18,10 @@ from pcam_kit.lab.numpy_cnn import Floats
 
 @dataclass(frozen=True)
 class Difference:
-    """One layer in NumPy against Keras on the same input. `loop` is the largest difference of the two NumPy forms, None if not run."""
+    """One layer in NumPy against Keras on the same input.
+
+    `loop` is the largest difference of the two NumPy forms, None if not run.
+    """
 
     name: str
     kind: str
@@ -31,21 +34,31 @@ class Difference:
     loop: float | None
 
     def within(self, tolerance: float) -> bool:
-        """Whether all differences are at most `tolerance`, or that part of the layer's largest output where it is above 1."""
+        """Whether all differences are at most `tolerance`, or that part of the layer's largest
+        output where it is above 1.
+        """
         allowed = tolerance * max(1.0, self.largest)
-        return self.max_abs_diff <= allowed and (self.loop is None or self.loop <= allowed)  # False for NaN
+        # False for NaN
+        return self.max_abs_diff <= allowed and (self.loop is None or self.loop <= allowed)
 
 
-def layer_by_layer(model: keras.Model, converted: NumpyModel, image: NDArray[Any], *, loop_limit: int = 1_000_000) -> list[Difference]:
-    """Each layer on one image [h, w, c]. The NumPy layer takes what the Keras layer before it gave, so a difference is that layer's own.
+def layer_by_layer(
+    model: keras.Model, converted: NumpyModel, image: NDArray[Any], *, loop_limit: int = 1_000_000
+) -> list[Difference]:
+    """Each layer on one image [h, w, c].
+
+    The NumPy layer takes what the Keras layer before it gave, so a difference is that layer's own.
 
     The plain loops run too, where they make no more than `loop_limit` steps (a second or so).
     """
     batch = image[None].astype(np.float32)
     outputs = layer_outputs(model, batch)
     differences: list[Difference] = []
-    for layer, before, expected in zip(converted.layers, [batch, *outputs[:-1]], outputs, strict=True):
-        # NumPy gets the image several times: for a single row BLAS adds the products of a dense layer in another order than Keras.
+    for layer, before, expected in zip(
+        converted.layers, [batch, *outputs[:-1]], outputs, strict=True
+    ):
+        # NumPy gets the image several times: for a single row BLAS adds the products of a dense
+        # layer in another order than Keras.
         found, expected = layer.forward(np.repeat(before, 16, axis=0))[0], expected[0]
         apart = np.abs(found.astype(np.float64) - expected)
         loop = None
@@ -75,8 +88,12 @@ def layer_outputs(model: keras.Model, images: NDArray[Any]) -> list[NDArray[np.f
 
 
 def first_kernels(model: keras.Model) -> tuple[str, NDArray[np.float32]] | None:
-    """Name and kernels [kh, kw, channels, filters] of the first convolution; None when there is none."""
-    found = next((link.layer for link in chain(model) if isinstance(link.layer, keras.layers.Conv2D)), None)
+    """Name and kernels [kh, kw, channels, filters] of the first convolution; None when there is
+    none.
+    """
+    found = next(
+        (link.layer for link in chain(model) if isinstance(link.layer, keras.layers.Conv2D)), None
+    )
     return None if found is None else (found.name, weights_of(found)[0])
 
 
@@ -89,11 +106,18 @@ def feature_maps(model: keras.Model, image: NDArray[Any]) -> dict[str, NDArray[n
 
 def predict_with_keras(model: keras.Model, images: NDArray[Any]) -> NDArray[np.float32]:
     """Outputs of `model` for images [n, h, w, c]."""
-    return np.concatenate([np.asarray(model.predict_on_batch(images[i : i + CHUNK])) for i in range(0, len(images), CHUNK)])
+    return np.concatenate(
+        [
+            np.asarray(model.predict_on_batch(images[i : i + CHUNK]))
+            for i in range(0, len(images), CHUNK)
+        ]
+    )
 
 
 def probabilities(outputs: Floats, model: keras.Model) -> Floats:
-    """What the last layer gave, as probabilities [n, classes]: a last layer without softmax or sigmoid gave logits."""
+    """What the last layer gave, as probabilities [n, classes]: a last layer without softmax or
+    sigmoid gave logits.
+    """
     if activation_of(chain(model)[-1].layer) in {"softmax", "sigmoid"}:
         return outputs
     return cnn.sigmoid(outputs) if outputs.shape[-1] == 1 else cnn.softmax(outputs)

@@ -1,6 +1,7 @@
 """Keras layers as NumPy layers.
 
-A model is taken when it is one chain of the layers in `CONVERTERS`; anything else is named and refused.
+A model is taken when it is one chain of the layers in `CONVERTERS`; anything else is named and
+refused.
 """
 
 # pyright: basic
@@ -20,12 +21,16 @@ from pcam_kit.lab import numpy_cnn as cnn
 from pcam_kit.lab.numpy_cnn import Floats
 
 CHUNK = 250  # images at a time, fewer of a large network:
-WORK = 200_000_000  # multiplications at a time; the windows of a 3x3 convolution take nine times the memory of its input
+# multiplications at a time; the windows of a 3x3 convolution take nine times the memory of its
+# input
+WORK = 200_000_000
 
 
 @dataclass(frozen=True)
 class Link:
-    """A Keras layer at one place of a chain, with its symbolic input and output there (a layer may stand at several)."""
+    """A Keras layer at one place of a chain, with its symbolic input and output there (a layer may
+    stand at several).
+    """
 
     layer: Any
     input: Any
@@ -34,7 +39,9 @@ class Link:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer in NumPy: `forward` takes a batch [n, ...], `loop` one image as the plain loop, or is None where there is none."""
+    """One layer in NumPy: `forward` takes a batch [n, ...], `loop` one image as the plain loop, or
+    is None where there is none.
+    """
 
     name: str
     kind: str
@@ -56,8 +63,12 @@ class NumpyModel:
         """The number of weights, those that are not trained included."""
         return sum(layer.parameters for layer in self.layers)
 
-    def predict(self, images: NDArray[Any], progress: Callable[[int], None] = lambda done: None) -> Floats:
-        """Outputs of the last layer for images [n, h, w, c], each layer taking what the NumPy layer before it gave."""
+    def predict(
+        self, images: NDArray[Any], progress: Callable[[int], None] = lambda done: None
+    ) -> Floats:
+        """Outputs of the last layer for images [n, h, w, c], each layer taking what the NumPy layer
+        before it gave.
+        """
         heaviest = max(layer.loop_steps for layer in self.layers)
         chunk = max(1, min(CHUNK, WORK // max(1, heaviest)))
         parts: list[Floats] = []
@@ -71,14 +82,23 @@ class NumpyModel:
 
 
 def to_numpy(model: keras.Model) -> NumpyModel:
-    """The layers of `model` in NumPy. Raises UsageError naming a layer, or an option of one, that is not supported."""
+    """The layers of `model` in NumPy.
+
+    Raises UsageError naming a layer, or an option of one, that is not supported.
+    """
     return NumpyModel([_convert(link) for link in chain(model)])
 
 
 def chain(model: keras.Model) -> list[Link]:
-    """The layers of a model that is a chain from one input to one output, without the input. Raises UsageError when it is none."""
+    """The layers of a model that is a chain from one input to one output, without the input.
+
+    Raises UsageError when it is none.
+    """
     if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise UsageError(f"expected a model with one input and one output, found {len(model.inputs)} and {len(model.outputs)}")
+        raise UsageError(
+            f"expected a model with one input and one output, found {len(model.inputs)} and "
+            f"{len(model.outputs)}"
+        )
     found: list[Link] = []
     tensor = model.outputs[0]
     while True:
@@ -86,10 +106,15 @@ def chain(model: keras.Model) -> list[Link]:
         if isinstance(layer, keras.layers.InputLayer):
             return found[::-1]
         if isinstance(layer, keras.Model):
-            raise UsageError(f"{layer.name} is a model inside the model; only a plain chain of layers is supported")
+            raise UsageError(
+                f"{layer.name} is a model inside the model; only a plain chain of layers is "
+                "supported"
+            )
         inputs = layer._inbound_nodes[node].input_tensors
         if len(inputs) != 1:
-            raise _unsupported(layer, f"it has {len(inputs)} inputs, and only a plain chain of layers is supported")
+            raise _unsupported(
+                layer, f"it has {len(inputs)} inputs, and only a plain chain of layers is supported"
+            )
         found.append(Link(layer, inputs[0], tensor))
         tensor = inputs[0]
 
@@ -98,7 +123,11 @@ def activation_of(layer: keras.layers.Layer) -> str:
     """The name of a layer's activation in Keras, "linear" if it has none."""
     if isinstance(layer, keras.layers.Softmax):
         return "softmax"
-    return str(keras.activations.serialize(layer.activation)) if hasattr(layer, "activation") else "linear"
+    return (
+        str(keras.activations.serialize(layer.activation))
+        if hasattr(layer, "activation")
+        else "linear"
+    )
 
 
 def _convert(link: Link) -> Layer:
@@ -107,7 +136,15 @@ def _convert(link: Link) -> Layer:
         if type(layer) is kind:
             forward, loop, steps = convert(link)
             shape = tuple(link.output.shape[1:])
-            return Layer(layer.name, kind.__name__ + _suffix(layer), shape, layer.count_params(), forward, loop, steps)
+            return Layer(
+                layer.name,
+                kind.__name__ + _suffix(layer),
+                shape,
+                layer.count_params(),
+                forward,
+                loop,
+                steps,
+            )
     raise _unsupported(layer, f"supported are {', '.join(kind.__name__ for kind in CONVERTERS)}")
 
 
@@ -117,7 +154,9 @@ def _suffix(layer: keras.layers.Layer) -> str:
 
 
 def _unsupported(layer: keras.layers.Layer, why: str) -> UsageError:
-    return UsageError(f"layer {layer.name!r} ({type(layer).__name__}) has no NumPy form here: {why}")
+    return UsageError(
+        f"layer {layer.name!r} ({type(layer).__name__}) has no NumPy form here: {why}"
+    )
 
 
 Converted = tuple[Callable[[Floats], Floats], Callable[[Floats], Floats] | None, int]
@@ -137,7 +176,9 @@ def _require(layer: Any, **expected: Any) -> None:
 def _activation(layer: Any) -> cnn.Activation:
     name = activation_of(layer)
     if name not in ("linear", "relu", "sigmoid", "softmax"):
-        raise _unsupported(layer, f"the activation must be linear, relu, sigmoid or softmax, found {name}")
+        raise _unsupported(
+            layer, f"the activation must be linear, relu, sigmoid or softmax, found {name}"
+        )
     return name
 
 
@@ -160,7 +201,11 @@ def _max_pool(link: Link) -> Converted:
     _require(layer, data_format="channels_last")
     pool, strides, padding = layer.pool_size, layer.strides, layer.padding
     steps = int(np.prod(link.output.shape[1:])) * pool[0] * pool[1]
-    return lambda x: cnn.max_pool(x, pool, strides, padding), lambda x: cnn.max_pool_loop(x, pool, strides, padding), steps
+    return (
+        lambda x: cnn.max_pool(x, pool, strides, padding),
+        lambda x: cnn.max_pool_loop(x, pool, strides, padding),
+        steps,
+    )
 
 
 def _flatten(link: Link) -> Converted:
@@ -171,7 +216,9 @@ def _flatten(link: Link) -> Converted:
 def _dense(link: Link) -> Converted:
     layer = link.layer
     if len(link.input.shape) != 2:
-        raise _unsupported(layer, f"it takes {list(link.input.shape)}; flatten or pool to [n, inputs] first")
+        raise _unsupported(
+            layer, f"it takes {list(link.input.shape)}; flatten or pool to [n, inputs] first"
+        )
     weights, *rest = weights_of(layer)
     bias = rest[0] if rest else np.zeros(weights.shape[1], np.float32)
     activation = _activation(layer)
@@ -187,8 +234,14 @@ def _batch_norm(link: Link) -> Converted:
     if layer.axis not in (-1, len(link.input.shape) - 1):
         raise _unsupported(layer, f"axis must be the last, found {layer.axis}")
     size = link.input.shape[-1]
-    values = {weight.name: np.asarray(keras.ops.convert_to_numpy(weight), np.float32) for weight in layer.weights}
-    gamma, beta = values.get("gamma", np.ones(size, np.float32)), values.get("beta", np.zeros(size, np.float32))
+    values = {
+        weight.name: np.asarray(keras.ops.convert_to_numpy(weight), np.float32)
+        for weight in layer.weights
+    }
+    gamma, beta = (
+        values.get("gamma", np.ones(size, np.float32)),
+        values.get("beta", np.zeros(size, np.float32)),
+    )
     mean, variance = values["moving_mean"], values["moving_variance"]
     return lambda x: cnn.batch_norm(x, mean, variance, gamma, beta, layer.epsilon), None, 0
 

@@ -1,4 +1,6 @@
-"""Handwritten digits: MNIST from a file or through Keras, and scikit-learn's small digits where there is no network."""
+"""Handwritten digits: MNIST from a file or through Keras, and scikit-learn's small digits where
+there is no network.
+"""
 
 # pyright: basic
 
@@ -27,7 +29,9 @@ _PARTS = ("x_train", "y_train", "x_test", "y_test")
 
 @dataclass(frozen=True)
 class Digits:
-    """Images uint8 [n, 28, 28, 1], ink bright on dark, and labels int8 [n] in 0..9; `name` says which digits they are."""
+    """Images uint8 [n, 28, 28, 1], ink bright on dark, and labels int8 [n] in 0..9; `name` says
+    which digits they are.
+    """
 
     name: str
     train_images: NDArray[np.uint8]
@@ -37,9 +41,11 @@ class Digits:
 
 
 def load_digits(source: str | None, warn: Callable[[str], None]) -> Digits:
-    """MNIST from the file `source` in Keras' layout; None: through Keras, which downloads it once; "digits": scikit-learn's.
+    """MNIST from the file `source` in Keras' layout; None: through Keras, which downloads it once;
+    "digits": scikit-learn's.
 
-    Where Keras cannot download it, scikit-learn's digits stand in and `warn` is told so. Raises DataError when a file is not MNIST.
+    Where Keras cannot download it, scikit-learn's digits stand in and `warn` is told so. Raises
+    DataError when a file is not MNIST.
     """
     if source == STAND_IN:
         return stand_in()
@@ -49,13 +55,21 @@ def load_digits(source: str | None, warn: Callable[[str], None]) -> Digits:
         return _through_keras()
     except Exception as error:  # Keras raises just that when a download fails
         why = " ".join(str(error).split())
-        warn(f"MNIST cannot be downloaded ({why}); scikit-learn's digits stand in, so no score here is one on MNIST")
+        warn(
+            f"MNIST cannot be downloaded ({why}); scikit-learn's digits stand in, so no score "
+            "here is one on MNIST"
+        )
         return stand_in()
 
 
 def from_npz(path: Path) -> Digits:
-    """MNIST from an .npz with x_train, y_train, x_test, y_test. Raises DataError saying what does not fit."""
-    hint = "the file that Keras keeps as ~/.keras/datasets/mnist.npz fits; --from digits needs no file"
+    """MNIST from an .npz with x_train, y_train, x_test, y_test.
+
+    Raises DataError saying what does not fit.
+    """
+    hint = (
+        "the file that Keras keeps as ~/.keras/datasets/mnist.npz fits; --from digits needs no file"
+    )
     if not path.is_file():
         raise DataError(f"no file {path}", hint=hint)
     try:
@@ -63,21 +77,34 @@ def from_npz(path: Path) -> Digits:
     except ValueError as error:
         raise DataError(f"cannot read {path}: {error}", hint=hint) from error
     if lost := [name for name in _PARTS if name not in arrays]:
-        raise DataError(f"{path} has no {', '.join(lost)}; it has {', '.join(arrays) or 'nothing'}", hint=hint)
+        raise DataError(
+            f"{path} has no {', '.join(lost)}; it has {', '.join(arrays) or 'nothing'}", hint=hint
+        )
     parts = [arrays[name] for name in _PARTS]
     for (images, labels), split in zip((parts[:2], parts[2:]), ("train", "test"), strict=True):
         if images.ndim != 3 or images.shape[1:] != (SIZE, SIZE) or images.dtype != np.uint8:
-            raise DataError(f"{path}: x_{split} must be uint8 [n, 28, 28], found {images.dtype} {list(images.shape)}", hint=hint)
+            raise DataError(
+                f"{path}: x_{split} must be uint8 [n, 28, 28], found {images.dtype} "
+                f"{list(images.shape)}",
+                hint=hint,
+            )
         if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu" or not len(labels):
             found = f"{labels.dtype} {list(labels.shape)}"
-            raise DataError(f"{path}: y_{split} must be whole numbers [{len(images)}], found {found}", hint=hint)
+            raise DataError(
+                f"{path}: y_{split} must be whole numbers [{len(images)}], found {found}", hint=hint
+            )
         if labels.min() < 0 or labels.max() >= CLASSES:
-            raise DataError(f"{path}: y_{split} must lie in 0..9, found {labels.min()} to {labels.max()}", hint=hint)
+            raise DataError(
+                f"{path}: y_{split} must lie in 0..9, found {labels.min()} to {labels.max()}",
+                hint=hint,
+            )
     return _digits("MNIST", *parts)
 
 
 def stand_in() -> Digits:
-    """scikit-learn's 1,797 digits of 8x8 pixels, enlarged to 20x20 in the middle of 28x28; the last 500 are the test part."""
+    """scikit-learn's 1,797 digits of 8x8 pixels, enlarged to 20x20 in the middle of 28x28; the last
+    500 are the test part.
+    """
     import cv2
     from sklearn.datasets import load_digits as small_digits
 
@@ -87,7 +114,9 @@ def stand_in() -> Digits:
         large = cv2.resize(small * (255 / 16), (20, 20), interpolation=cv2.INTER_CUBIC)
         image[4:24, 4:24] = np.clip(np.rint(large), 0, 255)
     cut = len(images) - 500
-    return _digits("scikit-learn digits", images[:cut], data.target[:cut], images[cut:], data.target[cut:])
+    return _digits(
+        "scikit-learn digits", images[:cut], data.target[:cut], images[cut:], data.target[cut:]
+    )
 
 
 def _through_keras() -> Digits:
@@ -103,5 +132,9 @@ def _through_keras() -> Digits:
     return _digits("MNIST", *train, *test)
 
 
-def _digits(name: str, x_train: NDArray, y_train: NDArray, x_test: NDArray, y_test: NDArray) -> Digits:
-    return Digits(name, x_train[..., None], y_train.astype(np.int8), x_test[..., None], y_test.astype(np.int8))
+def _digits(
+    name: str, x_train: NDArray, y_train: NDArray, x_test: NDArray, y_test: NDArray
+) -> Digits:
+    return Digits(
+        name, x_train[..., None], y_train.astype(np.int8), x_test[..., None], y_test.astype(np.int8)
+    )

@@ -1,10 +1,13 @@
-"""The forward pass of a CNN in NumPy: each layer as the plain loop one would write on paper, and vectorised for whole data sets.
+"""The forward pass of a CNN in NumPy: each layer as the plain loop one would write on paper, and
+vectorised for whole data sets.
 
-Shapes are those of Keras: images [n, h, w, c], kernels [kh, kw, channels in, channels out], dense weights [inputs, outputs]. A `_loop`
-function takes one image [h, w, c], because a loop over images too would teach nothing and take minutes.
+Shapes are those of Keras: images [n, h, w, c], kernels [kh, kw, channels in, channels out], dense
+weights [inputs, outputs]. A `_loop` function takes one image [h, w, c], because a loop over images
+too would teach nothing and take minutes.
 
-The vectorised forms compute in the precision of what they are given. In float32, with the products of a window added row by row, column
-by column and channel by channel, they give the very bits of Keras on TensorFlow on many machines.
+The vectorised forms compute in the precision of what they are given. In float32, with the products
+of a window added row by row, column by column and channel by channel, they give the very bits of
+Keras on TensorFlow on many machines.
 """
 
 from __future__ import annotations
@@ -46,7 +49,10 @@ def sigmoid(x: Floats) -> Floats:
 
 
 def softmax(x: Floats) -> Floats:
-    """exp(x) as shares of its sum over the last axis. Taking the largest off first changes nothing but the overflow."""
+    """exp(x) as shares of its sum over the last axis.
+
+    Taking the largest off first changes nothing but the overflow.
+    """
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
 
@@ -54,27 +60,38 @@ def softmax(x: Floats) -> Floats:
 # Convolution
 
 
-def pad(images: Floats, window: Size, strides: Size, padding: Padding, value: float = 0.0) -> Floats:
+def pad(
+    images: Floats, window: Size, strides: Size, padding: Padding, value: float = 0.0
+) -> Floats:
     """`images` [..., h, w, c] with the border that `same` asks for; `valid` adds none.
 
-    `same` gives ceil(size / stride) outputs an axis. Where the border is odd the extra row lies below, the extra column to the right.
+    `same` gives ceil(size / stride) outputs an axis. Where the border is odd the extra row lies
+    below, the extra column to the right.
     """
     if padding == "valid":
         return images
     border = [(0, 0)] * images.ndim
-    for axis, (size, extent, stride) in enumerate(zip(images.shape[-3:-1], window, strides, strict=True)):
+    for axis, (size, extent, stride) in enumerate(
+        zip(images.shape[-3:-1], window, strides, strict=True)
+    ):
         total = max((-(-size // stride) - 1) * stride + extent - size, 0)
         border[axis - 3] = (total // 2, total - total // 2)
     return np.pad(images, border, constant_values=value)
 
 
 def flipped(kernels: Floats) -> Floats:
-    """`kernels` [kh, kw, ...] turned by 180°. What Keras calls convolution is correlation: the convolution with the flipped kernel."""
+    """`kernels` [kh, kw, ...] turned by 180°. What Keras calls convolution is correlation: the
+    convolution with the flipped kernel.
+    """
     return kernels[::-1, ::-1]
 
 
-def conv2d_loop(image: Floats, kernels: Floats, bias: Floats, strides: Size = (1, 1), padding: Padding = "same") -> Floats:
-    """Convolution as signal processing defines it, with flipped kernels, of one image [h, w, c], summed over its channels."""
+def conv2d_loop(
+    image: Floats, kernels: Floats, bias: Floats, strides: Size = (1, 1), padding: Padding = "same"
+) -> Floats:
+    """Convolution as signal processing defines it, with flipped kernels, of one image [h, w, c],
+    summed over its channels.
+    """
     kh, kw, channels, filters = kernels.shape
     x = pad(image, (kh, kw), strides, padding)
     kernels = flipped(kernels)
@@ -86,28 +103,40 @@ def conv2d_loop(image: Floats, kernels: Floats, bias: Floats, strides: Size = (1
                 total = bias[f]
                 for c in range(channels):
                     for u in range(kh):
-                        for v in range(kw):  # as one index of the image runs up, that of the kernel runs down
-                            total += x[i * strides[0] + u, j * strides[1] + v, c] * kernels[kh - 1 - u, kw - 1 - v, c, f]
+                        # as one index of the image runs up, that of the kernel runs down
+                        for v in range(kw):
+                            total += (
+                                x[i * strides[0] + u, j * strides[1] + v, c]
+                                * kernels[kh - 1 - u, kw - 1 - v, c, f]
+                            )
                 out[i, j, f] = total
     return out
 
 
-def conv2d(images: Floats, kernels: Floats, bias: Floats, strides: Size = (1, 1), padding: Padding = "same") -> Floats:
-    """The same of images [n, h, w, c] as one matrix product: every window becomes a row, every filter a column.
+def conv2d(
+    images: Floats, kernels: Floats, bias: Floats, strides: Size = (1, 1), padding: Padding = "same"
+) -> Floats:
+    """The same of images [n, h, w, c] as one matrix product: every window becomes a row, every
+    filter a column.
 
-    The kernel is not flipped: this is the correlation that the loop's convolution with the flipped kernel amounts to.
+    The kernel is not flipped: this is the correlation that the loop's convolution with the flipped
+    kernel amounts to.
     """
     kh, kw, channels, filters = kernels.shape
-    windows = _windows(pad(images, (kh, kw), strides, padding), (kh, kw), strides)  # [n, rows, columns, kh, kw, c]
+    # [n, rows, columns, kh, kw, c]
+    windows = _windows(pad(images, (kh, kw), strides, padding), (kh, kw), strides)
     rows = windows.reshape(-1, kh * kw * channels)
-    columns = np.ascontiguousarray(kernels.reshape(-1, filters).T).T  # a filter's weights side by side in memory
+    # a filter's weights side by side in memory
+    columns = np.ascontiguousarray(kernels.reshape(-1, filters).T).T
     return (rows @ columns + bias).reshape(*windows.shape[:3], filters)
 
 
 # Pooling, flatten, dense
 
 
-def max_pool_loop(image: Floats, pool: Size = (2, 2), strides: Size = (2, 2), padding: Padding = "valid") -> Floats:
+def max_pool_loop(
+    image: Floats, pool: Size = (2, 2), strides: Size = (2, 2), padding: Padding = "valid"
+) -> Floats:
     """The largest value of each window of one image [h, w, c], channel by channel."""
     x = pad(image, pool, strides, padding, -np.inf)
     rows, columns = ((x.shape[axis] - pool[axis]) // strides[axis] + 1 for axis in (0, 1))
@@ -117,11 +146,15 @@ def max_pool_loop(image: Floats, pool: Size = (2, 2), strides: Size = (2, 2), pa
             for j in range(columns):
                 for u in range(pool[0]):
                     for v in range(pool[1]):
-                        out[i, j, c] = max(out[i, j, c], x[i * strides[0] + u, j * strides[1] + v, c])
+                        out[i, j, c] = max(
+                            out[i, j, c], x[i * strides[0] + u, j * strides[1] + v, c]
+                        )
     return out
 
 
-def max_pool(images: Floats, pool: Size = (2, 2), strides: Size = (2, 2), padding: Padding = "valid") -> Floats:
+def max_pool(
+    images: Floats, pool: Size = (2, 2), strides: Size = (2, 2), padding: Padding = "valid"
+) -> Floats:
     """The same of images [n, h, w, c]."""
     return _windows(pad(images, pool, strides, padding, -np.inf), pool, strides).max(axis=(3, 4))
 
@@ -163,8 +196,12 @@ def global_average_pool(images: Floats) -> Floats:
     return images.mean(axis=(1, 2))
 
 
-def batch_norm(x: Floats, mean: Floats, variance: Floats, gamma: Floats, beta: Floats, epsilon: float) -> Floats:
-    """Batch normalisation at inference: the statistics are those kept from training, one of each for every channel (last axis)."""
+def batch_norm(
+    x: Floats, mean: Floats, variance: Floats, gamma: Floats, beta: Floats, epsilon: float
+) -> Floats:
+    """Batch normalisation at inference: the statistics are those kept from training, one of each
+    for every channel (last axis).
+    """
     return (x - mean) / np.sqrt(variance + epsilon) * gamma + beta
 
 
@@ -172,7 +209,8 @@ def batch_norm(x: Floats, mean: Floats, variance: Floats, gamma: Floats, beta: F
 
 
 def cross_entropy(probabilities: ArrayLike, labels: ArrayLike) -> float:
-    """Mean of -log(probability of the right class), in nats; probabilities [n, classes], or [n, 1] of class 1; labels int [n].
+    """Mean of -log(probability of the right class), in nats; probabilities [n, classes], or [n, 1]
+    of class 1; labels int [n].
 
     Clipped at 1e-7 like Keras, so that one certain mistake does not make it infinite.
     """
@@ -181,24 +219,35 @@ def cross_entropy(probabilities: ArrayLike, labels: ArrayLike) -> float:
 
 
 def accuracy(probabilities: ArrayLike, labels: ArrayLike) -> float:
-    """The share of images whose most probable class is the right one; shapes as in `cross_entropy`."""
+    """The share of images whose most probable class is right; shapes as in `cross_entropy`."""
     p, y = _checked(probabilities, labels)
     return float((p.argmax(axis=1) == y).mean())
 
 
-def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Probabilities [n, classes >= 2] and labels int64 [n]. Raises DataError when they do not fit each other."""
+def _checked(
+    probabilities: ArrayLike, labels: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Probabilities [n, classes >= 2] and labels int64 [n].
+
+    Raises DataError when they do not fit each other.
+    """
     p, y = np.asarray(probabilities, np.float64), np.asarray(labels)
     if p.ndim == 2 and p.shape[1] == 1:
         p = np.concatenate([1 - p, p], axis=1)
     if p.ndim != 2 or y.shape != p.shape[:1] or y.size == 0:
-        raise DataError(f"expected probabilities [n, classes] and labels [n], found {list(p.shape)} and {list(y.shape)}")
+        raise DataError(
+            f"expected probabilities [n, classes] and labels [n], found {list(p.shape)} and "
+            f"{list(y.shape)}"
+        )
     if y.dtype.kind not in "iub" or y.min() < 0 or y.max() >= p.shape[1]:
-        raise DataError(f"labels must be whole numbers from 0 to {p.shape[1] - 1}, found {y.dtype} from {y.min()} to {y.max()}")
+        raise DataError(
+            f"labels must be whole numbers from 0 to {p.shape[1] - 1}, found {y.dtype} from "
+            f"{y.min()} to {y.max()}"
+        )
     return p, y.astype(np.int64)
 
 
 def _windows(x: Floats, window: Size, strides: Size) -> Floats:
-    """Every window of x [n, h, w, c] as a view [n, rows, columns, window rows, window columns, c]."""
+    """Windows of x [n, h, w, c] as a view [n, rows, columns, window rows, window columns, c]."""
     views = sliding_window_view(x, window, axis=(1, 2))[:, :: strides[0], :: strides[1]]
     return views.transpose(0, 1, 2, 4, 5, 3)

@@ -18,7 +18,9 @@ CHANNELS = 8  # feature maps shown of a layer
 
 
 def draw_kernels(kernels: NDArray[Any], name: str, path: Path) -> Path:
-    """The kernels [kh, kw, channels in, filters] of a layer called `name`: a row an input channel, a column a filter, 16 at most."""
+    """The kernels [kh, kw, channels in, filters] of a layer called `name`: a row an input channel,
+    a column a filter, 16 at most.
+    """
     kernels = kernels[..., :16]
     limit = float(np.abs(kernels).max())
     channels, filters = kernels.shape[2:]
@@ -33,8 +35,12 @@ def draw_kernels(kernels: NDArray[Any], name: str, path: Path) -> Path:
     return _save(figure, path)
 
 
-def draw_feature_maps(image: NDArray[np.uint8], maps: Mapping[str, NDArray[Any]], answer: NDArray[Any], path: Path) -> Path:
-    """The image [h, w, c]; a row for each of `maps` [h, w, channels] with its first channels; the probabilities [classes]."""
+def draw_feature_maps(
+    image: NDArray[np.uint8], maps: Mapping[str, NDArray[Any]], answer: NDArray[Any], path: Path
+) -> Path:
+    """The image [h, w, c]; a row for each of `maps` [h, w, channels] with its first channels; the
+    probabilities [classes].
+    """
     last = len(maps)
     figure = Figure(figsize=(1.15 * (CHANNELS + 1), 1.25 * last + 2.0), layout="constrained")
     grid = figure.add_gridspec(last + 1, CHANNELS + 1, height_ratios=[1] * last + [1.3])
@@ -55,7 +61,9 @@ def draw_feature_maps(image: NDArray[np.uint8], maps: Mapping[str, NDArray[Any]]
     return _save(figure, path)
 
 
-def draw_augmented(originals: NDArray[np.uint8], augmented: Sequence[NDArray[np.uint8]], title: str, path: Path) -> Path:
+def draw_augmented(
+    originals: NDArray[np.uint8], augmented: Sequence[NDArray[np.uint8]], title: str, path: Path
+) -> Path:
     """A row an image: as it is, then once from each of `augmented`, all [n, h, w, c]."""
     n, k = len(originals), len(augmented)
     figure = Figure(figsize=(1.05 * (k + 1), 1.05 * n + 0.7), layout="constrained")
@@ -68,13 +76,20 @@ def draw_augmented(originals: NDArray[np.uint8], augmented: Sequence[NDArray[np.
     return _save(figure, path)
 
 
-def draw_curves(curves: Mapping[str, Sequence[tuple[int, float, float]]], title: str, path: Path) -> Path:
+def draw_curves(
+    curves: Mapping[str, Sequence[tuple[int, float, float]]], title: str, path: Path
+) -> Path:
     """Accuracy by epoch, a panel a network: (epoch, on the training images, on the test images)."""
     figure = Figure(figsize=(4.2 * len(curves), 3.4), layout="constrained")
     axes = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
     for axis, (name, points) in zip(axes, curves.items(), strict=True):
         epochs, training, test = zip(*points, strict=True)
-        axis.plot(epochs, training, color="tab:gray", label=f"training images: {training[-1]:.3f} at the end")
+        axis.plot(
+            epochs,
+            training,
+            color="tab:gray",
+            label=f"training images: {training[-1]:.3f} at the end",
+        )
         axis.plot(epochs, test, color="tab:blue", label=f"test images: {test[-1]:.3f} at the end")
         axis.fill_between(epochs, test, training, color="tab:orange", alpha=0.15)
         axis.set_title(name, fontsize=10)

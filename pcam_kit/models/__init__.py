@@ -1,7 +1,9 @@
-"""Models: one file a family, one table from name to builder. `keras` and `keras.ops` only, so any backend works.
+"""Models: one file a family, one table from name to builder.
 
-Every builder takes its own config and a `Task`, and returns a functional model from uint8-range pixels
-[n, size, size, channels] to logits [n, outputs]; normalisation is inside.
+`keras` and `keras.ops` only, so any backend works.
+
+Every builder takes its own config and a `Task`, and returns a functional model from uint8-range
+pixels [n, size, size, channels] to logits [n, outputs]; normalisation is inside.
 """
 
 # pyright: basic
@@ -42,8 +44,14 @@ def build_model(config: Model, task: Task, *, precision: Precision = "float32") 
 
 
 def with_probability(model: keras.Model) -> keras.Model:
-    """The same weights in plain Keras layers, with sigmoid or softmax on top: a saved model gives probabilities without our code."""
+    """The same weights in plain Keras layers, with sigmoid or softmax on top: a saved model gives
+    probabilities without our code.
+    """
     model = plain(model)
     (logits,) = model.outputs
     kind = "sigmoid" if logits.shape[-1] == 1 else "softmax"
-    return keras.Model(model.inputs, keras.layers.Activation(kind, dtype="float32", name="probability")(logits), name=model.name)
+    return keras.Model(
+        model.inputs,
+        keras.layers.Activation(kind, dtype="float32", name="probability")(logits),
+        name=model.name,
+    )

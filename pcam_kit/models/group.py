@@ -1,6 +1,8 @@
-"""Networks that are equivariant to turns and flips by construction: the answer to a patch is the answer to its eight forms.
+"""Networks that are equivariant to turns and flips by construction: the answer to a patch is the
+answer to its eight forms.
 
-Augmentation and averaging over symmetries only come near to that; here each filter is learnt once and used in every position.
+Augmentation and averaging over symmetries only come near to that; here each filter is learnt once
+and used in every position.
 """
 
 # pyright: basic
@@ -13,12 +15,22 @@ import keras
 from keras import layers
 
 from pcam_kit.config.schema import GroupResNet, P4MDenseNet
-from pcam_kit.models.layers.group import Group, GroupBatchNormalization, GroupConcatenate, GroupConv2D, GroupPooling, LiftingConv2D
+from pcam_kit.models.layers.group import (
+    Group,
+    GroupBatchNormalization,
+    GroupConcatenate,
+    GroupConv2D,
+    GroupPooling,
+    LiftingConv2D,
+)
 from pcam_kit.models.task import Task, logits, pixels, pooled
 
 
 def group_resnet(config: GroupResNet, task: Task) -> keras.Model:
-    """As `resnet`, on a group: pooling halves the resolution where that network strides. Widths count channels of each element."""
+    """As `resnet`, on a group: pooling halves the resolution where that network strides.
+
+    Widths count channels of each element.
+    """
     group: Group = config.group
     inputs, x = pixels(task)
     x = LiftingConv2D(config.widths[0], 3, group=group, use_bias=False, name="stem")(x)
@@ -40,9 +52,11 @@ def group_resnet(config: GroupResNet, task: Task) -> keras.Model:
 
 
 def p4m_densenet(config: P4MDenseNet, task: Task) -> keras.Model:
-    """A dense block at each resolution, after "Rotation equivariant CNNs for digital pathology" (Veeling and others, 2018).
+    """A dense block at each resolution, after "Rotation equivariant CNNs for digital pathology"
+    (Veeling and others, 2018).
 
-    Their convolutions are unpadded; these keep the size, so that every pooling window divides it and equivariance is exact.
+    Their convolutions are unpadded; these keep the size, so that every pooling window divides it
+    and equivariance is exact.
     """
     inputs, x = pixels(task)
     x = LiftingConv2D(config.growth, 3, use_bias=False, name="stem")(x)
@@ -51,7 +65,9 @@ def p4m_densenet(config: P4MDenseNet, task: Task) -> keras.Model:
             x = GroupConv2D(x.shape[-1] // 8, 1, use_bias=False)(_normalise(x, "p4m"))
             x = layers.AveragePooling2D(2)(x)
         for _ in range(config.layers):
-            x = GroupConcatenate()([x, GroupConv2D(config.growth, 3, use_bias=False)(_normalise(x, "p4m"))])
+            x = GroupConcatenate()(
+                [x, GroupConv2D(config.growth, 3, use_bias=False)(_normalise(x, "p4m"))]
+            )
     x = GroupPooling(reduce="mean")(_normalise(x, "p4m"))
     return _answer(inputs, pooled(x, "all"), config.dropout, task, config.name)
 

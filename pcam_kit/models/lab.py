@@ -1,4 +1,6 @@
-"""The networks of the lab (TNM112, lab 2): the report's regularised CNN and the notebook's plain one."""
+"""The networks of the lab (TNM112, lab 2): the report's regularised CNN and the notebook's plain
+one.
+"""
 
 # pyright: basic
 
@@ -14,13 +16,17 @@ from pcam_kit.models.task import Task, logits, pixels
 
 
 def report_cnn(config: ReportCnn, task: Task) -> keras.Model:
-    """Blocks of two 3x3 convolutions, pooling and dropout, then one dense layer; L2 on every kernel but the last."""
+    """Blocks of two 3x3 convolutions, pooling and dropout, then one dense layer; L2 on every kernel
+    but the last.
+    """
     l2 = keras.regularizers.L2(config.l2) if config.l2 > 0 else None
 
     common: dict[str, Any] = {"use_bias": not config.batch_norm, "kernel_regularizer": l2}
 
     def activated(x: Any) -> Any:
-        return layers.ReLU()(layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x) if config.batch_norm else x)
+        return layers.ReLU()(
+            layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x) if config.batch_norm else x
+        )
 
     inputs, x = pixels(task)
     for filters in config.filters:
@@ -35,7 +41,9 @@ def report_cnn(config: ReportCnn, task: Task) -> keras.Model:
 
 
 def lab_cnn(config: LabCnn, task: Task) -> keras.Model:
-    """A 3x3 convolution and 2x2 pooling for each entry of `filters`, then one dense layer if it has units."""
+    """A 3x3 convolution and 2x2 pooling for each entry of `filters`, then one dense layer if it has
+    units.
+    """
     inputs, x = pixels(task)
     for filters in config.filters:
         x = layers.Conv2D(filters, 3, padding="same", activation="relu")(x)

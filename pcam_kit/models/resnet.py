@@ -1,4 +1,6 @@
-"""A small residual network with pre-activation, after "Identity mappings in deep residual networks" (He and others, 2016)."""
+"""A small residual network with pre-activation, after "Identity mappings in deep residual networks"
+(He and others, 2016).
+"""
 
 # pyright: basic
 
@@ -16,7 +18,9 @@ from pcam_kit.models.task import Task, logits, pixels, pooled
 def resnet(config: ResNet, task: Task) -> keras.Model:
     """Stem, then `blocks` residual blocks a stage, global average pooling, dropout, logits."""
     inputs, x = pixels(task)
-    x = layers.Conv2D(config.widths[0], 3, strides=config.stem_stride, padding="same", use_bias=False, name="stem")(x)
+    x = layers.Conv2D(
+        config.widths[0], 3, strides=config.stem_stride, padding="same", use_bias=False, name="stem"
+    )(x)
     for stage, width in enumerate(config.widths):
         for block in range(config.blocks):
             x = _block(x, width, stride=2 if stage > 0 and block == 0 else 1)
@@ -35,8 +39,9 @@ def _block(x: Any, width: int, *, stride: int) -> Any:
     y = _normalise(x)
     shortcut = x
     if stride > 1 or x.shape[-1] != width:
-        # Averaging, then a 1x1 convolution (He et al. 2019, "Bag of tricks", ResNet-D) loses no pixels; and a strided 1x1
-        # convolution from 8 to 16 channels at 48 px ends TensorFlow 2.21 on CPU with a segmentation fault in its gradient.
+        # Averaging, then a 1x1 convolution (He et al. 2019, "Bag of tricks", ResNet-D) loses no
+        # pixels; and a strided 1x1 convolution from 8 to 16 channels at 48 px ends TensorFlow 2.21
+        # on CPU with a segmentation fault in its gradient.
         shortcut = layers.AveragePooling2D(stride)(y) if stride > 1 else y
         shortcut = layers.Conv2D(width, 1, use_bias=False)(shortcut)
     y = layers.Conv2D(width, 3, strides=stride, padding="same", use_bias=False)(y)

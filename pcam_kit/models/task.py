@@ -13,7 +13,9 @@ from keras import layers
 
 @dataclass(frozen=True)
 class Task:
-    """Images of `size` x `size` pixels with `channels`; one output for two classes, otherwise one output a class."""
+    """Images of `size` x `size` pixels with `channels`; one output for two classes, otherwise one
+    output a class.
+    """
 
     size: int
     channels: int = 3
@@ -32,9 +34,11 @@ def logits(x: Any, task: Task) -> Any:
 
 
 def pooled(x: Any, where: Literal["all", "centre"]) -> Any:
-    """Maps [n, h, w, c] -> features: the mean over all places [n, c]; with "centre" beside it the mean over the middle third [n, 2c].
+    """Maps [n, h, w, c] -> features: the mean over all places [n, c]; with "centre" beside it the
+    mean over the middle third [n, 2c].
 
-    A patch of PatchCamelyon is positive when there is tumour in its middle third; what lies around it is context only.
+    A patch of PatchCamelyon is positive when there is tumour in its middle third; what lies around
+    it is context only.
     """
     everywhere = layers.GlobalAveragePooling2D()(x)
     if where == "all":

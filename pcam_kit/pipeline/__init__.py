@@ -1,1 +1,4 @@
-"""From stored patches to training batches: crop, augment, shuffle, prefetch. NumPy and OpenCV only."""
+"""From stored patches to training batches: crop, augment, shuffle, prefetch.
+
+NumPy and OpenCV only.
+"""

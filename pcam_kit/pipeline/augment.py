@@ -1,7 +1,8 @@
-"""Augmentation of uint8 patches, repeatable: what happens to a patch depends on (seed, epoch, row) alone.
+"""Augmentation of uint8 patches, repeatable: what happens to a patch depends on (seed, epoch, row)
+alone.
 
-The symmetries of the square come from `symmetry`, the stain from `pipeline.stain`; everything else from albumentations, named in
-the config.
+The symmetries of the square come from `symmetry`, the stain from `pipeline.stain`; everything else
+from albumentations, named in the config.
 """
 
 from __future__ import annotations
@@ -31,14 +32,17 @@ def generator(seed: int, epoch: int, stream: int) -> np.random.Generator:
     return np.random.default_rng([seed, epoch, stream])
 
 
-@lru_cache(maxsize=2)  # six numbers a row: drawn for every batch anew they would take longer than the rest
+# six numbers a row: drawn for every batch anew they would take longer than the rest
+@lru_cache(maxsize=2)
 def _stain_numbers(seed: int, epoch: int, total: int) -> NDArray[np.float32]:
     """Even in [-1, 1): [total, 2, 3], a row's factors and shifts before they are scaled."""
     return 2 * generator(seed, epoch, STAIN).random((total, 2, 3), dtype=np.float32) - 1
 
 
 class Augmenter:
-    """Augments batches of patches. Safe to call from several threads: the result does not depend on which thread does it.
+    """Augments batches of patches.
+
+    Safe to call from several threads: the result does not depend on which thread does it.
 
     Raises ConfigError at construction when a transform or one of its options does not exist.
     """
@@ -50,17 +54,27 @@ class Augmenter:
         if config.transforms:
             self._compose()
 
-    def __call__(self, images: NDArray[np.uint8], rows: NDArray[np.int64], epoch: int, total: int) -> NDArray[np.uint8]:
-        """Augment `images` uint8 [n, h, w, 3], which stand at `rows` int64 [n] of the `total` patches of the store."""
+    def __call__(
+        self, images: NDArray[np.uint8], rows: NDArray[np.int64], epoch: int, total: int
+    ) -> NDArray[np.uint8]:
+        """Augment `images` uint8 [n, h, w, 3], which stand at `rows` int64 [n] of the `total`
+        patches of the store.
+        """
         if self._config.d4:
-            elements = generator(self._seed, epoch, SYMMETRY).integers(symmetry.ORDER, size=total, dtype=np.int8)
+            elements = generator(self._seed, epoch, SYMMETRY).integers(
+                symmetry.ORDER, size=total, dtype=np.int8
+            )
             images = symmetry.apply_each(images, elements[rows])
         if self._config.stain is not None:
             factors, shifts = np.moveaxis(_stain_numbers(self._seed, epoch, total)[rows], 1, 0)
-            images = restain(images, 1 + self._config.stain.strength * factors, self._config.stain.shift * shifts)
+            images = restain(
+                images, 1 + self._config.stain.strength * factors, self._config.stain.shift * shifts
+            )
         if not self._config.transforms:
             return images
-        seeds = generator(self._seed, epoch, TRANSFORMS).integers(2**32, size=total, dtype=np.uint32)[rows]
+        seeds = generator(self._seed, epoch, TRANSFORMS).integers(
+            2**32, size=total, dtype=np.uint32
+        )[rows]
         compose = self._compose()
         out = np.empty_like(images)
         for i, seed in enumerate(seeds.tolist()):
@@ -69,31 +83,45 @@ class Augmenter:
         return out
 
     def _compose(self) -> Any:
-        """This thread's albumentations pipeline: it keeps its random state inside, so threads must not share one."""
+        """This thread's albumentations pipeline: it keeps its random state inside, so threads must
+        not share one.
+        """
         if not hasattr(self._local, "compose"):
             self._local.compose = build_transforms(self._config.transforms)
         return self._local.compose
 
 
 def build_transforms(transforms: list[Transform]) -> Any:
-    """The transforms as one `albumentations.Compose`. Raises ConfigError listing every one that cannot be built."""
+    """The transforms as one `albumentations.Compose`.
+
+    Raises ConfigError listing every one that cannot be built.
+    """
     albumentations = import_albumentations()
     built: list[Any] = []
     faults: list[str] = []
     for i, transform in enumerate(transforms):
         where = f"augment.transforms.{i} ({transform.name})"
-        known = [name for name in dir(albumentations) if isinstance(getattr(albumentations, name), type)]
+        known = [
+            name for name in dir(albumentations) if isinstance(getattr(albumentations, name), type)
+        ]
         kind = getattr(albumentations, transform.name, None)
         if not isinstance(kind, type) or not issubclass(kind, albumentations.BasicTransform):
-            faults.append(f"{where}: albumentations has no such transform{suggestion(transform.name, known)}")
+            faults.append(
+                f"{where}: albumentations has no such transform{suggestion(transform.name, known)}"
+            )
             continue
-        with warnings.catch_warnings(record=True) as caught:  # an unknown option is only a warning there
+        # an unknown option is only a warning there
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
                 built.append(kind(**transform.options, p=transform.p))
             except (TypeError, ValueError) as error:
                 faults.append(f"{where}: {' '.join(str(error).split())}")
-        faults += [f"{where}: {' '.join(str(w.message).split())}" for w in caught if "not valid" in str(w.message)]
+        faults += [
+            f"{where}: {' '.join(str(w.message).split())}"
+            for w in caught
+            if "not valid" in str(w.message)
+        ]
     if faults:
         raise ConfigError(
             "\n  ".join(["the augmentation cannot be built:", *faults]),
@@ -103,7 +131,10 @@ def build_transforms(transforms: list[Transform]) -> Any:
 
 
 def import_albumentations() -> Any:
-    """Import albumentations without its look-up of newer versions. Raises ConfigError when its AGPL namesake is installed."""
+    """Import albumentations without its look-up of newer versions.
+
+    Raises ConfigError when its AGPL namesake is installed.
+    """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     try:
         version = metadata.version("albumentationsx")
@@ -112,6 +143,8 @@ def import_albumentations() -> Any:
 
         return albumentations
     raise ConfigError(
-        f"albumentationsx {version} (AGPL) is installed under the import name of albumentations 2.0.8 (MIT)",
-        hint="pip uninstall albumentationsx, then pip install --force-reinstall albumentations==2.0.8",
+        f"albumentationsx {version} (AGPL) is installed under the import name of albumentations "
+        "2.0.8 (MIT)",
+        hint="pip uninstall albumentationsx, then pip install --force-reinstall "
+        "albumentations==2.0.8",
     )

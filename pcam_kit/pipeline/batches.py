@@ -1,4 +1,6 @@
-"""Training batches, made by worker threads while the model computes, in an order that can be repeated and resumed."""
+"""Training batches, made by worker threads while the model computes, in an order that can be
+repeated and resumed.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,12 @@ from pcam_kit.pipeline.augment import ORDER, Augmenter, generator
 
 @dataclass(frozen=True)
 class Batches:
-    """Batches of `rows` of a store. Threads, not processes: NumPy and OpenCV release the interpreter lock where it counts.
+    """Batches of `rows` of a store.
 
-    images: uint8 [total, h, w, 3], may be a memory map; labels: [total], classes or probabilities; rows: int64 [n].
+    Threads, not processes: NumPy and OpenCV release the interpreter lock where it counts.
+
+    images: uint8 [total, h, w, 3], may be a memory map; labels: [total], classes or probabilities;
+    rows: int64 [n].
     """
 
     images: NDArray[np.uint8]
@@ -31,17 +36,29 @@ class Batches:
 
     @property
     def steps(self) -> int:
-        """Batches an epoch. A last batch that is not full is left out, since each epoch shuffles anew, unless it is the only one."""
+        """Batches an epoch.
+
+        A last batch that is not full is left out, since each epoch shuffles anew, unless it is the
+        only one.
+        """
         return max(1, len(self.rows) // self.batch_size)
 
-    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+    def epoch(
+        self, epoch: int, *, start: int = 0
+    ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
         """Yield (images uint8 [b, crop, crop, 3], labels float32 [b, 1]) from step `start` on."""
         order = generator(self.seed, epoch, ORDER).permutation(self.rows)
         pending: deque[Future[tuple[NDArray[np.uint8], NDArray[np.float32]]]] = deque()
         with ThreadPoolExecutor(self.workers, thread_name_prefix="batch") as pool:
             try:
                 for step in range(start, self.steps):
-                    pending.append(pool.submit(self._make, order[step * self.batch_size : (step + 1) * self.batch_size], epoch))
+                    pending.append(
+                        pool.submit(
+                            self._make,
+                            order[step * self.batch_size : (step + 1) * self.batch_size],
+                            epoch,
+                        )
+                    )
                     if len(pending) > 2 * self.workers:
                         yield pending.popleft().result()
                 while pending:
@@ -50,7 +67,9 @@ class Batches:
                 for future in pending:
                     future.cancel()
 
-    def _make(self, rows: NDArray[np.int64], epoch: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    def _make(
+        self, rows: NDArray[np.int64], epoch: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         images = self.augmenter(take(self.images, rows, self.crop), rows, epoch, len(self.images))
         return images, self.labels[rows].astype(np.float32)[:, None]
 

@@ -1,4 +1,6 @@
-"""What goes to Kaggle: the CSV in the competition's own format (`csv_file`) and the record of what was sent (`ledger`)."""
+"""What goes to Kaggle: the CSV in the competition's own format (`csv_file`) and the record of what
+was sent (`ledger`).
+"""
 
 from pcam_kit.submissions.csv_file import CheckedCsv, check_csv, write_csv
 from pcam_kit.submissions.entry import Entry, Origin, Status

@@ -1,4 +1,6 @@
-"""A submission CSV: written, and checked as strictly as Kaggle would, so that a fault costs no submission."""
+"""A submission CSV: written, and checked as strictly as Kaggle would, so that a fault costs no
+submission.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from pcam_kit.competitions import Competition
 from pcam_kit.errors import SubmissionError
 
 SHOWN = 5  # faults listed; the rest are counted
-NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # narrower than float(): no nan, no 1_000, no spaces
+# narrower than float(): no nan, no 1_000, no spaces
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 AGAIN = "write it again with `pcam predict`"
 
 
@@ -34,27 +37,39 @@ class CheckedCsv:
     sha256: str
     rows: int
     positive_rate: float
-    values: NDArray[np.float32] = field(compare=False)  # the hash says it already, and arrays have no truth value
+    # the hash says it already, and arrays have no truth value
+    values: NDArray[np.float32] = field(compare=False)
     size: int = field(default=0, compare=False)  # bytes; the hash says that, too
 
 
 def write_csv(
-    path: Path, competition: Competition, ids: Sequence[str], probabilities: NDArray[np.floating], *, threshold: float | None
+    path: Path,
+    competition: Competition,
+    ids: Sequence[str],
+    probabilities: NDArray[np.floating],
+    *,
+    threshold: float | None,
 ) -> CheckedCsv:
-    """Write the predictions [n] of the test images `ids` [n] in the competition's own format, atomically, then check the file.
+    """Write the predictions [n] of the test images `ids` [n] in the competition's own format,
+    atomically, then check the file.
 
-    Target "class": 1 where the probability is `threshold` or more, else 0. Target "probability": the shortest text that reads back to
-    the same float32; `threshold` is then not used. Raises SubmissionError, and writes nothing, when the input does not fit.
+    Target "class": 1 where the probability is `threshold` or more, else 0. Target "probability":
+    the shortest text that reads back to the same float32; `threshold` is then not used. Raises
+    SubmissionError, and writes nothing, when the input does not fit.
     """
     _check_ids(ids)
     p = np.asarray(probabilities)
     if p.shape != (len(ids),):
-        raise SubmissionError(f"expected one probability for each of {len(ids)} test ids, found probabilities {list(p.shape)}")
+        raise SubmissionError(
+            f"expected one probability for each of {len(ids)} test ids, found probabilities "
+            f"{list(p.shape)}"
+        )
     wrong = ~((p >= 0) & (p <= 1))  # also where it is NaN
     if wrong.any():
         first = int(wrong.argmax())
         raise SubmissionError(
-            f"{int(wrong.sum())} of {p.size} probabilities are not within [0, 1]: the first is {p[first]}, for id {ids[first]!r}",
+            f"{int(wrong.sum())} of {p.size} probabilities are not within [0, 1]: the first is "
+            f"{p[first]}, for id {ids[first]!r}",
             hint="the run is damaged or its training went wrong; look at it with `pcam runs`",
         )
     if competition.target == "class":
@@ -63,9 +78,11 @@ def write_csv(
                 f"{competition.slug} wants classes, which needs a threshold; found {threshold}",
                 hint="`pcam train` stores one in the run; train again, or predict with another run",
             )
-        values = ["1" if x >= threshold else "0" for x in p.tolist()]  # Python floats: float32 would round the threshold
+        # Python floats: float32 would round the threshold
+        values = ["1" if x >= threshold else "0" for x in p.tolist()]
     else:
-        values = [str(x) for x in p.astype(np.float32) + np.float32(0)]  # + 0 makes -0.0 a plain 0.0
+        # + 0 makes -0.0 a plain 0.0
+        values = [str(x) for x in p.astype(np.float32) + np.float32(0)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(competition.header)
@@ -75,10 +92,12 @@ def write_csv(
 
 
 def check_csv(path: Path, competition: Competition, ids: Sequence[str]) -> CheckedCsv:
-    """Check that `competition` would take the file at `path`; `ids`: every test id, in submission order.
+    """Check that `competition` would take the file at `path`; `ids`: every test id, in submission
+    order.
 
-    A byte order mark, Windows line ends and a missing last line end are accepted. Raises SubmissionError listing up to five faults with
-    line, id, value found and value expected, and how many more there are.
+    A byte order mark, Windows line ends and a missing last line end are accepted. Raises
+    SubmissionError listing up to five faults with line, id, value found and value expected, and how
+    many more there are.
     """
     _check_ids(ids)
     data = _read(path)
@@ -96,13 +115,19 @@ def check_csv(path: Path, competition: Competition, ids: Sequence[str]) -> Check
             continue
         name, value = row
         if name in line_of:
-            faults.append(f"line {line}: id {_short(name)} again, first on line {line_of[name]}; expected each id once")
+            faults.append(
+                f"line {line}: id {_short(name)} again, first on line {line_of[name]}; expected "
+                "each id once"
+            )
         elif name not in wanted:
             faults.append(f"line {line}: id {_short(name)} is not a test id")
         line_of.setdefault(name, line)
         expected = _value_fault(competition, value)
         if expected:
-            faults.append(f"line {line}: id {_short(name)} has {_short(value) if value else 'no value'}; expected {expected}")
+            faults.append(
+                f"line {line}: id {_short(name)} has {_short(value) if value else 'no value'}; "
+                f"expected {expected}"
+            )
         else:
             values[name] = float(value)
     missing = [name for name in ids if name not in line_of]
@@ -112,21 +137,33 @@ def check_csv(path: Path, competition: Competition, ids: Sequence[str]) -> Check
     for (line, row), name in zip(rows[1:], ids, strict=True):
         if row[0] != name:
             raise SubmissionError(
-                f"{path} has the right ids in another order: line {line} is {_short(row[0])}, expected {_short(name)}",
+                f"{path} has the right ids in another order: line {line} is {_short(row[0])}, "
+                f"expected {_short(name)}",
                 hint=f"sort its rows into the order of the test images, or {AGAIN}",
             )
     numbers = np.array([values[name] for name in ids], np.float32)
-    return CheckedCsv(path, hashlib.sha256(data).hexdigest(), len(ids), float((numbers >= 0.5).mean()), numbers, len(data))
+    return CheckedCsv(
+        path,
+        hashlib.sha256(data).hexdigest(),
+        len(ids),
+        float((numbers >= 0.5).mean()),
+        numbers,
+        len(data),
+    )
 
 
 def _read(path: Path) -> bytes:
     if path.is_dir():
-        raise SubmissionError(f"{path} is a folder; expected a CSV file", hint="name the file: pcam submit FOLDER/NAME.csv")
+        raise SubmissionError(
+            f"{path} is a folder; expected a CSV file",
+            hint="name the file: pcam submit FOLDER/NAME.csv",
+        )
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise SubmissionError(
-            f"there is no file {path}", hint="`pcam submissions` lists the CSVs written; `pcam predict` writes one"
+            f"there is no file {path}",
+            hint="`pcam submissions` lists the CSVs written; `pcam predict` writes one",
         ) from error
     except OSError as error:
         raise SubmissionError(f"cannot read {path}: {error.strerror or error}") from error
@@ -139,18 +176,25 @@ def _parse(path: Path, data: bytes) -> list[tuple[int, list[str]]]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise SubmissionError(
-            f"{path} is not UTF-8 text: line {line} holds the byte 0x{data[error.start]:02x}", hint=f"save it as UTF-8, or {AGAIN}"
+            f"{path} is not UTF-8 text: line {line} holds the byte 0x{data[error.start]:02x}",
+            hint=f"save it as UTF-8, or {AGAIN}",
         ) from error
     if not text.strip():
-        raise SubmissionError(f"{path} is empty; expected a header and a row for each test image", hint=AGAIN)
+        raise SubmissionError(
+            f"{path} is empty; expected a header and a row for each test image", hint=AGAIN
+        )
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         return [(reader.line_num, row) for row in reader]
     except csv.Error as error:
-        raise SubmissionError(f"{path} is not a CSV file: line {reader.line_num}: {error}", hint=AGAIN) from error
+        raise SubmissionError(
+            f"{path} is not a CSV file: line {reader.line_num}: {error}", hint=AGAIN
+        ) from error
 
 
-def _check_header(path: Path, competition: Competition, rows: list[tuple[int, list[str]]], ids: Sequence[str]) -> None:
+def _check_header(
+    path: Path, competition: Competition, rows: list[tuple[int, list[str]]], ids: Sequence[str]
+) -> None:
     expected = list(competition.header)
     found = rows[0][1]
     if found == expected:
@@ -169,7 +213,8 @@ def _check_header(path: Path, competition: Competition, rows: list[tuple[int, li
     else:
         why = f"the columns of {competition.slug}"
     raise SubmissionError(
-        f"{path} has the wrong header: line {rows[0][0]} is {_short(','.join(found))}, expected '{','.join(expected)}' ({why})",
+        f"{path} has the wrong header: line {rows[0][0]} is {_short(','.join(found))}, expected "
+        f"'{','.join(expected)}' ({why})",
         hint=f"if it is for another competition, name that one; else {AGAIN}",
     )
 
@@ -189,19 +234,33 @@ def _value_fault(competition: Competition, value: str) -> str:
 def _check_ids(ids: Sequence[str]) -> None:
     """The test ids themselves. Only a damaged store can fail here."""
     if len(ids) == 0:
-        raise SubmissionError("there are no test images, so nothing to submit", hint="`pcam fetch` the competition with its test images")
+        raise SubmissionError(
+            "there are no test images, so nothing to submit",
+            hint="`pcam fetch` the competition with its test images",
+        )
     odd = [name for name in ids if not name.isprintable() or name != name.strip() or not name]
     repeated = [name for name, times in Counter(ids).items() if times > 1]
     if odd or repeated:
-        what = f"{odd[0]!r} is not a usable name" if odd else f"{repeated[0]!r} stands there more than once"
-        raise SubmissionError(f"the test ids cannot be submitted: {what}", hint="the store is damaged; build it again with `pcam fetch`")
+        what = (
+            f"{odd[0]!r} is not a usable name"
+            if odd
+            else f"{repeated[0]!r} stands there more than once"
+        )
+        raise SubmissionError(
+            f"the test ids cannot be submitted: {what}",
+            hint="the store is damaged; build it again with `pcam fetch`",
+        )
 
 
-def _refused(path: Path, competition: Competition, faults: list[str], *, hint: str) -> SubmissionError:
+def _refused(
+    path: Path, competition: Competition, faults: list[str], *, hint: str
+) -> SubmissionError:
     more = f"\n  and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     listed = "".join(f"\n  {fault}" for fault in faults[:SHOWN])
-    return SubmissionError(f"{competition.slug} would refuse {path}: {count}{listed}{more}", hint=hint)
+    return SubmissionError(
+        f"{competition.slug} would refuse {path}: {count}{listed}{more}", hint=hint
+    )
 
 
 def _short(text: str) -> str:

@@ -12,13 +12,16 @@ Status = Literal["written", "sending", "unknown", "pending", "complete", "error"
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the values of a CSV come from. Scores are those on the validation split, of the mean of `runs`, at its threshold.
+    """Where the values of a CSV come from.
 
-    `valid_score` is the one the competition is scored by, `valid_low` and `valid_high` its 95% interval. A score that was not measured,
-    or is not finite, is None. `leaks`: what the runs' training patches share with other splits or competitions, e.g.
-    "train~valid 12 exact 3 near"; `test_seen`: the share of the test patches of which they were trained on an exact copy. `mean` and
-    `weights`: how several runs were combined. `assumed_positive`: the share of positive patches that the cut was made for.
-    `stain`: how the patches they see are normalised.
+    Scores are those on the validation split, of the mean of `runs`, at its threshold.
+
+    `valid_score` is the one the competition is scored by, `valid_low` and `valid_high` its 95%
+    interval. A score that was not measured, or is not finite, is None. `leaks`: what the runs'
+    training patches share with other splits or competitions, e.g. "train~valid 12 exact 3 near";
+    `test_seen`: the share of the test patches of which they were trained on an exact copy. `mean`
+    and `weights`: how several runs were combined. `assumed_positive`: the share of positive patches
+    that the cut was made for. `stain`: how the patches they see are normalised.
     """
 
     runs: list[str] = field(default_factory=list[str])
@@ -43,10 +46,11 @@ class Entry(Origin):
     """One submission, or one CSV never sent, folded from its events. Times are UTC, ISO 8601.
 
     `csv` is its path, starting with the ledger's folder where it lies in it.
-    `id`, `sent`, `file_name` and `message` belong to a submission: None or empty for a CSV never sent.
-    `created` is when the CSV was written, or for a CSV from elsewhere when it was first sent.
-    `again`: it was asked for as a repetition (`--again`). `alike`: the submissions that Kaggle listed under the same name and message
-    before this one was sent; None when that was not recorded. `size` in bytes, 0 when not recorded.
+    `id`, `sent`, `file_name` and `message` belong to a submission: None or empty for a CSV never
+    sent. `created` is when the CSV was written, or for a CSV from elsewhere when it was first sent.
+    `again`: it was asked for as a repetition (`--again`). `alike`: the submissions that Kaggle
+    listed under the same name and message before this one was sent; None when that was not
+    recorded. `size` in bytes, 0 when not recorded.
     """
 
     csv: str = ""
@@ -74,11 +78,15 @@ class Entry(Origin):
     @property
     def is_open(self) -> bool:
         """May Kaggle still tell more: a score that is pending, or one that it does not show yet?"""
-        return self.ref is not None and (self.status == "pending" or (self.status == "complete" and self.public_score is None))
+        return self.ref is not None and (
+            self.status == "pending" or (self.status == "complete" and self.public_score is None)
+        )
 
     @property
     def gap(self) -> float | None:
-        """Public minus validation score, where there are both; at the five decimals of Kaggle's scores."""
+        """Public minus validation score, where there are both; at the five decimals of Kaggle's
+        scores.
+        """
         if self.public_score is None or self.valid_score is None:
             return None
         return round(self.public_score - self.valid_score, 5)

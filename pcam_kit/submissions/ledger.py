@@ -1,13 +1,14 @@
-"""The ledger: an append-only record, one JSON line an event, of every CSV written and every submission sent.
+"""The ledger: an append-only record, one JSON line an event, of every CSV written and every
+submission sent.
 
     written   a CSV was written                      -> status "written"
-    intent    about to upload; on disk before it     -> "sending" in the process that does it, "unknown" in any other
+    intent    about to upload; on disk before it     -> "sending" in its own process, else "unknown"
     sent      Kaggle took it and gave a reference    -> "pending"
     scored    Kaggle's answer                        -> "pending", "complete" or "error"
     failed    it certainly did not reach Kaggle      -> "failed"
 
-An upload whose outcome is not known (killed, connection lost after the request) must get no `failed` line: it stays "unknown", and the
-same bytes are then not sent twice by accident.
+An upload whose outcome is not known (killed, connection lost after the request) must get no
+`failed` line: it stays "unknown", and the same bytes are then not sent twice by accident.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ SCHEMA_VERSION = 1
 
 
 class Ledger:
-    """The ledger at `path` (`submissions_dir/ledger.jsonl`). The file is made by the first event; without it there are no entries."""
+    """The ledger at `path` (`submissions_dir/ledger.jsonl`).
+
+    The file is made by the first event; without it there are no entries.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -49,14 +53,29 @@ class Ledger:
             commit=origin.commit,
             tta=origin.tta,
             **{name: _finite(score) for name, score in scores.items()},
-            **{name: value for name in _UNUSUAL if (value := getattr(origin, name)) != getattr(_USUAL, name)},
+            **{
+                name: value
+                for name in _UNUSUAL
+                if (value := getattr(origin, name)) != getattr(_USUAL, name)
+            },
         )
 
-    def intent(self, csv: CheckedCsv, competition: str, *, message: str, again: bool = False, alike: Collection[int] | None = None) -> str:
-        """About to upload; on disk when this returns. The result is the submission's id, for `sent`, `scored` and `failed`.
+    def intent(
+        self,
+        csv: CheckedCsv,
+        competition: str,
+        *,
+        message: str,
+        again: bool = False,
+        alike: Collection[int] | None = None,
+    ) -> str:
+        """About to upload; on disk when this returns.
 
-        `again`: asked for as a repetition. `alike`: what Kaggle lists now under the same name and message, and so is not this one.
-        Look with `already_sent` first, holding one lock (`files.locked`) over both where two processes could submit at once.
+        The result is the submission's id, for `sent`, `scored` and `failed`.
+
+        `again`: asked for as a repetition. `alike`: what Kaggle lists now under the same name and
+        message, and so is not this one. Look with `already_sent` first, holding one lock
+        (`files.locked`) over both where two processes could submit at once.
         """
         name = secrets.token_hex(8)
         self._append(
@@ -77,7 +96,10 @@ class Ledger:
     def sent(self, id: str, ref: int) -> None:
         """Kaggle took it as submission number `ref`."""
         if ref <= 0:
-            raise SubmissionError(f"Kaggle's answer holds no submission number (found {ref}), so the upload cannot be taken as accepted")
+            raise SubmissionError(
+                f"Kaggle's answer holds no submission number (found {ref}), so the upload cannot "
+                "be taken as accepted"
+            )
         self._result(id, "sent", ref=ref)
 
     def scored(
@@ -89,14 +111,23 @@ class Ledger:
         error: str | None = None,
     ) -> None:
         """What Kaggle says of it. A later "pending" never undoes a score."""
-        self._result(id, "scored", status=status, public_score=_finite(public), private_score=_finite(private), error=error)
+        self._result(
+            id,
+            "scored",
+            status=status,
+            public_score=_finite(public),
+            private_score=_finite(private),
+            error=error,
+        )
 
     def failed(self, id: str, error: str) -> None:
         """It certainly did not reach Kaggle. Not for an outcome that is unknown."""
         self._result(id, "failed", error=error)
 
     def entries(self) -> list[Entry]:
-        """Every submission, and every CSV never sent, oldest first. Lines that a killed writer left half done are passed over.
+        """Every submission, and every CSV never sent, oldest first.
+
+        Lines that a killed writer left half done are passed over.
 
         Raises SubmissionError when a newer pcam-kit wrote the ledger.
         """
@@ -111,9 +142,16 @@ class Ledger:
         return found
 
     def already_sent(self, sha256: str, competition: str) -> Entry | None:
-        """The newest submission of these bytes to this competition that Kaggle took, or may have taken. One that failed does not count."""
+        """The newest submission of these bytes to this competition that Kaggle took, or may have
+        taken. One that failed does not count.
+        """
         return _last(
-            self.entries(), lambda e: e.sha256 == sha256 and e.competition == competition and e.status not in ("written", "failed")
+            self.entries(),
+            lambda e: (
+                e.sha256 == sha256
+                and e.competition == competition
+                and e.status not in ("written", "failed")
+            ),
         )
 
     def by_sha256(self, sha256: str) -> Entry | None:
@@ -121,18 +159,26 @@ class Ledger:
         return _last(self.entries(), lambda e: e.sha256 == sha256)
 
     def newest(self, competition: str | None = None) -> Entry | None:
-        """The entry of the CSV written last (to `competition`), sent or not; of its submissions the newest."""
+        """The entry of the CSV written last (to `competition`), sent or not; of its submissions the
+        newest.
+        """
         written, _, _ = self._fold()
         for sha256, slug in reversed(written):
             if competition in (None, slug):
-                return _last(self.entries(), lambda e, key=(sha256, slug): (e.sha256, e.competition) == key)
+                return _last(
+                    self.entries(), lambda e, key=(sha256, slug): (e.sha256, e.competition) == key
+                )
         return None
 
     def _append(self, event: str, **values: Any) -> None:
-        files.append_json_line(self.path, {"schema_version": SCHEMA_VERSION, "event": event, "time": _now(), **values})
+        files.append_json_line(
+            self.path, {"schema_version": SCHEMA_VERSION, "event": event, "time": _now(), **values}
+        )
 
     def _stored(self, csv: Path) -> str:
-        """Relative to the ledger where the CSV lies beside it, so that the folder can be moved and no machine's paths get into it."""
+        """Relative to the ledger where the CSV lies beside it, so that the folder can be moved and
+        no machine's paths get into it.
+        """
         whole, folder = csv.resolve(), self.path.parent.resolve()
         return str(whole.relative_to(folder) if whole.is_relative_to(folder) else whole)
 
@@ -142,10 +188,14 @@ class Ledger:
         self._append(event, id=id, **values)
         self._open.discard(id)
 
-    def _fold(self) -> tuple[dict[tuple[str, str], Entry], dict[str, Entry], list[str | tuple[str, str]]]:
-        """CSVs by (sha256, competition), the one written last at the end; submissions by id; the keys of both, oldest first.
+    def _fold(
+        self,
+    ) -> tuple[dict[tuple[str, str], Entry], dict[str, Entry], list[str | tuple[str, str]]]:
+        """CSVs by (sha256, competition), the one written last at the end; submissions by id; the
+        keys of both, oldest first.
 
-        The same bytes written again replace the earlier CSV, and are the origin of all submissions of them: equal bytes, equal predictions.
+        The same bytes written again replace the earlier CSV, and are the origin of all submissions
+        of them: equal bytes, equal predictions.
         """
         written: dict[tuple[str, str], Entry] = {}
         submissions: dict[str, Entry] = {}
@@ -155,14 +205,19 @@ class Ledger:
                 match line["event"]:
                     case "written":
                         key = (line["sha256"], line["competition"])
-                        made = replace(self._entry(line, _WRITTEN), **{name: line[name] for name in _UNUSUAL if name in line})
+                        made = replace(
+                            self._entry(line, _WRITTEN),
+                            **{name: line[name] for name in _UNUSUAL if name in line},
+                        )
                         for table in (written, order):
                             table.pop(key, None)
                         written[key], order[key] = made, None
                     case "intent":
                         status = "sending" if line["id"] in self._open else "unknown"
                         told = {name: line[name] for name in _NEWER if name in line}
-                        submissions[line["id"]] = replace(self._entry(line, _INTENT), sent=line["time"], status=status, **told)
+                        submissions[line["id"]] = replace(
+                            self._entry(line, _INTENT), sent=line["time"], status=status, **told
+                        )
                         order[line["id"]] = None
                     case "sent" | "scored" | "failed":
                         submissions[line["id"]] = _with_result(submissions[line["id"]], line)
@@ -173,7 +228,12 @@ class Ledger:
         for name, entry in submissions.items():
             made = written.get((entry.sha256, entry.competition))
             if made is not None:
-                submissions[name] = replace(entry, csv=made.csv, created=made.created, **{key: getattr(made, key) for key in _ORIGIN})
+                submissions[name] = replace(
+                    entry,
+                    csv=made.csv,
+                    created=made.created,
+                    **{key: getattr(made, key) for key in _ORIGIN},
+                )
         return written, submissions, list(order)
 
     def _entry(self, line: dict[str, Any], names: tuple[str, ...]) -> Entry:
@@ -184,20 +244,24 @@ class Ledger:
         try:
             values, _ = files.read_json_lines(self.path)
         except OSError as error:
-            raise StorageError(f"cannot read the ledger {self.path}: {error.strerror or error}") from error
+            raise StorageError(
+                f"cannot read the ledger {self.path}: {error.strerror or error}"
+            ) from error
         lines = [value for value in values if isinstance(value, dict)]
         for line in lines:
             version = line.get("schema_version")
             if isinstance(version, int) and version > SCHEMA_VERSION:
                 raise SubmissionError(
-                    f"the ledger {self.path} was written by a newer pcam-kit (schema {version}, this one knows {SCHEMA_VERSION})",
+                    f"the ledger {self.path} was written by a newer pcam-kit (schema {version}, "
+                    f"this one knows {SCHEMA_VERSION})",
                     hint="update pcam-kit, or use another folder with --submissions-dir",
                 )
         return lines
 
 
 _SCORES = ("valid_auc", "valid_accuracy", "valid_score", "valid_low", "valid_high")
-_UNUSUAL = ("leaks", "test_seen", "mean", "weights", "assumed_positive", "stain")  # of a CSV, only where there is something to tell
+# of a CSV, only where there is something to tell
+_UNUSUAL = ("leaks", "test_seen", "mean", "weights", "assumed_positive", "stain")
 _USUAL = Origin()
 _WRITTEN = ("sha256", "competition", "runs", "configs", "commit", "tta", *_SCORES)
 _ORIGIN = (*_WRITTEN[2:], *_UNUSUAL)
@@ -214,11 +278,17 @@ def _with_result(entry: Entry, line: dict[str, Any]) -> Entry:
         case "scored":
             if final and line["status"] == "pending":
                 return entry
-            scores = {name: line[name] for name in ("status", "public_score", "private_score", "error")}
+            scores = {
+                name: line[name] for name in ("status", "public_score", "private_score", "error")
+            }
             return replace(entry, **scores)
         case "failed":
             # Kaggle numbered it, so it did arrive: what failed was asking about it.
-            return replace(entry, error=line["error"], status="failed" if entry.ref is None and not final else entry.status)
+            return replace(
+                entry,
+                error=line["error"],
+                status="failed" if entry.ref is None and not final else entry.status,
+            )
         case _:
             assert_never(event)
 

@@ -1,7 +1,9 @@
-"""The training loop: one `train_on_batch` a step, validation and a checkpoint each epoch, exact resume.
+"""The training loop: one `train_on_batch` a step, validation and a checkpoint each epoch, exact
+resume.
 
-Not `Model.fit`: resuming in the middle of an epoch, stopping at the step whose loss is not finite and leaving
-a checkpoint on Ctrl-C all need the step in hand, and `fit` may hold its last batch for seconds (tf.data's autotune).
+Not `Model.fit`: resuming in the middle of an epoch, stopping at the step whose loss is not finite
+and leaving a checkpoint on Ctrl-C all need the step in hand, and `fit` may hold its last batch for
+seconds (tf.data's autotune).
 """
 
 # pyright: basic
@@ -32,7 +34,14 @@ from pcam_kit.models.task import Task
 from pcam_kit.models.transfer import rate_factors
 from pcam_kit.pipeline.batches import Batches
 from pcam_kit.training.schedule import Phases, build_optimizer
-from pcam_kit.training.state import Progress, WeightAverage, load_state, save_state, using_weights, weights_of
+from pcam_kit.training.state import (
+    Progress,
+    WeightAverage,
+    load_state,
+    save_state,
+    using_weights,
+    weights_of,
+)
 
 CHECKPOINT_SECONDS = 60.0  # between two checkpoints inside an epoch
 
@@ -41,7 +50,7 @@ class Reporter(Protocol):
     """Is told how a training goes. Epochs and steps count from 1."""
 
     def started(self, epochs: int, steps: int, done: int) -> None:
-        """Training begins, or goes on after the first `done` steps of its `epochs` times `steps`."""
+        """Training begins, or resumes after `done` of its `epochs` times `steps` steps."""
         ...
 
     def step(self, epoch: int, step: int, loss: float) -> None:
@@ -55,14 +64,17 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True)
 class Files:
-    """Where a training writes: the checkpoint (read back on resume), the best model, the metrics of each epoch."""
+    """Where a training writes: the checkpoint (read back on resume), the best model, the metrics of
+    each epoch.
+    """
 
     state: Path
     model: Path
     metrics: Path
 
 
-Validate = Callable[[keras.Model], float]  # a model with logit output -> AUC on the whole validation split
+# a model with logit output -> AUC on the whole validation split
+Validate = Callable[[keras.Model], float]
 
 
 def fit(
@@ -74,11 +86,12 @@ def fit(
     *,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> Progress:
-    """Train until the last epoch or early stopping; the best weights by validation AUC are then in `files.model`.
+    """Train until the last epoch or early stopping; the best weights by validation AUC are then in
+    `files.model`.
 
-    Goes on from `files.state` when it exists, and ends with the weights an uninterrupted training would have (same
-    machine, same backend). Raises TrainingError when the loss is not finite, Interrupted after Ctrl-C or SIGTERM
-    with a fresh checkpoint on disk.
+    Goes on from `files.state` when it exists, and ends with the weights an uninterrupted training
+    would have (same machine, same backend). Raises TrainingError when the loss is not finite,
+    Interrupted after Ctrl-C or SIGTERM with a fresh checkpoint on disk.
     """
     config = experiment.training
     keras.utils.set_random_seed(experiment.seed)
@@ -98,7 +111,9 @@ def fit(
 
 @dataclass(frozen=True)
 class _Networks:
-    """The network that learns, the one that is validated and saved (always float32; the same one where possible), and the average."""
+    """The network that learns, the one that is validated and saved (always float32; the same one
+    where possible), and the average.
+    """
 
     trained: keras.Model
     shown: keras.Model
@@ -113,32 +128,48 @@ def _networks(experiment: Experiment, batches: Batches, *, new: bool) -> _Networ
     model = compiled(experiment, batches.crop, config.epochs * batches.steps)
     if new:
         load_pretrained(model, experiment.model)
-    shown = model if config.precision == "float32" else build_model(experiment.model, Task(batches.crop))
-    return _Networks(model, shown, WeightAverage(model, config.ema) if config.ema is not None else None)
+    shown = (
+        model
+        if config.precision == "float32"
+        else build_model(experiment.model, Task(batches.crop))
+    )
+    return _Networks(
+        model, shown, WeightAverage(model, config.ema) if config.ema is not None else None
+    )
 
 
 def finished(progress: Progress, config: Training) -> bool:
     """Whether the last epoch is done, or no better AUC has come for `early_stopping` epochs."""
     patience = config.early_stopping
-    return progress.epoch >= config.epochs or (patience is not None and progress.epoch - progress.best_epoch >= patience)
+    return progress.epoch >= config.epochs or (
+        patience is not None and progress.epoch - progress.best_epoch >= patience
+    )
 
 
 def compiled(experiment: Experiment, size: int, steps: int) -> keras.Model:
     """The untrained model with its loss and optimiser."""
     model = build_model(experiment.model, Task(size), precision=experiment.training.precision)
-    loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=experiment.training.label_smoothing)
-    model.compile(build_optimizer(experiment.training, steps, _phases(model, experiment, steps)), loss)
+    loss = keras.losses.BinaryCrossentropy(
+        from_logits=True, label_smoothing=experiment.training.label_smoothing
+    )
+    model.compile(
+        build_optimizer(experiment.training, steps, _phases(model, experiment, steps)), loss
+    )
     model.optimizer.build(model.trainable_variables)
     return model
 
 
 def _phases(model: keras.Model, experiment: Experiment, steps: int) -> Phases | None:
-    """Head first, then everything with rates of its own; None for a network that is not transferred."""
+    """Head first, then everything with rates of its own; None for a network that is not
+    transferred.
+    """
     config = experiment.model
     if not isinstance(config, Transfer):
         return None
     before, after = rate_factors(model, config)
-    return Phases(config.head_epochs * steps // experiment.training.epochs, tuple(before), tuple(after))
+    return Phases(
+        config.head_epochs * steps // experiment.training.epochs, tuple(before), tuple(after)
+    )
 
 
 def _run_epoch(
@@ -160,7 +191,8 @@ def _run_epoch(
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss became {loss} in epoch {epoch}, step {progress.step} of {batches.steps}",
-                hint="try a lower learning rate (--set training.learning_rate=...) or --set training.clip_norm=1.0",
+                hint="try a lower learning rate (--set training.learning_rate=...) or --set "
+                "training.clip_norm=1.0",
             )
         if nets.average is not None:
             nets.average.update(progress.epoch * batches.steps + progress.step)
@@ -171,12 +203,23 @@ def _run_epoch(
             nets.save_state(files.state, progress)
             saved = now
         if stop.is_set():
-            raise Interrupted(f"stopped in epoch {epoch} after step {progress.step} of {batches.steps}; nothing is lost")
+            raise Interrupted(
+                f"stopped in epoch {epoch} after step {progress.step} of {batches.steps}; "
+                "nothing is lost"
+            )
 
 
-def _finish_epoch(nets: _Networks, validate: Validate, progress: Progress, files: Files, reporter: Reporter) -> None:
+def _finish_epoch(
+    nets: _Networks, validate: Validate, progress: Progress, files: Files, reporter: Reporter
+) -> None:
     began = time.monotonic()
-    values = nets.average.values if nets.average is not None else None if nets.shown is nets.trained else weights_of(nets.trained)
+    values = (
+        nets.average.values
+        if nets.average is not None
+        else None
+        if nets.shown is nets.trained
+        else weights_of(nets.trained)
+    )
     with using_weights(nets.shown, values):
         auc = validate(nets.shown)
         progress.epoch += 1
@@ -196,14 +239,20 @@ def _finish_epoch(nets: _Networks, validate: Validate, progress: Progress, files
     }
     progress.history.append(metrics)
     progress.step, progress.loss_sum = 0, 0.0
-    write_bytes(files.metrics, "".join(f"{json.dumps(line, allow_nan=False)}\n" for line in progress.history).encode())
+    write_bytes(
+        files.metrics,
+        "".join(f"{json.dumps(line, allow_nan=False)}\n" for line in progress.history).encode(),
+    )
     nets.save_state(files.state, progress)
     reporter.epoch(metrics)
 
 
 @contextmanager
 def _stop_requests() -> Generator[threading.Event]:
-    """An event that is set by the first Ctrl-C or SIGTERM; a second one acts at once. Only the main thread hears signals."""
+    """An event that is set by the first Ctrl-C or SIGTERM; a second one acts at once.
+
+    Only the main thread hears signals.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -214,7 +263,9 @@ def _stop_requests() -> Generator[threading.Event]:
             signal.default_int_handler(number, None)
         stop.set()
 
-    previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {
+        number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield stop
     finally:

@@ -16,14 +16,19 @@ from pcam_kit.config.schema import Training
 
 @keras.saving.register_keras_serializable(package="pcam_kit")
 class CosineSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear rise from `start` x peak over `warmup` steps, then a half cosine down to `end` x peak at `steps`."""
+    """Linear rise from `start` x peak over `warmup` steps, then a half cosine down to `end` x peak
+    at `steps`.
+    """
 
-    def __init__(self, peak: float, steps: int, warmup: int, start: float = 0.0, end: float = 0.0) -> None:
+    def __init__(
+        self, peak: float, steps: int, warmup: int, start: float = 0.0, end: float = 0.0
+    ) -> None:
         self.peak, self.steps, self.warmup, self.start, self.end = peak, steps, warmup, start, end
 
     def __call__(self, step: Any) -> Any:
         """The learning rate of update number `step`, counted from 0."""
-        step = ops.add(ops.cast(step, "float32"), 1.0)  # the first update is not wasted on a rate of zero
+        # the first update is not wasted on a rate of zero
+        step = ops.add(ops.cast(step, "float32"), 1.0)
         rising: Any = self.start + (1 - self.start) * step / max(1, self.warmup)
         done: Any = ops.clip((step - self.warmup) / max(1, self.steps - self.warmup), 0.0, 1.0)
         cosine: Any = ops.cos(math.pi * done)
@@ -32,7 +37,13 @@ class CosineSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self) -> dict[str, Any]:
         """What `from_config` needs."""
-        return {"peak": self.peak, "steps": self.steps, "warmup": self.warmup, "start": self.start, "end": self.end}
+        return {
+            "peak": self.peak,
+            "steps": self.steps,
+            "warmup": self.warmup,
+            "start": self.start,
+            "end": self.end,
+        }
 
 
 def learning_rate(config: Training, steps: int) -> float | CosineSchedule:
@@ -42,13 +53,23 @@ def learning_rate(config: Training, steps: int) -> float | CosineSchedule:
             return config.learning_rate
         case "cosine":
             return CosineSchedule(config.learning_rate, steps, round(config.warmup * steps))
-        case "one_cycle":  # Smith & Topin 2018 in the form that became common: rise from 1/25 over 30%, fall to 1/10,000
-            return CosineSchedule(config.learning_rate, steps, round(max(config.warmup, 0.3) * steps), start=1 / 25, end=1e-4)
+        # Smith & Topin 2018 in the form that became common: rise from 1/25 over 30%, fall to
+        # 1/10,000
+        case "one_cycle":
+            return CosineSchedule(
+                config.learning_rate,
+                steps,
+                round(max(config.warmup, 0.3) * steps),
+                start=1 / 25,
+                end=1e-4,
+            )
 
 
 @dataclass(frozen=True)
 class Phases:
-    """Factors of the learning rate, one a trainable variable in the model's order: before update `switch` (from 0), and from it on."""
+    """Factors of the learning rate, one a trainable variable in the model's order: before update
+    `switch` (from 0), and from it on.
+    """
 
     switch: int
     before: tuple[float, ...]
@@ -56,10 +77,12 @@ class Phases:
 
 
 class _Phased:
-    """Put before a Keras optimiser's class: the rate of each variable, and its weight decay with it, times a factor of its own.
+    """Put before a Keras optimiser's class: the rate of each variable, and its weight decay with
+    it, times a factor of its own.
 
-    A factor of 0 leaves a variable as it is to the last bit, while the optimiser's moments of it already form: with empty ones
-    and Adam's correction of the start long over, the first step afterwards would be several times too large.
+    A factor of 0 leaves a variable as it is to the last bit, while the optimiser's moments of it
+    already form: with empty ones and Adam's correction of the start long over, the first step
+    afterwards would be several times too large.
     """
 
     phases: Phases
@@ -67,8 +90,14 @@ class _Phased:
     def update_step(self: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """One update of one variable, decay first as in Keras."""
         index = self._get_variable_index(variable)
-        factor = ops.where(self.iterations < self.phases.switch, self.phases.before[index], self.phases.after[index])
-        rate = ops.multiply(ops.cast(learning_rate, variable.dtype), ops.cast(factor, variable.dtype))
+        factor = ops.where(
+            self.iterations < self.phases.switch,
+            self.phases.before[index],
+            self.phases.after[index],
+        )
+        rate = ops.multiply(
+            ops.cast(learning_rate, variable.dtype), ops.cast(factor, variable.dtype)
+        )
         if self.weight_decay is not None and self._use_weight_decay(variable):
             self.assign_sub(variable, variable * ops.cast(self.weight_decay, variable.dtype) * rate)
         super().update_step(gradient, variable, rate)  # type: ignore[misc]
@@ -87,7 +116,9 @@ class PhasedAdamW(_Phased, keras.optimizers.AdamW): ...
 class PhasedSGD(_Phased, keras.optimizers.SGD): ...
 
 
-def build_optimizer(config: Training, steps: int, phases: Phases | None = None) -> keras.optimizers.Optimizer:
+def build_optimizer(
+    config: Training, steps: int, phases: Phases | None = None
+) -> keras.optimizers.Optimizer:
     """The optimiser of `config` for `steps` updates. Weight decay spares biases and normalisation.
 
     With `phases` it must be built on the model's trainable variables in their order.
@@ -100,7 +131,9 @@ def build_optimizer(config: Training, steps: int, phases: Phases | None = None) 
         case "adam":
             optimizer = (keras.optimizers.Adam if phases is None else PhasedAdam)(**common)
         case "adamw":
-            optimizer = (keras.optimizers.AdamW if phases is None else PhasedAdamW)(weight_decay=config.weight_decay, **common)
+            optimizer = (keras.optimizers.AdamW if phases is None else PhasedAdamW)(
+                weight_decay=config.weight_decay, **common
+            )
         case "sgd":
             kind = keras.optimizers.SGD if phases is None else PhasedSGD
             optimizer = kind(momentum=0.9, nesterov=True, weight_decay=decay, **common)

@@ -1,4 +1,6 @@
-"""What goes wrong at the command line: one clear error with its own exit code, and what was there before stays as it was."""
+"""What goes wrong at the command line: one clear error with its own exit code, and what was there
+before stays as it was.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def run_called(project: Project, name: str) -> Path:
 class TestConfig:
     def test_unknown_config_suggests_the_nearest(self, untouched: Project) -> None:
         before = tree(untouched.path)
-        untouched.quick("train", "quik").refused(2, "no config called 'quik'", "did you mean 'quick'", "demo", "lab")
+        untouched.quick("train", "quik").refused(
+            2, "no config called 'quik'", "did you mean 'quick'", "demo", "lab"
+        )
         untouched.quick("train", "missing.yaml").refused(2, "no config called 'missing.yaml'")
         assert tree(untouched.path) == before
 
@@ -69,8 +73,14 @@ class TestConfig:
             ("- model\n", ("expected a mapping", "found list")),
             ("", ("expected a mapping",)),
             ("seed: 1\n", ("model: missing",)),
-            ("model: {name: lab_cm}\n", ("model.name", "lab_cnn, resnet", "'lab_cm'", "did you mean 'lab_cnn'")),
-            ("model: {name: lab_cnn}\ntraining: {learning_rate: .inf}\n", ("training.learning_rate", "finite", "found inf")),
+            (
+                "model: {name: lab_cm}\n",
+                ("model.name", "lab_cnn, resnet", "'lab_cm'", "did you mean 'lab_cnn'"),
+            ),
+            (
+                "model: {name: lab_cnn}\ntraining: {learning_rate: .inf}\n",
+                ("training.learning_rate", "finite", "found inf"),
+            ),
         ],
         ids=["duplicate key", "broken", "list", "empty", "no model", "unknown model", "infinite"],
     )
@@ -102,7 +112,9 @@ class TestConfig:
 
     def test_crop_larger_than_the_patches(self, untouched: Project) -> None:
         before = tree(untouched.path)
-        untouched.quick("train", "quick", "--set", "data.crop=48").refused(2, "data.crop: 48", "32x32")
+        untouched.quick("train", "quick", "--set", "data.crop=48").refused(
+            2, "data.crop: 48", "32x32"
+        )
         assert tree(untouched.path) == before
 
 
@@ -112,8 +124,16 @@ class TestNothingThere:
         [
             (("train",), 2, ("no competition's data in data", "pcam fetch")),
             (("train", "lab"), 2, ("no competition's data in data", "pcam fetch")),
-            (("train", "demo", "--set", "competition=synthetic"), 3, ("data/synthetic/store", "pcam fetch synthetic")),
-            (("train", "demo", "--set", "competition=tnm-112-lab-2-2024"), 3, ("data/tnm-112-lab-2-2024/store", "pcam fetch tnm")),
+            (
+                ("train", "demo", "--set", "competition=synthetic"),
+                3,
+                ("data/synthetic/store", "pcam fetch synthetic"),
+            ),
+            (
+                ("train", "demo", "--set", "competition=tnm-112-lab-2-2024"),
+                3,
+                ("data/tnm-112-lab-2-2024/store", "pcam fetch tnm"),
+            ),
             (("train", "--resume"), 4, ("no unfinished run in runs",)),
             (("evaluate",), 4, ("no finished run in runs", "pcam train")),
             (("predict",), 4, ("no finished run in runs", "pcam train")),
@@ -122,12 +142,18 @@ class TestNothingThere:
             (("fetch", "synthetic", "--from", "nowhere"), 3, ("nowhere",)),
             (("fetch", "tnm112", "--from", "nowhere"), 3, ("nowhere", "--from")),
             (("fetch", "tnm-113"), 2, ("no profile", "'tnm-113'", "tnm-112-lab-2-2024")),
-            (("fetch", "https://www.kaggle.com/c/my-own/data"), 2, ("'my-own'", "configs/competitions/my-own.yaml")),
+            (
+                ("fetch", "https://www.kaggle.com/c/my-own/data"),
+                2,
+                ("'my-own'", "configs/competitions/my-own.yaml"),
+            ),
             (("fetch", "own.yaml"), 2, ("own.yaml",)),
         ],
         ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
     )
-    def test_says_what_to_type(self, empty: Project, warm: object, args: tuple[str, ...], code: int, words: tuple[str, ...]) -> None:
+    def test_says_what_to_type(
+        self, empty: Project, warm: object, args: tuple[str, ...], code: int, words: tuple[str, ...]
+    ) -> None:
         before = tree(empty.path)
         run = Project(empty.path, empty.env, warm).quick if "train" in args else empty.pcam  # type: ignore[arg-type]
         run(*args).refused(code, *words)
@@ -147,7 +173,9 @@ class TestRuns:
 
     def test_unknown_name_suggests_the_nearest(self, untouched: Project) -> None:
         name = run_called(untouched, "tiny0").name
-        untouched.pcam("evaluate", name[:-1] + "x").refused(4, "no run called", f"did you mean '{name[:-5]}")
+        untouched.pcam("evaluate", name[:-1] + "x").refused(
+            4, "no run called", f"did you mean '{name[:-5]}"
+        )
 
     def test_another_schema(self, untouched: Project) -> None:
         run = run_called(untouched, "tiny0")
@@ -156,7 +184,9 @@ class TestRuns:
             (run / name).write_text(json.dumps(json.loads(kept) | {"schema_version": 0}))
             before = tree(untouched.path)
             for command in ("evaluate", "predict"):
-                untouched.pcam(command, run.name).refused(4, f"{run.name}/{name}", "schema version 0", "version 1")
+                untouched.pcam(command, run.name).refused(
+                    4, f"{run.name}/{name}", "schema version 0", "version 1"
+                )
             assert tree(untouched.path) == before
             (run / name).write_text(kept)
         (run / "meta.json").write_text("{}")
@@ -168,16 +198,32 @@ class TestRuns:
         ("damage", "words"),
         [
             (lambda run: (run / "meta.json").write_text("{"), ("meta.json",)),
-            (lambda run: (run / "meta.json").write_text('{"schema_version": 1}'), ("meta.json", "competition")),
+            (
+                lambda run: (run / "meta.json").write_text('{"schema_version": 1}'),
+                ("meta.json", "competition"),
+            ),
             (lambda run: (run / "meta.json").unlink(), ("no run called",)),
             (lambda run: (run / "config.yaml").unlink(), ("config.yaml",)),
             (lambda run: (run / "config.yaml").write_text("model: 1\n"), ("config.yaml", "model")),
-            (lambda run: (run / "result.json").write_text('{"schema_version": 1}'), ("result.json", "keys")),
+            (
+                lambda run: (run / "result.json").write_text('{"schema_version": 1}'),
+                ("result.json", "keys"),
+            ),
             (lambda run: truncate(run / "predictions" / "valid.npz"), ("valid.npz", "rm ")),
         ],
-        ids=["meta cut", "meta without keys", "no meta", "no config", "bad config", "result without keys", "predictions cut"],
+        ids=[
+            "meta cut",
+            "meta without keys",
+            "no meta",
+            "no config",
+            "bad config",
+            "result without keys",
+            "predictions cut",
+        ],
     )
-    def test_damaged(self, untouched: Project, damage: Callable[[Path], object], words: tuple[str, ...]) -> None:
+    def test_damaged(
+        self, untouched: Project, damage: Callable[[Path], object], words: tuple[str, ...]
+    ) -> None:
         run = run_called(untouched, "tiny0")
         damage(run)
         before = tree(untouched.path)
@@ -199,7 +245,9 @@ class TestRuns:
         (run / "result.json").unlink()
         before = tree(untouched.path)
         for command in ("predict", "evaluate"):
-            untouched.pcam(command, run.name).refused(4, run.name, "not complete", f"pcam train --resume {run.name}")
+            untouched.pcam(command, run.name).refused(
+                4, run.name, "not complete", f"pcam train --resume {run.name}"
+            )
         assert tree(untouched.path) == before
 
     def test_two_stores_are_not_averaged(self, untouched: Project) -> None:
@@ -216,21 +264,36 @@ class TestRuns:
         profile.write_text(profile.read_text().replace("300", "280"))
         untouched.pcam("fetch", "tiny", "--data-dir", "other").ok()
         before = tree(untouched.path)
-        untouched.quick("evaluate", run.name, "--data-dir", "other").refused(4, run.name, "fingerprint", "--data-dir")
+        untouched.quick("evaluate", run.name, "--data-dir", "other").refused(
+            4, run.name, "fingerprint", "--data-dir"
+        )
         assert tree(untouched.path) == before
 
     def test_labels_that_are_not_known(self, real_store_without_test_labels: Project) -> None:
-        real_store_without_test_labels.pcam("evaluate", "--split", "test").refused(2, "test split", "--split valid")
+        real_store_without_test_labels.pcam("evaluate", "--split", "test").refused(
+            2, "test split", "--split valid"
+        )
 
     def test_resume_with_set(self, untouched: Project) -> None:
         before = tree(untouched.path)
-        untouched.quick("train", "--resume", "--set", "training.epochs=9").refused(2, "--resume", "leave out CONFIG, --set")
+        untouched.quick("train", "--resume", "--set", "training.epochs=9").refused(
+            2, "--resume", "leave out CONFIG, --set"
+        )
         untouched.quick("train", "quick", "--resume").refused(2, "--resume", "leave out CONFIG")
         assert tree(untouched.path) == before
 
     def test_a_loss_that_is_not_finite_names_the_step(self, untouched: Project) -> None:
-        explode = ("--set", "training.optimizer=sgd", "--set", "training.learning_rate=1e38", "--set", "training.schedule=constant")
-        done = untouched.quick("train", "quick", *explode).refused(5, "the loss became", "epoch 1, step", "of 9", "learning rate")
+        explode = (
+            "--set",
+            "training.optimizer=sgd",
+            "--set",
+            "training.learning_rate=1e38",
+            "--set",
+            "training.schedule=constant",
+        )
+        done = untouched.quick("train", "quick", *explode).refused(
+            5, "the loss became", "epoch 1, step", "of 9", "learning rate"
+        )
         assert "nan" in done.err or "inf" in done.err
         assert untouched.quick("runs", "--json").json["runs"][-1]["complete"] is False
 
@@ -260,31 +323,90 @@ class TestCsv:
     FAULTS: tuple[tuple[str, str, Callable[[list[str]], list[str]], tuple[str, ...]], ...] = (
         ("missing id", "tiny", lambda rows: [*rows[:5], *rows[6:]], ("missing: id '4'",)),
         ("extra id", "tiny", lambda rows: [*rows, "60,1"], ("line 62", "'60' is not a test id")),
-        ("repeated id", "tiny", lambda rows: [*rows, rows[3]], ("line 62", "id '2' again, first on line 4")),
-        ("reordered ids", "tiny", lambda rows: [rows[0], rows[2], rows[1], *rows[3:]], ("another order", "line 2 is '1', expected '0'")),
-        ("NaN", "tiny", lambda rows: [*rows[:2], "1,NaN", *rows[3:]], ("line 3", "'NaN'", "expected 0 or 1")),
-        ("probability for a class", "tiny", lambda rows: [*rows[:2], "1,0.7", *rows[3:]], ("line 3", "'0.7'", "not a probability")),
-        ("class 2", "tiny", lambda rows: [*rows[:2], "1,2", *rows[3:]], ("line 3", "'2'", "expected 0 or 1")),
+        (
+            "repeated id",
+            "tiny",
+            lambda rows: [*rows, rows[3]],
+            ("line 62", "id '2' again, first on line 4"),
+        ),
+        (
+            "reordered ids",
+            "tiny",
+            lambda rows: [rows[0], rows[2], rows[1], *rows[3:]],
+            ("another order", "line 2 is '1', expected '0'"),
+        ),
+        (
+            "NaN",
+            "tiny",
+            lambda rows: [*rows[:2], "1,NaN", *rows[3:]],
+            ("line 3", "'NaN'", "expected 0 or 1"),
+        ),
+        (
+            "probability for a class",
+            "tiny",
+            lambda rows: [*rows[:2], "1,0.7", *rows[3:]],
+            ("line 3", "'0.7'", "not a probability"),
+        ),
+        (
+            "class 2",
+            "tiny",
+            lambda rows: [*rows[:2], "1,2", *rows[3:]],
+            ("line 3", "'2'", "expected 0 or 1"),
+        ),
         ("no value", "tiny", lambda rows: [*rows[:2], "1,", *rows[3:]], ("line 3", "no value")),
-        ("wrong header", "tiny", lambda rows: ["id,label", *rows[1:]], ("wrong header", "'id,label'", "'id,class'")),
+        (
+            "wrong header",
+            "tiny",
+            lambda rows: ["id,label", *rows[1:]],
+            ("wrong header", "'id,label'", "'id,class'"),
+        ),
         ("no header", "tiny", lambda rows: rows[1:], ("wrong header", "the header is missing")),
         ("empty", "tiny", lambda _: [], ("empty",)),
-        ("NaN", "faint", lambda rows: [*rows[:2], "1,nan", *rows[3:]], ("line 3", "'nan'", "from 0 to 1")),
-        ("above one", "faint", lambda rows: [*rows[:2], "1,1.01", *rows[3:]], ("line 3", "'1.01'", "from 0 to 1")),
-        ("below zero", "faint", lambda rows: [*rows[:2], "1,-0.1", *rows[3:]], ("line 3", "'-0.1'", "from 0 to 1")),
+        (
+            "NaN",
+            "faint",
+            lambda rows: [*rows[:2], "1,nan", *rows[3:]],
+            ("line 3", "'nan'", "from 0 to 1"),
+        ),
+        (
+            "above one",
+            "faint",
+            lambda rows: [*rows[:2], "1,1.01", *rows[3:]],
+            ("line 3", "'1.01'", "from 0 to 1"),
+        ),
+        (
+            "below zero",
+            "faint",
+            lambda rows: [*rows[:2], "1,-0.1", *rows[3:]],
+            ("line 3", "'-0.1'", "from 0 to 1"),
+        ),
     )
 
-    @pytest.mark.parametrize(("slug", "change", "words"), [fault[1:] for fault in FAULTS], ids=[f"{f[1]}, {f[0]}" for f in FAULTS])
-    def test_refused(self, untouched: Project, slug: str, change: Callable[[list[str]], list[str]], words: tuple[str, ...]) -> None:
+    @pytest.mark.parametrize(
+        ("slug", "change", "words"),
+        [fault[1:] for fault in FAULTS],
+        ids=[f"{f[1]}, {f[0]}" for f in FAULTS],
+    )
+    def test_refused(
+        self,
+        untouched: Project,
+        slug: str,
+        change: Callable[[list[str]], list[str]],
+        words: tuple[str, ...],
+    ) -> None:
         rows = change(rows_of(untouched.path / "submissions" / f"{slug}0.csv"))
         (untouched.path / "mine.csv").write_text("".join(f"{row}\n" for row in rows))
         before = tree(untouched.path)
-        untouched.pcam("submit", "mine.csv", "--competition", slug, "--dry-run", "--json").refused(6, "mine.csv", *words)
+        untouched.pcam("submit", "mine.csv", "--competition", slug, "--dry-run", "--json").refused(
+            6, "mine.csv", *words
+        )
         assert tree(untouched.path) == before
 
     def test_windows_line_ends_and_bom_are_accepted(self, untouched: Project) -> None:
         text = (untouched.path / "submissions" / "tiny0.csv").read_text()
-        (untouched.path / "mine.csv").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+        (untouched.path / "mine.csv").write_bytes(
+            b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode()
+        )
         done = untouched.pcam("submit", "mine.csv", "--competition", "tiny", "--dry-run", "--json")
         assert done.json["status"] == "dry-run"
 
@@ -294,7 +416,9 @@ class TestCsv:
 
     def test_written_for_another_competition(self, untouched: Project) -> None:
         before = tree(untouched.path)
-        done = untouched.pcam("submit", "submissions/tiny0.csv", "--competition", "faint", "--dry-run")
+        done = untouched.pcam(
+            "submit", "submissions/tiny0.csv", "--competition", "faint", "--dry-run"
+        )
         done.refused(6, "submissions/tiny0.csv", "tiny", "faint", "pcam runs")
         assert tree(untouched.path) == before
 
@@ -307,31 +431,45 @@ class TestCsv:
 class TestKaggle:
     def test_no_credentials(self, project: Project) -> None:
         before = tree(project.path)
-        done = project.pcam("submit", "submissions/tiny0.csv", "--yes").refused(7, "no Kaggle credentials")
+        done = project.pcam("submit", "submissions/tiny0.csv", "--yes").refused(
+            7, "no Kaggle credentials"
+        )
         assert "kaggle.com/settings" in done.err
         project.pcam("fetch", "hcd").refused(7, "no Kaggle credentials")
         assert tree(project.path) == before
 
-    def test_refused_credentials(self, project: Project, kaggle: Loopback, account: dict[str, str]) -> None:
+    def test_refused_credentials(
+        self, project: Project, kaggle: Loopback, account: dict[str, str]
+    ) -> None:
         kaggle.users.clear()
         kaggle.serve("tiny", project.path)
         before = tree(project.path)
-        project.pcam("submit", "submissions/tiny0.csv", **account).refused(7, "KAGGLE_USERNAME and KAGGLE_KEY")
+        project.pcam("submit", "submissions/tiny0.csv", **account).refused(
+            7, "KAGGLE_USERNAME and KAGGLE_KEY"
+        )
         project.pcam("fetch", "tnm112", **account).refused(7, "KAGGLE_USERNAME and KAGGLE_KEY")
         assert tree(project.path) == before
         assert kaggle.seen("CreateSubmission") == []
 
-    def test_rules_not_accepted(self, project: Project, kaggle: Loopback, account: dict[str, str]) -> None:
+    def test_rules_not_accepted(
+        self, project: Project, kaggle: Loopback, account: dict[str, str]
+    ) -> None:
         for slug in ("tiny", "tnm-112-lab-2-2024"):
             kaggle.serve(slug, project.path / "configs", rules_accepted=False)
         done = project.pcam("fetch", "tnm112", **account).refused(7, "rules")
         assert "https://www.kaggle.com/competitions/tnm-112-lab-2-2024/rules" in done.err
         assert not (project.path / "data" / "tnm-112-lab-2-2024" / "store").exists()
-        project.pcam("submit", "submissions/tiny0.csv", **account).refused(7, "rules", "competitions/tiny/rules")
-        statuses = {entry["status"] for entry in project.pcam("submissions", "--json").json["submissions"]}
+        project.pcam("submit", "submissions/tiny0.csv", **account).refused(
+            7, "rules", "competitions/tiny/rules"
+        )
+        statuses = {
+            entry["status"] for entry in project.pcam("submissions", "--json").json["submissions"]
+        }
         assert statuses <= {"written", "failed"}, "nothing was sent, so nothing is open"
 
-    def test_competition_that_kaggle_does_not_know(self, project: Project, account: dict[str, str]) -> None:
+    def test_competition_that_kaggle_does_not_know(
+        self, project: Project, account: dict[str, str]
+    ) -> None:
         before = tree(project.path)
         project.pcam("fetch", "tnm112", **account).refused(7, "tnm-112-lab-2-2024")
         project.pcam("submit", "submissions/tiny0.csv", **account).refused(7, "tiny")
@@ -341,18 +479,31 @@ class TestKaggle:
 
     def test_a_full_url_is_a_name_too(self, project: Project) -> None:
         args = ("submit", "submissions/tiny0.csv", "--dry-run", "--json", "--competition")
-        for name in ("https://www.kaggle.com/competitions/tiny/overview", "kaggle.com/c/tiny", "very-small", "TINY"):
+        for name in (
+            "https://www.kaggle.com/competitions/tiny/overview",
+            "kaggle.com/c/tiny",
+            "very-small",
+            "TINY",
+        ):
             assert project.pcam(*args, name).json["status"] == "dry-run"
 
     def test_daily_limit(self, project: Project, kaggle: Loopback, account: dict[str, str]) -> None:
         kaggle.serve("tiny", project.path, daily_limit=0)
-        project.pcam("submit", "submissions/tiny0.csv", **account).refused(6, "no submission to tiny is left today", "UTC")
+        project.pcam("submit", "submissions/tiny0.csv", **account).refused(
+            6, "no submission to tiny is left today", "UTC"
+        )
 
-    def test_scoring_that_fails(self, project: Project, kaggle: Loopback, account: dict[str, str]) -> None:
+    def test_scoring_that_fails(
+        self, project: Project, kaggle: Loopback, account: dict[str, str]
+    ) -> None:
         (project.path / "solution.csv").write_text("id,class\n1,0\n")
         kaggle.serve("tiny", project.path, project.path / "solution.csv", pending_polls=0)
-        project.pcam("submit", "submissions/tiny0.csv", **account).refused(6, "could not score", "values for id must match")
-        entry = next(e for e in project.pcam("submissions", "--json").json["submissions"] if e["ref"])
+        project.pcam("submit", "submissions/tiny0.csv", **account).refused(
+            6, "could not score", "values for id must match"
+        )
+        entry = next(
+            e for e in project.pcam("submissions", "--json").json["submissions"] if e["ref"]
+        )
         assert (entry["status"], entry["public_score"]) == ("error", None)
 
 
@@ -361,7 +512,9 @@ class TestFolders:
         (project.path / "plain").write_text("a file")
         before = tree(project.path)
         run = run_called(project, "tiny0").name
-        project.quick("train", "quick", "--runs-dir", "plain/runs").refused(8, "plain/runs", "Not a directory")
+        project.quick("train", "quick", "--runs-dir", "plain/runs").refused(
+            8, "plain/runs", "Not a directory"
+        )
         project.pcam("fetch", "tiny", "--data-dir", "plain/data").refused(8, "plain/data")
         project.pcam("predict", run, "--submissions-dir", "plain/x").refused(8, "plain/x")
         project.pcam("predict", run, "--out", "plain/x.csv").refused(8, "plain/x.csv")
@@ -370,8 +523,12 @@ class TestFolders:
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may write into read-only folders")
     def test_read_only_folders(self, project: Project) -> None:
         (project.path / "locked").mkdir(mode=0o555)
-        project.quick("train", "quick", "--runs-dir", "locked/runs").refused(8, "locked/runs", "--runs-dir")
-        project.pcam("fetch", "tiny", "--data-dir", "locked/data").refused(8, "locked/data", "--data-dir")
+        project.quick("train", "quick", "--runs-dir", "locked/runs").refused(
+            8, "locked/runs", "--runs-dir"
+        )
+        project.pcam("fetch", "tiny", "--data-dir", "locked/data").refused(
+            8, "locked/data", "--data-dir"
+        )
 
     def test_a_folder_that_is_in_use(self, project: Project) -> None:
         import fcntl
@@ -386,7 +543,12 @@ class TestFolders:
         shutil.move(project.path / "data", elsewhere / "data")
         run = next(path.name for path in (elsewhere / "runs").iterdir() if "-tiny0-" in path.name)
         done = project.quick(
-            "predict", run, "--json", PCAM_RUNS_DIR=f"{elsewhere}/runs", PCAM_DATA_DIR=f"{elsewhere}/data", PCAM_SUBMISSIONS_DIR="sent"
+            "predict",
+            run,
+            "--json",
+            PCAM_RUNS_DIR=f"{elsewhere}/runs",
+            PCAM_DATA_DIR=f"{elsewhere}/data",
+            PCAM_SUBMISSIONS_DIR="sent",
         )
         assert done.json["csv"].startswith("sent/")
         assert (project.path / done.json["csv"]).is_file()

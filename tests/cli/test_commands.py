@@ -17,11 +17,30 @@ from pcam_kit import __version__
 def test_version_and_help(empty: Project) -> None:
     assert empty.pcam("--version").ok().out == f"pcam-kit {__version__}\n"
     assert empty.pcam("-h").ok().out == empty.pcam("--help").ok().out
-    for name in ("demo", "fetch", "shift", "train", "evaluate", "predict", "submit", "runs", "submissions", "doctor"):
+    for name in (
+        "demo",
+        "fetch",
+        "shift",
+        "train",
+        "evaluate",
+        "predict",
+        "submit",
+        "runs",
+        "submissions",
+        "doctor",
+    ):
         assert "--json" in empty.pcam(name, "--help").ok().out
 
 
-@pytest.mark.parametrize("args", [("nonsense",), ("train", "--nonsense"), ("evaluate", "--split", "all"), ("train", "--seed", "-1")])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("nonsense",),
+        ("train", "--nonsense"),
+        ("evaluate", "--split", "all"),
+        ("train", "--seed", "-1"),
+    ],
+)
 def test_wrong_usage_ends_with_two(empty: Project, args: tuple[str, ...]) -> None:
     done = empty.pcam(*args)
     assert done.code == 2
@@ -33,7 +52,14 @@ def test_wrong_usage_ends_with_two(empty: Project, args: tuple[str, ...]) -> Non
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_closed_stream_is_no_trouble(empty: Project, closed: str) -> None:
     line = f"{shlex.join(command('runs'))} {closed}"
-    done = subprocess.run(["sh", "-c", line], cwd=empty.path, env=empty.env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["sh", "-c", line],
+        cwd=empty.path,
+        env=empty.env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert (done.returncode, done.stdout) == (0, "")
     assert "Traceback" not in done.stderr
 
@@ -46,7 +72,14 @@ def test_debug_shows_the_traceback(empty: Project) -> None:
 
 
 def test_print_config_loads_back_equal(empty: Project) -> None:
-    overrides = ("--set", "training.epochs=7", "--set", "augment.transforms=[{name: Blur, options: {blur_limit: [3, 5]}}]", "--seed", "11")
+    overrides = (
+        "--set",
+        "training.epochs=7",
+        "--set",
+        "augment.transforms=[{name: Blur, options: {blur_limit: [3, 5]}}]",
+        "--seed",
+        "11",
+    )
     printed = empty.pcam("train", "lab", *overrides, "--print-config").ok().out
     (empty.path / "lab.yaml").write_text(printed)
     assert empty.pcam("train", "lab.yaml", "--print-config").ok().out == printed
@@ -66,7 +99,10 @@ def test_json_of_every_command(project: Project) -> None:
     assert set(trained) == TRAIN_KEYS
     evaluated = project.pcam("evaluate", "--json").json
     assert set(evaluated) == EVALUATE_KEYS
-    assert evaluated["temperature"] == json.loads((project.path / trained["run"] / "result.json").read_text())["temperature"]
+    assert (
+        evaluated["temperature"]
+        == json.loads((project.path / trained["run"] / "result.json").read_text())["temperature"]
+    )
     assert evaluated["interval"] == "patches", "two slides are too few, and said to be"
     assert "2 slides are too few" in project.pcam("evaluate").ok().err
     assert set(project.quick("predict", "--json").json) == PREDICT_KEYS
@@ -100,7 +136,9 @@ def test_default_config_is_that_of_the_competition_fetched_last(project: Project
     (project.path / "configs" / "other.yaml").write_text("model: {name: lab_cnn}\n")
     profile = project.path / "configs" / "competitions" / "faint.yaml"
     assert "config quick: the default for tiny" in project.pcam("train", "--print-config").ok().err
-    profile.write_text(profile.read_text().replace("default_config: quick", "default_config: other"))
+    profile.write_text(
+        profile.read_text().replace("default_config: quick", "default_config: other")
+    )
     project.pcam("fetch", "pale").ok()
     done = project.pcam("train", "--print-config")
     assert "for faint" in done.err
@@ -112,7 +150,11 @@ def test_the_mean_of_several_runs(project: Project) -> None:
     mean = project.pcam("predict", *names, "--json").json
     assert [Path(run).name for run in mean["runs"]] == names
     assert re.search(r"mean-of-2-[0-9a-f]{8}", mean["csv"])
-    entry = next(e for e in project.pcam("submissions", "--json").json["submissions"] if e["csv"] == mean["csv"])
+    entry = next(
+        e
+        for e in project.pcam("submissions", "--json").json["submissions"]
+        if e["csv"] == mean["csv"]
+    )
     assert entry["runs"] == names
     both = project.pcam("evaluate", *names, "--json").json
     assert [Path(run["run"]).name for run in both["runs"]] == names
@@ -152,6 +194,8 @@ def test_nothing_of_the_machine_is_recorded(project: Project) -> None:
 
 def test_a_closed_pipe_is_no_accident(project: Project) -> None:
     shell = f"{' '.join(command('runs', '--json'))} | true"
-    done = subprocess.run(["sh", "-c", shell], cwd=project.path, env=project.env, capture_output=True, text=True)
+    done = subprocess.run(
+        ["sh", "-c", shell], cwd=project.path, env=project.env, capture_output=True, text=True
+    )
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr

@@ -1,4 +1,6 @@
-"""`pcam doctor`: what it finds wrong, how grave it takes that to be, and what it says to type; the real command, the real Kaggle client."""
+"""`pcam doctor`: what it finds wrong, how grave it takes that to be, and what it says to type; the
+real command, the real Kaggle client.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ config = SimpleNamespace(list_physical_devices=lambda kind: [])
 
 @pytest.fixture
 def fakes(tmp_path: Path) -> Path:
-    """A folder for PYTHONPATH in which Keras is imported at once: three seconds less for each test that is about something else."""
+    """A folder for PYTHONPATH in which Keras is imported at once: three seconds less for each test
+    that is about something else.
+    """
     for name, code in FAKES.items():
         (tmp_path / "fakes" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "fakes" / name).write_text(code)
@@ -54,7 +58,9 @@ def quick(fakes: Path) -> dict[str, str]:
 
 
 def lines(done: Done, *, code: int = 0) -> dict[str, list[dict[str, str]]]:
-    """The checks of `--json`, by name; the exit code and the tally fit them, and stdout holds nothing else."""
+    """The checks of `--json`, by name; the exit code and the tally fit them, and stdout holds
+    nothing else.
+    """
     assert done.code == code, f"exit {done.code}\n{done.out}{done.err}"
     assert "Traceback" not in done.err, done.err
     told: dict[str, Any] = json.loads(done.out)
@@ -69,7 +75,9 @@ def lines(done: Done, *, code: int = 0) -> dict[str, list[dict[str, str]]]:
     return found
 
 
-def one(found: dict[str, list[dict[str, str]]], name: str, status: str, *words: str, fix: str = "") -> dict[str, str]:
+def one(
+    found: dict[str, list[dict[str, str]]], name: str, status: str, *words: str, fix: str = ""
+) -> dict[str, str]:
     """The one line called `name`, which has this status, these words and this in its fix."""
     (check,) = found[name]
     assert check["status"] == status, check
@@ -82,12 +90,18 @@ def one(found: dict[str, list[dict[str, str]]], name: str, status: str, *words: 
 def profile(project: Project, slug: str = "small", train: int = 10) -> None:
     """A competition that the project knows and has no files of."""
     (project.path / "configs" / "competitions").mkdir(parents=True, exist_ok=True)
-    (project.path / "configs" / "competitions" / f"{slug}.yaml").write_text(TINY.format(slug=slug, train=train))
+    (project.path / "configs" / "competitions" / f"{slug}.yaml").write_text(
+        TINY.format(slug=slug, train=train)
+    )
 
 
 def key_in_file(account: dict[str, str], mode: int = 0o600) -> dict[str, str]:
     """The account with its key in kaggle.json instead of variables."""
-    env = {name: value for name, value in account.items() if name not in {"KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_CONFIG_DIR"}}
+    env = {
+        name: value
+        for name, value in account.items()
+        if name not in {"KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_CONFIG_DIR"}
+    }
     path = Path(env["HOME"]) / ".kaggle" / "kaggle.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"username": USERNAME, "key": KEY}))
@@ -107,7 +121,9 @@ def run_called(project: Project, name: str) -> Path:
 
 
 class TestWhole:
-    def test_all_is_well_with_the_real_keras(self, project: Project, kaggle: Loopback, account: dict[str, str]) -> None:
+    def test_all_is_well_with_the_real_keras(
+        self, project: Project, kaggle: Loopback, account: dict[str, str]
+    ) -> None:
         kaggle.serve("tiny", project.path)
         before = tree(project.path)
         found = lines(project.pcam("doctor", "tiny", "--json", **account))
@@ -125,28 +141,53 @@ class TestWhole:
         home = Path(project.env["HOME"])
         assert [*home.iterdir()] == [], "nothing is left behind, not by Keras or matplotlib either"
 
-    def test_a_newcomer_has_no_problem(self, empty: Project, kaggle: Loopback, quick: dict[str, str]) -> None:
+    def test_a_newcomer_has_no_problem(
+        self, empty: Project, kaggle: Loopback, quick: dict[str, str]
+    ) -> None:
         done = empty.pcam("doctor", **quick)
         assert done.code == 0, done.out
         assert [*empty.path.iterdir()] == []
-        statuses = {line.split()[1]: line.split()[0] for line in done.out.splitlines() if not line.startswith(" ")}
+        statuses = {
+            line.split()[1]: line.split()[0]
+            for line in done.out.splitlines()
+            if not line.startswith(" ")
+        }
         assert statuses["credentials"] == "warning"
         assert set(statuses.values()) <= {"ok", "warning"}
         fixes = [line for line in done.out.splitlines() if line.startswith(" ")]
-        assert any(line.strip().startswith("-> create a token at https://www.kaggle.com/settings") for line in fixes)
+        assert any(
+            line.strip().startswith("-> create a token at https://www.kaggle.com/settings")
+            for line in fixes
+        )
         assert "no problems, " in done.err
         assert kaggle.requests == []
 
-    def test_an_unknown_competition_is_one_problem_among_the_lines(self, empty: Project, quick: dict[str, str]) -> None:
+    def test_an_unknown_competition_is_one_problem_among_the_lines(
+        self, empty: Project, quick: dict[str, str]
+    ) -> None:
         found = lines(empty.pcam("doctor", "nothing", "--json", **quick), code=1)
-        one(found, "competition", "problem", "no profile for the competition 'nothing'", fix="known: ")
+        one(
+            found,
+            "competition",
+            "problem",
+            "no profile for the competition 'nothing'",
+            fix="known: ",
+        )
         one(found, "disk", "ok")
         one(found, "credentials", "warning")
 
-    def test_a_package_that_cannot_be_imported_stops_only_its_checks(self, empty: Project, fakes: Path, quick: dict[str, str]) -> None:
+    def test_a_package_that_cannot_be_imported_stops_only_its_checks(
+        self, empty: Project, fakes: Path, quick: dict[str, str]
+    ) -> None:
         (fakes / "numpy.py").write_text("raise ImportError('numpy is broken')")
         found = lines(empty.pcam("doctor", "--json", **quick), code=1)
-        one(found, "pcam-kit", "problem", "this check failed: ImportError: numpy is broken", fix="--debug")
+        one(
+            found,
+            "pcam-kit",
+            "problem",
+            "this check failed: ImportError: numpy is broken",
+            fix="--debug",
+        )
         one(found, "packages", "ok")
         one(found, "backend", "ok")
         debugged = empty.pcam("doctor", "--json", "--debug", **quick)
@@ -158,33 +199,62 @@ class TestPackages:
     def test_albumentationsx(self, empty: Project, fakes: Path, quick: dict[str, str]) -> None:
         distribution(fakes, "albumentationsx", "2.0.14")
         found = lines(empty.pcam("doctor", "--json", **quick), code=1)
-        fix = "pip uninstall albumentationsx && pip install --force-reinstall --no-deps albumentations==2.0.8"
+        fix = (
+            "pip uninstall albumentationsx && pip install --force-reinstall --no-deps "
+            "albumentations==2.0.8"
+        )
         one(found, "lookalikes", "problem", "albumentationsx 2.0.14", fix=fix)
 
-    def test_versions_that_do_not_work_together(self, empty: Project, fakes: Path, quick: dict[str, str]) -> None:
-        for name, version in (("h5py", "3.15.1"), ("opencv_python_headless", "5.0.0"), ("tensorflow", "2.20.0")):
+    def test_versions_that_do_not_work_together(
+        self, empty: Project, fakes: Path, quick: dict[str, str]
+    ) -> None:
+        for name, version in (
+            ("h5py", "3.15.1"),
+            ("opencv_python_headless", "5.0.0"),
+            ("tensorflow", "2.20.0"),
+        ):
             distribution(fakes, name, version)
         found = lines(empty.pcam("doctor", "--json", **quick), code=1)
         told = {check["message"]: check["fix"] for check in found["packages"]}
         assert "opencv-python-headless 5.0.0 is installed, pcam-kit needs <5,>=4.10" in told
-        assert told["tensorflow 2.20.0 is installed, pcam-kit needs <3,>=2.21"] == 'pip install "tensorflow<3,>=2.21"'
-        assert not any("h5py" in message for message in told), "that TensorFlow's needs are not known"
+        assert (
+            told["tensorflow 2.20.0 is installed, pcam-kit needs <3,>=2.21"]
+            == 'pip install "tensorflow<3,>=2.21"'
+        )
+        assert not any("h5py" in message for message in told), (
+            "that TensorFlow's needs are not known"
+        )
 
-    def test_an_h5py_that_tensorflow_does_not_work_with(self, empty: Project, fakes: Path, quick: dict[str, str]) -> None:
+    def test_an_h5py_that_tensorflow_does_not_work_with(
+        self, empty: Project, fakes: Path, quick: dict[str, str]
+    ) -> None:
         distribution(fakes, "h5py", "3.15.1")
         (check,) = lines(empty.pcam("doctor", "--json", **quick), code=1)["packages"]
         assert "h5py 3.15.1 is installed, tensorflow 2." in check["message"]
         assert check["fix"].startswith('pip install "h5py<3.15')
 
-    def test_a_backend_that_cannot_be_imported(self, empty: Project, fakes: Path, quick: dict[str, str]) -> None:
-        (fakes / "keras.py").write_text("import sys\nprint('noise', file=sys.stderr)\nraise ImportError('libnothing.so.1 is missing')")
+    def test_a_backend_that_cannot_be_imported(
+        self, empty: Project, fakes: Path, quick: dict[str, str]
+    ) -> None:
+        (fakes / "keras.py").write_text(
+            "import sys\nprint('noise', file=sys.stderr)\nraise ImportError('libnothing.so.1 is "
+            "missing')"
+        )
         found = lines(empty.pcam("doctor", "--json", **quick), code=1)
-        one(found, "backend", "problem", "ImportError: libnothing.so.1 is missing", fix="pip install")
+        one(
+            found,
+            "backend",
+            "problem",
+            "ImportError: libnothing.so.1 is missing",
+            fix="pip install",
+        )
         assert "noise" not in found["backend"][0]["message"]
         found = lines(empty.pcam("doctor", "--json", KERAS_BACKEND="jaxx", **quick), code=1)
         one(found, "backend", "problem", "KERAS_BACKEND=jaxx", fix="unset KERAS_BACKEND")
 
-    def test_a_gpu_that_only_the_driver_sees(self, empty: Project, tmp_path: Path, quick: dict[str, str]) -> None:
+    def test_a_gpu_that_only_the_driver_sees(
+        self, empty: Project, tmp_path: Path, quick: dict[str, str]
+    ) -> None:
         (tmp_path / "bin").mkdir()
         tool = tmp_path / "bin" / "nvidia-smi"
         tool.write_text("#!/bin/sh\necho NVIDIA Example\n")
@@ -193,39 +263,83 @@ class TestPackages:
         hidden = lines(empty.pcam("doctor", "--json", PATH=path, **quick))
         one(hidden, "backend", "ok", "CUDA_VISIBLE_DEVICES hides NVIDIA Example")
         seen = lines(empty.pcam("doctor", "--json", PATH=path, CUDA_VISIBLE_DEVICES="0", **quick))
-        one(seen, "backend", "warning", "the driver shows NVIDIA Example", fix='pip install "tensorflow[and-cuda]"')
+        one(
+            seen,
+            "backend",
+            "warning",
+            "the driver shows NVIDIA Example",
+            fix='pip install "tensorflow[and-cuda]"',
+        )
 
 
 class TestKaggle:
-    def test_only_a_competition_asked_for_and_not_here_is_out_of_reach(self, project: Project, quick: dict[str, str]) -> None:
+    def test_only_a_competition_asked_for_and_not_here_is_out_of_reach(
+        self, project: Project, quick: dict[str, str]
+    ) -> None:
         profile(project)
         missing = lines(project.pcam("doctor", "small", "--json", **quick), code=1)
-        one(missing, "credentials", "problem", "no Kaggle credentials found", fix="https://www.kaggle.com/settings")
+        one(
+            missing,
+            "credentials",
+            "problem",
+            "no Kaggle credentials found",
+            fix="https://www.kaggle.com/settings",
+        )
         one(missing, "store", "ok", "small: not fetched yet", fix="pcam fetch small")
         here = lines(project.pcam("doctor", "tiny", "--json", **quick))
         one(here, "credentials", "warning", "no Kaggle credentials found")
 
     @pytest.mark.parametrize("slug", ["synthetic", "pcam"])
     def test_what_is_no_competition_is_not_asked_about(
-        self, empty: Project, kaggle: Loopback, account: dict[str, str], quick: dict[str, str], slug: str
+        self,
+        empty: Project,
+        kaggle: Loopback,
+        account: dict[str, str],
+        quick: dict[str, str],
+        slug: str,
     ) -> None:
         one(lines(empty.pcam("doctor", slug, "--json", **quick)), "credentials", "warning")
         kaggle.fail("ListCompetitions", body=b'{"competitions": []}')
         found = lines(empty.pcam("doctor", slug, "--json", **account, **quick))
         one(found, "kaggle", "ok", "takes the credentials")
-        one(found, "store", "ok", "not fetched yet", fix="pcam fetch synthetic" if slug == "synthetic" else "zenodo.org")
+        one(
+            found,
+            "store",
+            "ok",
+            "not fetched yet",
+            fix="pcam fetch synthetic" if slug == "synthetic" else "zenodo.org",
+        )
         assert not {"rules", "limit"} & set(found)
         assert {seen.what for seen in kaggle.requests} == {"ListCompetitions"}
 
-    def test_no_network(self, empty: Project, account: dict[str, str], quick: dict[str, str]) -> None:
+    def test_no_network(
+        self, empty: Project, account: dict[str, str], quick: dict[str, str]
+    ) -> None:
         profile(empty)
-        dead = account | {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"} | quick
+        dead = (
+            account
+            | {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+            | quick
+        )
         began = time.monotonic()
-        one(lines(empty.pcam("doctor", "--json", **dead)), "kaggle", "warning", "cannot reach Kaggle", fix="proxy")
+        one(
+            lines(empty.pcam("doctor", "--json", **dead)),
+            "kaggle",
+            "warning",
+            "cannot reach Kaggle",
+            fix="proxy",
+        )
         assert time.monotonic() - began < 10, "one attempt, not six"
-        one(lines(empty.pcam("doctor", "small", "--json", **dead), code=1), "kaggle", "problem", "cannot reach Kaggle")
+        one(
+            lines(empty.pcam("doctor", "small", "--json", **dead), code=1),
+            "kaggle",
+            "problem",
+            "cannot reach Kaggle",
+        )
 
-    def test_offline_asks_nothing(self, empty: Project, kaggle: Loopback, account: dict[str, str], quick: dict[str, str]) -> None:
+    def test_offline_asks_nothing(
+        self, empty: Project, kaggle: Loopback, account: dict[str, str], quick: dict[str, str]
+    ) -> None:
         profile(empty)
         found = lines(empty.pcam("doctor", "small", "--offline", "--json", **account, **quick))
         one(found, "kaggle", "ok", "not asked")
@@ -239,14 +353,22 @@ class TestKaggle:
         found = lines(done, code=1)
         one(found, "credentials", "ok", "KAGGLE_API_TOKEN is used; it hides ~/.kaggle/kaggle.json")
         fix = "remove KAGGLE_API_TOKEN, so that ~/.kaggle/kaggle.json is used"
-        one(found, "kaggle", "problem", "Kaggle refused the credentials in KAGGLE_API_TOKEN", fix=fix)
+        one(
+            found,
+            "kaggle",
+            "problem",
+            "Kaggle refused the credentials in KAGGLE_API_TOKEN",
+            fix=fix,
+        )
         assert "KGAT_stale" not in done.out + done.err
         assert KEY not in done.out + done.err
         kaggle.fail("ListCompetitions", body=b"{}")
         del env["KAGGLE_API_TOKEN"]
         one(lines(empty.pcam("doctor", "--json", **env, **quick)), "kaggle", "ok")
 
-    def test_a_file_that_others_may_read(self, empty: Project, account: dict[str, str], quick: dict[str, str]) -> None:
+    def test_a_file_that_others_may_read(
+        self, empty: Project, account: dict[str, str], quick: dict[str, str]
+    ) -> None:
         env = key_in_file(account, 0o644)
         found = lines(empty.pcam("doctor", "--offline", "--json", **env, **quick))
         assert [check["status"] for check in found["credentials"]] == ["ok", "warning"]
@@ -260,10 +382,17 @@ class TestKaggle:
         """Kaggle does not tell of every competition that one has entered it."""
         kaggle.serve("tiny", project.path)
         kaggle.fail("GetCompetition", patch={"userHasEntered": False})
-        one(lines(project.pcam("doctor", "tiny", "--json", **account, **quick)), "rules", "ok", "rules of tiny are accepted")
+        one(
+            lines(project.pcam("doctor", "tiny", "--json", **account, **quick)),
+            "rules",
+            "ok",
+            "rules of tiny are accepted",
+        )
         assert kaggle.seen("storage") == [], "no byte of a file is fetched for it"
 
-    def test_rules_that_are_not_accepted(self, project: Project, kaggle: Loopback, account: dict[str, str], quick: dict[str, str]) -> None:
+    def test_rules_that_are_not_accepted(
+        self, project: Project, kaggle: Loopback, account: dict[str, str], quick: dict[str, str]
+    ) -> None:
         profile(project)
         for slug in ("small", "tiny"):
             kaggle.serve(slug, project.path, rules_accepted=False)
@@ -271,16 +400,27 @@ class TestKaggle:
         found = lines(project.pcam("doctor", "small", "--json", **account, **quick), code=1)
         one(found, "rules", "problem", "rules of small are not accepted", fix=url.format("small"))
         assert "limit" not in found
-        found = lines(project.pcam("doctor", "--json", **account, **quick))  # tiny was fetched last; its data are here
+        # tiny was fetched last; its data are here
+        found = lines(project.pcam("doctor", "--json", **account, **quick))
         one(found, "rules", "warning", "rules of tiny are not accepted", fix=url.format("tiny"))
 
-    def test_a_competition_that_kaggle_does_not_know(self, empty: Project, account: dict[str, str], quick: dict[str, str]) -> None:
+    def test_a_competition_that_kaggle_does_not_know(
+        self, empty: Project, account: dict[str, str], quick: dict[str, str]
+    ) -> None:
         profile(empty)
         found = lines(empty.pcam("doctor", "small", "--json", **account, **quick), code=1)
         one(found, "kaggle", "ok")
-        one(found, "rules", "problem", "Kaggle does not know the competition small", fix="check the slug")
+        one(
+            found,
+            "rules",
+            "problem",
+            "Kaggle does not know the competition small",
+            fix="check the slug",
+        )
 
-    def test_no_submissions_left(self, empty: Project, kaggle: Loopback, account: dict[str, str], quick: dict[str, str]) -> None:
+    def test_no_submissions_left(
+        self, empty: Project, kaggle: Loopback, account: dict[str, str], quick: dict[str, str]
+    ) -> None:
         profile(empty)
         served = kaggle.serve("small", empty.path, daily_limit=2)
         served.submissions += [{}, {}]
@@ -290,7 +430,11 @@ class TestKaggle:
     @pytest.mark.parametrize(
         ("told", "name", "words"),
         [
-            ({"deadline": "2019-03-30T23:59:00Z"}, "rules", "its deadline was 2019-03-30 23:59 UTC"),
+            (
+                {"deadline": "2019-03-30T23:59:00Z"},
+                "rules",
+                "its deadline was 2019-03-30 23:59 UTC",
+            ),
             ({"submissionsDisabled": True}, "limit", "takes no submissions"),
             ({"isKernelsSubmissionsOnly": True}, "limit", "takes notebooks only"),
         ],
@@ -311,7 +455,9 @@ class TestKaggle:
         found = lines(empty.pcam("doctor", "small", "--json", **account, **quick))
         one(found, name, "ok" if name == "rules" else "warning", words)
 
-    def test_a_clock_that_is_off(self, empty: Project, kaggle: Loopback, account: dict[str, str], quick: dict[str, str]) -> None:
+    def test_a_clock_that_is_off(
+        self, empty: Project, kaggle: Loopback, account: dict[str, str], quick: dict[str, str]
+    ) -> None:
         profile(empty)
         kaggle.serve("small", empty.path)
         kaggle.clock = 3630.0
@@ -325,7 +471,13 @@ class TestFiles:
     def test_a_disk_too_small(self, empty: Project, quick: dict[str, str]) -> None:
         profile(empty, train=10**12)
         found = lines(empty.pcam("doctor", "small", "--offline", "--json", **quick), code=1)
-        one(found, "disk", "problem", "small needs 27904000.0 GB for its store", fix="free some space")
+        one(
+            found,
+            "disk",
+            "problem",
+            "small needs 27904000.0 GB for its store",
+            fix="free some space",
+        )
 
     def test_a_damaged_store(self, project: Project, quick: dict[str, str]) -> None:
         with open(project.path / "data" / "tiny" / "store" / "images.npy", "r+b") as images:
@@ -338,7 +490,12 @@ class TestFiles:
         assert "images.npy is damaged" in by_status["problem"]["message"]
         assert by_status["problem"]["fix"] == "pcam fetch tiny"
         assert "faint is intact" in by_status["ok"]["message"]
-        one(lines(project.pcam("doctor", "faint", "--json", **quick)), "store", "ok", "faint is intact")
+        one(
+            lines(project.pcam("doctor", "faint", "--json", **quick)),
+            "store",
+            "ok",
+            "faint is intact",
+        )
 
     def test_a_half_built_store(self, project: Project, quick: dict[str, str]) -> None:
         (project.path / "data" / "tiny" / "store" / "manifest.json").unlink()
@@ -362,30 +519,63 @@ class TestFiles:
         for run in (first, second, third):
             assert sum(run.name in check["message"] for check in warnings) == 1, warnings
         assert len(warnings) == 3
-        assert (summary["status"], summary["message"], summary["fix"]) == ("ok", "2 finished, 1 stopped", "pcam train --resume")
+        assert (summary["status"], summary["message"], summary["fix"]) == (
+            "ok",
+            "2 finished, 1 stopped",
+            "pcam train --resume",
+        )
         with open(copy / ".lock", "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             summary = lines(project.pcam("doctor", "--offline", "--json", **quick))["runs"][-1]
         assert (summary["message"], summary["fix"]) == ("2 finished, 1 under way", "")
 
-    def test_runs_whose_store_is_gone_or_another(self, project: Project, quick: dict[str, str]) -> None:
+    def test_runs_whose_store_is_gone_or_another(
+        self, project: Project, quick: dict[str, str]
+    ) -> None:
         shutil.rmtree(project.path / "data" / "faint")
         meta = run_called(project, "tiny0") / "meta.json"
         meta.write_text(json.dumps(json.loads(meta.read_text()) | {"store_fingerprint": "0" * 64}))
-        warnings = [check["message"] for check in lines(project.pcam("doctor", "--offline", "--json", **quick))["runs"][:-1]]
+        warnings = [
+            check["message"]
+            for check in lines(project.pcam("doctor", "--offline", "--json", **quick))["runs"][:-1]
+        ]
         assert len(warnings) == 2
         assert "trained on a store that cannot be opened" in warnings[0]
         assert run_called(project, "faint0").name in warnings[0]
-        assert warnings[1] == f"trained on another store than the one in data now: {run_called(project, 'tiny0').name}"
+        assert (
+            warnings[1] == "trained on another store than the one in data now: "
+            f"{run_called(project, 'tiny0').name}"
+        )
 
     def test_submissions_with_an_open_outcome(self, empty: Project, quick: dict[str, str]) -> None:
         (empty.path / "submissions").mkdir()
         ledger = empty.path / "submissions" / "ledger.jsonl"
-        event = {"schema_version": 1, "event": "intent", "time": "2026-01-02T03:04:05Z", "competition": "tiny", "message": ""}
-        events = [event | {"id": name, "csv": f"{name}.csv", "file_name": f"{name}.csv", "sha256": name} for name in ("lost", "waiting")]
-        events.append({"schema_version": 1, "event": "sent", "time": "2026-01-02T03:04:06Z", "id": "waiting", "ref": 7})
+        event = {
+            "schema_version": 1,
+            "event": "intent",
+            "time": "2026-01-02T03:04:05Z",
+            "competition": "tiny",
+            "message": "",
+        }
+        events = [
+            event | {"id": name, "csv": f"{name}.csv", "file_name": f"{name}.csv", "sha256": name}
+            for name in ("lost", "waiting")
+        ]
+        events.append(
+            {
+                "schema_version": 1,
+                "event": "sent",
+                "time": "2026-01-02T03:04:06Z",
+                "id": "waiting",
+                "ref": 7,
+            }
+        )
         ledger.write_text("".join(json.dumps(event) + "\n" for event in events))
         lost, waiting = lines(empty.pcam("doctor", "--offline", "--json", **quick))["ledger"]
-        assert (lost["status"], lost["fix"]) == (waiting["status"], waiting["fix"]) == ("warning", "pcam submissions --refresh")
+        assert (
+            (lost["status"], lost["fix"])
+            == (waiting["status"], waiting["fix"])
+            == ("warning", "pcam submissions --refresh")
+        )
         assert "lost.csv" in lost["message"]
         assert "waiting.csv" in waiting["message"]

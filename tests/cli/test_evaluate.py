@@ -1,4 +1,6 @@
-"""`pcam evaluate` on runs whose predictions are made up: which interval it is, what is measured elsewhere, who is compared with whom."""
+"""`pcam evaluate` on runs whose predictions are made up: which interval it is, what is measured
+elsewhere, who is compared with whom.
+"""
 
 from __future__ import annotations
 
@@ -35,30 +37,54 @@ N, SLIDES = 400, 25
 def patches(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ids, labels and slides."""
     labels = np.random.default_rng(seed).integers(0, 2, N).astype(np.int8)
-    return np.array([f"p{i}" for i in range(N)]), labels, np.repeat(np.arange(SLIDES), N // SLIDES).astype(np.int32)
+    return (
+        np.array([f"p{i}" for i in range(N)]),
+        labels,
+        np.repeat(np.arange(SLIDES), N // SLIDES).astype(np.int32),
+    )
 
 
-def make(folder: Path, seed: int, *, slides: bool = True, temperature: bool = True, split_seed: int = 0) -> runs.Run:
+def make(
+    folder: Path, seed: int, *, slides: bool = True, temperature: bool = True, split_seed: int = 0
+) -> runs.Run:
     """A finished run with predictions on valid and test."""
     run = runs.create_run(folder, Experiment(name=f"run{seed}", model=LabCnn(name="lab_cnn")), META)
     ids, labels, groups = patches(split_seed)
     rng = np.random.default_rng(100 + seed)
     for split in ("test", "valid"):
-        scores = 3 * (labels - 0.5) + 0.5 * seed + 0.8 * rng.standard_normal(SLIDES)[groups] + 1.5 * rng.standard_normal(N)
+        scores = (
+            3 * (labels - 0.5)
+            + 0.5 * seed
+            + 0.8 * rng.standard_normal(SLIDES)[groups]
+            + 1.5 * rng.standard_normal(N)
+        )
         p = (1 / (1 + np.exp(-2 * scores))).astype(np.float32)
-        run.save_predictions(split, runs.Predictions(ids, labels, p[:, None], groups if slides else None))
+        run.save_predictions(
+            split, runs.Predictions(ids, labels, p[:, None], groups if slides else None)
+        )
     cut, fitted = best_threshold(labels, p), fit_temperature(labels, p).value
     scores_ = metrics.evaluate(labels, p, cut.value)
     return run.complete(
         runs.Result(
-            *(3, 2, N, scores_.auc, *metrics.auc_interval(labels, p), scores_.accuracy, scores_.accuracy_at_half),
+            *(
+                3,
+                2,
+                N,
+                scores_.auc,
+                *metrics.auc_interval(labels, p),
+                scores_.accuracy,
+                scores_.accuracy_at_half,
+            ),
             *(cut.value, cut.low, cut.high, "none", 12.5, fitted if temperature else None),
         )
     )
 
 
 def score(chosen: list[runs.Run], split: str, tmp_path: Path) -> list[dict[str, Any]]:
-    found = [evaluate.describe(one) for one in evaluate.score(chosen, split, Folders(tmp_path, tmp_path, tmp_path))]
+    found = [
+        evaluate.describe(one)
+        for one in evaluate.score(chosen, split, Folders(tmp_path, tmp_path, tmp_path))
+    ]
     return json.loads(json.dumps(found, allow_nan=False))
 
 
@@ -75,14 +101,26 @@ def test_by_slide_where_slides_are_known_and_measured_elsewhere(tmp_path: Path) 
     given, (_, labels, groups) = answers(run), patches()
     assert found["interval"] == f"slides ({SLIDES})"
     expected = intervals(labels, given.probabilities, given.threshold, groups)
-    assert ((found["auc_low"], found["auc_high"]), (found["accuracy_low"], found["accuracy_high"])) == (expected.auc, expected.accuracy)
+    assert (
+        (found["auc_low"], found["auc_high"]),
+        (found["accuracy_low"], found["accuracy_high"]),
+    ) == (expected.auc, expected.accuracy)
     elsewhere = cross_fit(labels, given.probabilities, groups)
     assert elsewhere is not None
-    assert (found["cross_fitted_by"], found["accuracy_cross_fitted"]) == ("slides", elsewhere.accuracy)
-    assert (found["log_loss_at_temperature"], found["ece_at_temperature"]) == (elsewhere.log_loss, elsewhere.ece)
+    assert (found["cross_fitted_by"], found["accuracy_cross_fitted"]) == (
+        "slides",
+        elsewhere.accuracy,
+    )
+    assert (found["log_loss_at_temperature"], found["ece_at_temperature"]) == (
+        elsewhere.log_loss,
+        elsewhere.ece,
+    )
     assert run.result is not None
     assert found["temperature"] == run.result.temperature
-    assert (found["threshold_low"], found["threshold_high"]) == (run.result.threshold_low, run.result.threshold_high)
+    assert (found["threshold_low"], found["threshold_high"]) == (
+        run.result.threshold_low,
+        run.result.threshold_high,
+    )
     assert "compared" not in found
 
 
@@ -99,15 +137,21 @@ def test_an_old_run_says_less_and_is_not_refused(tmp_path: Path) -> None:
     old, new = make(tmp_path, 1, slides=False, temperature=False), make(tmp_path, 1)
     (found,) = score([old], "test", tmp_path)
     assert found["interval"] == "patches"
-    assert found["temperature"] == score([new], "test", tmp_path)[0]["temperature"], "fitted on the validation predictions it kept"
+    assert found["temperature"] == score([new], "test", tmp_path)[0]["temperature"], (
+        "fitted on the validation predictions it kept"
+    )
     (old.path / "predictions" / "valid.npz").unlink()
     (found,) = score([old], "test", tmp_path)
     assert (found["temperature"], found["log_loss_at_temperature"]) == (None, None)
     together = score([old, new], "test", tmp_path)
-    assert {one["interval"] for one in together} == {f"slides ({SLIDES})"}, "the other run knows the slides of the same patches"
+    assert {one["interval"] for one in together} == {f"slides ({SLIDES})"}, (
+        "the other run knows the slides of the same patches"
+    )
 
 
-def test_each_further_run_is_compared_with_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_further_run_is_compared_with_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     chosen = [make(tmp_path, seed) for seed in (0, 1, 2)]
     found = score(chosen, "valid", tmp_path)
     _, labels, groups = patches()
@@ -131,7 +175,11 @@ def test_each_further_run_is_compared_with_the_first(tmp_path: Path, capsys: pyt
 
 
 def test_what_is_not_known_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    evaluate.show(evaluate.score([make(tmp_path, 1, slides=False)], "valid", Folders(tmp_path, tmp_path, tmp_path)))
+    evaluate.show(
+        evaluate.score(
+            [make(tmp_path, 1, slides=False)], "valid", Folders(tmp_path, tmp_path, tmp_path)
+        )
+    )
     out, err = capsys.readouterr()
     assert "95% interval, by patch" in out
     assert "accuracy, threshold chosen on other patches" in out

@@ -1,4 +1,6 @@
-"""`pcam submit` and `pcam submissions` against a Kaggle on this machine: what is told, what is sent, what the ledger remembers."""
+"""`pcam submit` and `pcam submissions` against a Kaggle on this machine: what is told, what is
+sent, what the ledger remembers.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,12 @@ from loopback import ALWAYS, Competition, Loopback
 
 from pcam_kit.commands.submit import ask
 
-QUICKLY = {"set": {"pcam_kit.kaggle_client.retry.FIRST_DELAY": 0.002, "pcam_kit.commands.outcomes.FIRST_POLL": 0.01}}
+QUICKLY = {
+    "set": {
+        "pcam_kit.kaggle_client.retry.FIRST_DELAY": 0.002,
+        "pcam_kit.commands.outcomes.FIRST_POLL": 0.01,
+    }
+}
 CSV = "submissions/tiny0.csv"
 NOTHING = b'{"submissions": []}'
 CREATE, GET, LIST = "CreateSubmission", "GetSubmission", "ListSubmissions"
@@ -58,12 +65,15 @@ class TestTold:
     def test_the_limit_and_the_best_so_far(self, pcam: Submit, project: Project) -> None:
         first = pcam("submit", "submissions/tiny1.csv").ok()
         assert "submissions to tiny today: 0 made, 5 left" in first.err
-        assert re.search(r"validation accuracy of \S+-tiny1-\w+: 0\.\d{4} \(0\.\d{4}-[01]\.\d{4}\)", first.err)
+        assert re.search(
+            r"validation accuracy of \S+-tiny1-\w+: 0\.\d{4} \(0\.\d{4}-[01]\.\d{4}\)", first.err
+        )
         assert "no submission to tiny has a score in this ledger yet" in first.err
         ref = one(project)["ref"]
         second = pcam("submit", CSV, "--dry-run").ok()
         pattern = (
-            rf"best submission so far: {ref}, public 0\.\d+, validation \S+ \(\S+\); the difference of \S+ in validation is within noise"
+            rf"best submission so far: {ref}, public 0\.\d+, validation \S+ \(\S+\); "
+            r"the difference of \S+ in validation is within noise"
         )
         assert re.search(pattern, second.err), second.err
         assert "submissions to tiny today: 1 made, 4 left" in pcam("submit", CSV).ok().err
@@ -72,9 +82,13 @@ class TestTold:
         done = project.quick("submit", CSV, "--dry-run").ok()
         assert "today" not in done.err
 
-    def test_when_the_limit_is_reset(self, pcam: Submit, served: Competition, kaggle: Loopback) -> None:
+    def test_when_the_limit_is_reset(
+        self, pcam: Submit, served: Competition, kaggle: Loopback
+    ) -> None:
         served.daily_limit = 0
-        done = pcam("submit", CSV).refused(6, "no submission to tiny is left today (0 made)", "00:00 UTC", "this machine's clock")
+        done = pcam("submit", CSV).refused(
+            6, "no submission to tiny is left today (0 made)", "00:00 UTC", "this machine's clock"
+        )
         assert re.search(r"in \d+ h \d\d min", done.err)
         assert kaggle.seen("StartSubmissionUpload") == []
 
@@ -82,9 +96,13 @@ class TestTold:
 class TestStillOpen:
     """The same bytes again while the first submission of them has no score."""
 
-    def test_waiting_goes_on_with_it(self, pcam: Submit, project: Project, kaggle: Loopback) -> None:
+    def test_waiting_goes_on_with_it(
+        self, pcam: Submit, project: Project, kaggle: Loopback
+    ) -> None:
         sent = pcam("submit", CSV, "--no-wait", "--json").json
-        pcam("submit", CSV, "--no-wait").refused(6, str(sent["ref"]), "no score yet", "pcam submissions --refresh")
+        pcam("submit", CSV, "--no-wait").refused(
+            6, str(sent["ref"]), "no score yet", "pcam submissions --refresh"
+        )
         assert one(project)["status"] == "pending"
         done = pcam("submit", CSV, "--json")
         assert done.json == sent | {
@@ -93,13 +111,19 @@ class TestStillOpen:
             "private_score": done.json["public_score"],
         }
         assert set(done.json) == SUBMIT_KEYS
-        assert f"as submission {sent['ref']}, which had no score yet: going on with that" in done.err
+        assert (
+            f"as submission {sent['ref']}, which had no score yet: going on with that" in done.err
+        )
         assert "today" not in done.err, "nothing is sent, so nobody is asked"
         assert one(project)["public_score"] == done.json["public_score"]
-        pcam("submit", CSV).refused(6, str(sent["ref"]), f"public score {done.json['public_score']}", "--again")
+        pcam("submit", CSV).refused(
+            6, str(sent["ref"]), f"public score {done.json['public_score']}", "--again"
+        )
         assert len(kaggle.seen(CREATE)) == 1
 
-    def test_again_sends_and_given_again_goes_on_with_what_it_sent(self, pcam: Submit, served: Competition, kaggle: Loopback) -> None:
+    def test_again_sends_and_given_again_goes_on_with_what_it_sent(
+        self, pcam: Submit, served: Competition, kaggle: Loopback
+    ) -> None:
         """`--again`, stopped while it waited and repeated, must not send a third time."""
         served.pending_polls = ALWAYS
         first = pcam("submit", CSV, "--no-wait", "--json").json["ref"]
@@ -111,10 +135,14 @@ class TestStillOpen:
         assert repeated.json == waited.json
         assert "--again --no-wait" in repeated.err
         assert len(kaggle.seen(CREATE)) == 2
-        assert pcam("submit", CSV, "--again", "--no-wait", "--json").json["ref"] != waited.json["ref"]
+        assert (
+            pcam("submit", CSV, "--again", "--no-wait", "--json").json["ref"] != waited.json["ref"]
+        )
         assert len(kaggle.seen(CREATE)) == 3
 
-    def test_a_status_that_nobody_knows(self, pcam: Submit, project: Project, kaggle: Loopback) -> None:
+    def test_a_status_that_nobody_knows(
+        self, pcam: Submit, project: Project, kaggle: Loopback
+    ) -> None:
         kaggle.fail(GET, patch={"status": "RESCORING"}, times=ALWAYS)
         pcam("submit", CSV, "--json").refused(7, "RESCORING", "pip install --upgrade kaggle")
         assert one(project)["status"] == "pending"
@@ -122,7 +150,9 @@ class TestStillOpen:
         assert pcam("submit", CSV, "--json").json["status"] == "complete"
         assert len(kaggle.seen(CREATE)) == 1
 
-    def test_one_that_cannot_be_scored(self, pcam: Submit, served: Competition, project: Project) -> None:
+    def test_one_that_cannot_be_scored(
+        self, pcam: Submit, served: Competition, project: Project
+    ) -> None:
         served.solution = None
         why = "This competition does not score submissions"
         done = pcam("submit", CSV, "--json")
@@ -139,37 +169,70 @@ class TestUnknownOutcome:
     def lose(self, pcam: Submit, kaggle: Loopback, project: Project, **how: Any) -> None:
         kaggle.fail(CREATE, **how)
         kaggle.fail(LIST, skip=1, times=4, body=NOTHING)
-        pcam("submit", CSV, "-m", "mine").refused(7, "the list of submissions does not show it", "it asks Kaggle first")
+        pcam("submit", CSV, "-m", "mine").refused(
+            7, "the list of submissions does not show it", "it asks Kaggle first"
+        )
         assert one(project)["status"] == "unknown"
 
     @pytest.mark.parametrize(
-        "args", [("submit", CSV, "-m", "mine"), ("submit", CSV, "-m", "mine", "--no-wait"), ("submit", CSV, "--again")]
+        "args",
+        [
+            ("submit", CSV, "-m", "mine"),
+            ("submit", CSV, "-m", "mine", "--no-wait"),
+            ("submit", CSV, "--again"),
+        ],
     )
     def test_it_had_arrived(
-        self, pcam: Submit, project: Project, account: dict[str, str], kaggle: Loopback, served: Competition, args: tuple[str, ...]
+        self,
+        pcam: Submit,
+        project: Project,
+        account: dict[str, str],
+        kaggle: Loopback,
+        served: Competition,
+        args: tuple[str, ...],
     ) -> None:
         self.lose(pcam, kaggle, project, lost=True)
         kaggle.fail(LIST, times=2, body=NOTHING)  # Kaggle's list lags
-        waits = {"pcam_kit.commands.outcomes.SETTLED": 5.0, "pcam_kit.kaggle_client.submitting.LONGEST_LOOK": 0.05}
+        waits = {
+            "pcam_kit.commands.outcomes.SETTLED": 5.0,
+            "pcam_kit.kaggle_client.submitting.LONGEST_LOOK": 0.05,
+        }
         done = project.quick(*args, "--json", hook={"set": QUICKLY["set"] | waits}, **account)
         assert "it may still be on its way" in done.err
         ref = served.submissions[0]["ref"]
         assert done.json["ref"] == ref
         assert f"it had arrived, as submission {ref}" in done.err
-        assert (one(project)["ref"], one(project)["status"]) == (ref, "pending" if "--no-wait" in args else "complete")
+        assert (one(project)["ref"], one(project)["status"]) == (
+            ref,
+            "pending" if "--no-wait" in args else "complete",
+        )
         assert len(served.submissions) == 1
 
     @pytest.mark.parametrize("how", [{"reset": True}, {"zero_ref": True}, {"body": b"{}"}], ids=str)
-    def test_it_never_arrived(self, pcam: Submit, project: Project, kaggle: Loopback, served: Competition, how: dict[str, Any]) -> None:
+    def test_it_never_arrived(
+        self,
+        pcam: Submit,
+        project: Project,
+        kaggle: Loopback,
+        served: Competition,
+        how: dict[str, Any],
+    ) -> None:
         self.lose(pcam, kaggle, project, **how)
         done = pcam("submit", CSV, "-m", "mine", "--json")
         assert "it never arrived" in done.err
-        assert [(entry["status"], entry["ref"]) for entry in entries(project)] == [("complete", done.json["ref"]), ("failed", None)]
+        assert [(entry["status"], entry["ref"]) for entry in entries(project)] == [
+            ("complete", done.json["ref"]),
+            ("failed", None),
+        ]
         assert len(served.submissions) == 1
 
-    def test_what_others_sent_is_not_taken_for_it(self, pcam: Submit, project: Project, kaggle: Loopback, served: Competition) -> None:
-        """The same file name and message, sent before from elsewhere, and claimed by nobody here."""
-        pcam("submit", CSV, "-m", "mine", "--submissions-dir", "elsewhere", "--competition", "tiny").ok()
+    def test_what_others_sent_is_not_taken_for_it(
+        self, pcam: Submit, project: Project, kaggle: Loopback, served: Competition
+    ) -> None:
+        """The same file name and message, sent before from elsewhere, unknown here."""
+        pcam(
+            "submit", CSV, "-m", "mine", "--submissions-dir", "elsewhere", "--competition", "tiny"
+        ).ok()
         self.lose(pcam, kaggle, project, reset=True)
         done = pcam("submit", CSV, "-m", "mine", "--json")
         assert done.json["ref"] == served.submissions[1]["ref"]
@@ -181,17 +244,24 @@ class TestUnknownOutcome:
         self.lose(pcam, kaggle, project, lost=True)
         ledger = project.path / "submissions" / "ledger.jsonl"
         ledger.write_text(re.sub(r', "alike": \[\]', "", ledger.read_text()))
-        assert pcam("submit", CSV, "-m", "mine", "--json").json["ref"] == served.submissions[0]["ref"]
+        assert (
+            pcam("submit", CSV, "-m", "mine", "--json").json["ref"] == served.submissions[0]["ref"]
+        )
 
-    def test_one_of_other_bytes_is_cleared_up_first(self, pcam: Submit, project: Project, kaggle: Loopback, served: Competition) -> None:
+    def test_one_of_other_bytes_is_cleared_up_first(
+        self, pcam: Submit, project: Project, kaggle: Loopback, served: Competition
+    ) -> None:
         """Else its name and message would fit what is sent next."""
         self.lose(pcam, kaggle, project, reset=True)
         shutil.copy(project.path / "submissions" / "tiny1.csv", project.path / CSV)
         kaggle.fail(CREATE, lost=True)
-        kaggle.fail(LIST, skip=2, times=4, body=NOTHING)  # after a look for the first and one for those that look like it
+        # after a look for the first and one for those that look like it
+        kaggle.fail(LIST, skip=2, times=4, body=NOTHING)
         pcam("submit", CSV, "-m", "mine").refused(7, "does not show it")
         assert [entry["status"] for entry in entries(project)] == ["unknown", "failed"]
-        assert pcam("submit", CSV, "-m", "mine", "--json").json["ref"] == served.submissions[0]["ref"]
+        assert (
+            pcam("submit", CSV, "-m", "mine", "--json").json["ref"] == served.submissions[0]["ref"]
+        )
         assert served.submissions[0]["_data"] == (project.path / CSV).read_bytes()
         assert len(served.submissions) == 1
 
@@ -213,7 +283,9 @@ class TestUnknownOutcome:
         assert "it had arrived" in pcam("submissions", "--refresh").ok().err
         assert one(project)["status"] == "complete"
 
-    def test_refresh_leaves_it_to_the_process_that_is_sending_it(self, pcam: Submit, project: Project, kaggle: Loopback) -> None:
+    def test_refresh_leaves_it_to_the_process_that_is_sending_it(
+        self, pcam: Submit, project: Project, kaggle: Loopback
+    ) -> None:
         self.lose(pcam, kaggle, project, reset=True)
         with open(project.path / "submissions" / ".lock", "ab") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -223,7 +295,9 @@ class TestUnknownOutcome:
 
 
 class TestRefresh:
-    def test_one_that_cannot_be_asked_about_keeps_none_from_it(self, pcam: Submit, project: Project, kaggle: Loopback) -> None:
+    def test_one_that_cannot_be_asked_about_keeps_none_from_it(
+        self, pcam: Submit, project: Project, kaggle: Loopback
+    ) -> None:
         for name in ("tiny0", "tiny1"):
             pcam("submit", f"submissions/{name}.csv", "--no-wait").ok()
         kaggle.fail(GET, status=404, message="Gone")
@@ -232,7 +306,10 @@ class TestRefresh:
         assert "warning: cannot ask about submission" in done.err
         assert "error: Kaggle does not know a submission" in done.err
         listed = json.loads(done.out)["submissions"]
-        assert sorted(entry["status"] for entry in listed if entry["ref"]) == ["complete", "pending"]
+        assert sorted(entry["status"] for entry in listed if entry["ref"]) == [
+            "complete",
+            "pending",
+        ]
         pcam("submissions", "--refresh").ok()
         assert [entry["status"] for entry in entries(project)] == ["complete", "complete"]
 
@@ -266,10 +343,16 @@ class TestWithoutAStore:
         done = pcam("submit", "mine.csv", "--competition", "tiny", "--json")
         assert done.json["status"] == "complete"
         assert f"checked against data/tiny/raw/{place}" in done.err
-        (bare.path / "mine.csv").write_text((bare.path / "mine.csv").read_text().replace("\n7,", "\n7000,"))
-        pcam("submit", "mine.csv", "--competition", "tiny").refused(6, "line 9: id '7000' is not a test id", "missing: id '7'")
+        (bare.path / "mine.csv").write_text(
+            (bare.path / "mine.csv").read_text().replace("\n7,", "\n7000,")
+        )
+        pcam("submit", "mine.csv", "--competition", "tiny").refused(
+            6, "line 9: id '7000' is not a test id", "missing: id '7'"
+        )
         sample.write_text("id,label\n0,0\n")
-        pcam("submit", "mine.csv", "--competition", "tiny").refused(3, "no column class", "id,label")
+        pcam("submit", "mine.csv", "--competition", "tiny").refused(
+            3, "no column class", "id,label"
+        )
 
     def test_the_same_csv_again_needs_no_competition(self, bare: Project, pcam: Submit) -> None:
         sample = bare.path / "data" / "tiny" / "raw" / "sample_submission.csv"
@@ -283,13 +366,17 @@ class TestWithoutAStore:
         raw.mkdir(exist_ok=True)
         shutil.copy(project.path / CSV, raw / "sample_submission.csv")
         (project.path / "data" / "tiny" / "store" / "index.npz").unlink()
-        done = project.quick("submit", CSV, "--competition", "tiny", "--dry-run").refused(3, "data/tiny/store")
+        done = project.quick("submit", CSV, "--competition", "tiny", "--dry-run").refused(
+            3, "data/tiny/store"
+        )
         assert "--only" not in done.err
 
 
 class TestTerminal:
     @pytest.mark.parametrize("redirection", ["<&-", "<&- 2>&-"])
-    def test_closed_streams_are_no_terminal(self, project: Project, account: dict[str, str], served: Competition, redirection: str) -> None:
+    def test_closed_streams_are_no_terminal(
+        self, project: Project, account: dict[str, str], served: Competition, redirection: str
+    ) -> None:
         args = command("submit", CSV, "--json")
         done = subprocess.run(
             ["sh", "-c", f'exec "$@" {redirection}', "sh", *args],
@@ -310,19 +397,28 @@ class TestTerminal:
             assert ask("Send it?")
 
     @pytest.mark.parametrize(("answer", "sent"), [("y\n", 1), ("\n", 0), ("\x04", 0)])
-    def test_asks_on_a_terminal(self, project: Project, account: dict[str, str], served: Competition, answer: str, sent: int) -> None:
+    def test_asks_on_a_terminal(
+        self, project: Project, account: dict[str, str], served: Competition, answer: str, sent: int
+    ) -> None:
         code, out = on_terminal(project, account, answer, "submit", CSV)
         assert "Send tiny0.csv to Tiny tissue? (5 submissions left today) [y/N]" in out
         assert code == (0 if sent else 130)
         assert len(served.submissions) == sent
 
 
-def on_terminal(project: Project, env: dict[str, str], typed: str, *args: str, columns: int = 100) -> tuple[int, str]:
+def on_terminal(
+    project: Project, env: dict[str, str], typed: str, *args: str, columns: int = 100
+) -> tuple[int, str]:
     """Exit code of a command on a terminal, and all it showed there."""
     leader, follower = pty.openpty()
     os.write(leader, typed.encode())
-    env = {name: value for name, value in env.items() if name != "COLUMNS"} | {"COLUMNS": str(columns), "TERM": "xterm"}
-    process = subprocess.Popen(command(*args), cwd=project.path, env=env, stdin=follower, stdout=follower, stderr=follower)
+    env = {name: value for name, value in env.items() if name != "COLUMNS"} | {
+        "COLUMNS": str(columns),
+        "TERM": "xterm",
+    }
+    process = subprocess.Popen(
+        command(*args), cwd=project.path, env=env, stdin=follower, stdout=follower, stderr=follower
+    )
     os.close(follower)
     shown = b""
     while True:
@@ -337,35 +433,87 @@ def on_terminal(project: Project, env: dict[str, str], typed: str, *args: str, c
 class TestList:
     @pytest.fixture
     def listed(self, project: Project) -> Project:
-        """Made by hand: a scored ensemble, one that could not be scored, and CSVs that were never sent."""
+        """Made by hand: a scored ensemble, one that could not be scored, and CSVs that were never
+        sent.
+        """
         times = iter(range(100))
 
         def line(event: str, **values: Any) -> str:
             time = f"2026-11-23T01:02:{next(times):02d}.000+00:00"
             return json.dumps({"schema_version": 1, "event": event, "time": time, **values}) + "\n"
 
-        scores = {"valid_auc": 0.95, "valid_accuracy": 0.9123, "valid_score": 0.9123, "valid_low": 0.9, "valid_high": 0.92}
+        scores = {
+            "valid_auc": 0.95,
+            "valid_accuracy": 0.9123,
+            "valid_score": 0.9123,
+            "valid_low": 0.9,
+            "valid_high": 0.92,
+        }
         runs = ["20261123T010203-a-config-with-a-long-name-12ab", "20261123T010203-lab-34cd"]
-        made = {"runs": runs, "configs": ["a-config-with-a-long-name", "lab"], "commit": "0123456789abcdef", "tta": "d4", **scores}
+        made = {
+            "runs": runs,
+            "configs": ["a-config-with-a-long-name", "lab"],
+            "commit": "0123456789abcdef",
+            "tta": "d4",
+            **scores,
+        }
         long = "a message, with a comma and\na second line, that goes on " + "and on " * 20
         base = {"csv": "ensemble.csv", "sha256": "e" * 64, "competition": "tiny"}
         with open(project.path / "submissions" / "ledger.jsonl", "a") as ledger:
             ledger.write(line("written", rows=60, **base, **made))
-            ledger.write(line("intent", id="1", message=long, file_name="ensemble.csv", alike=[], **base))
+            ledger.write(
+                line("intent", id="1", message=long, file_name="ensemble.csv", alike=[], **base)
+            )
             ledger.write(line("sent", id="1", ref=40000012))
-            ledger.write(line("scored", id="1", status="complete", public_score=0.8911, private_score=0.88, error=None))
-            ledger.write(line("intent", id="2", message="bad", file_name="b.csv", csv="b.csv", sha256="b" * 64, competition="tiny"))
+            ledger.write(
+                line(
+                    "scored",
+                    id="1",
+                    status="complete",
+                    public_score=0.8911,
+                    private_score=0.88,
+                    error=None,
+                )
+            )
+            ledger.write(
+                line(
+                    "intent",
+                    id="2",
+                    message="bad",
+                    file_name="b.csv",
+                    csv="b.csv",
+                    sha256="b" * 64,
+                    competition="tiny",
+                )
+            )
             ledger.write(line("sent", id="2", ref=40000013))
-            ledger.write(line("scored", id="2", status="error", public_score=None, private_score=None, error="no such id"))
+            ledger.write(
+                line(
+                    "scored",
+                    id="2",
+                    status="error",
+                    public_score=None,
+                    private_score=None,
+                    error="no such id",
+                )
+            )
         return project
 
     def test_in_a_pipe_each_has_a_line_and_nothing_is_cut(self, listed: Project) -> None:
         head, first, *rest = listed.quick("submissions").ok().out.splitlines()
-        assert " ".join(head.split()) == "ref status validation public private gap runs config commit time (UTC) competition CSV message"
-        cells = "40000012 complete 0.9123 0.8911 0.8800 -0.0212 12ab,34cd a-config-with-a-long-name,lab 01234567"
+        assert (
+            " ".join(head.split())
+            == "ref status validation public private gap runs config commit time (UTC) "
+            "competition CSV message"
+        )
+        cells = (
+            "40000012 complete 0.9123 0.8911 0.8800 -0.0212 12ab,34cd "
+            "a-config-with-a-long-name,lab 01234567"
+        )
         assert " ".join(first.split()).startswith(cells)
         assert first.endswith(
-            "2026-11-23 01:02  tiny         ensemble.csv  a message, with a comma and a second line, that goes on" + " and on" * 20
+            "2026-11-23 01:02  tiny         ensemble.csv  a message, with a comma and a second "
+            "line, that goes on" + " and on" * 20
         )
         assert len(rest) == 4
         (bad,) = [line for line in rest if "40000013" in line]
@@ -378,7 +526,8 @@ class TestList:
         assert 90 < max(map(len, out.splitlines())) <= 100, out
         text = " ".join(out.split())
         assert (
-            "40000012 complete 0.9123 0.8911 0.8800 -0.0212 12ab,34cd a-config-with-a… 01234567 2026-11-23 01:02 tiny ensemble.csv" in text
+            "40000012 complete 0.9123 0.8911 0.8800 -0.0212 12ab,34cd a-config-with-a… 01234567 "
+            "2026-11-23 01:02 tiny ensemble.csv" in text
         )
         assert "a message, with a comma and a second line, that goes on" + " and on" * 20 in text
         assert "bad; error: no such id" in text
@@ -398,8 +547,15 @@ class TestList:
             "private_score",
             "gap",
         ]
-        assert (first["ref"], first["gap"], first["configs"]) == ("40000012", "-0.0212", "a-config-with-a-long-name;lab")
-        assert first["runs"] == "20261123T010203-a-config-with-a-long-name-12ab;20261123T010203-lab-34cd"
+        assert (first["ref"], first["gap"], first["configs"]) == (
+            "40000012",
+            "-0.0212",
+            "a-config-with-a-long-name;lab",
+        )
+        assert (
+            first["runs"]
+            == "20261123T010203-a-config-with-a-long-name-12ab;20261123T010203-lab-34cd"
+        )
         assert "\n" in first["message"]
         as_json = listed.quick("submissions", "--json").json["submissions"]
         assert set(first) <= set(as_json[0])

@@ -1,4 +1,6 @@
-"""`pcam train` with `training.teachers`: teachers first, stopped and gone on with, used again, and learnt from."""
+"""`pcam train` with `training.teachers`: teachers first, stopped and gone on with, used again, and
+learnt from.
+"""
 
 from __future__ import annotations
 
@@ -24,20 +26,30 @@ def test_teachers_first_then_the_network_that_learns_from_them(started: Project)
     assert done.json["run"].endswith(taught.name)
     assert "is there already" in done.err
     assert "going on with" in done.err
-    assert "taught learns from 2 others, trained first; without them: --set training.teachers=null" in done.err
+    assert (
+        "taught learns from 2 others, trained first; without them: --set training.teachers=null"
+        in done.err
+    )
     assert "with its teachers" in done.err
     meta = json.loads((taught / "meta.json").read_text())
     assert [teacher["run"] for teacher in meta["teachers"]] == [first.name, second.name]
     assert all((path / "predictions" / "train.npz").is_file() for path in (first, second))
-    losses = [[json.loads(line)["loss"] for line in (path / "metrics.jsonl").read_text().splitlines()] for path in (first, taught)]
-    assert losses[0] != losses[1], "the same network, seed and patches: what differs is what it is to say"
+    losses = [
+        [json.loads(line)["loss"] for line in (path / "metrics.jsonl").read_text().splitlines()]
+        for path in (first, taught)
+    ]
+    assert losses[0] != losses[1], (
+        "the same network, seed and patches: what differs is what it is to say"
+    )
 
     started.quick(*command, "--seeds", "2").ok()
     assert len(started.runs()) == 6, "the first seed was there, the second has teachers of its own"
 
 
 def test_a_fault_of_the_last_teacher_is_told_before_the_first_is_trained(started: Project) -> None:
-    (started.path / "configs" / "large.yaml").write_text("data: {crop: 64}\nmodel: {name: lab_cnn}\n")
+    (started.path / "configs" / "large.yaml").write_text(
+        "data: {crop: 64}\nmodel: {name: lab_cnn}\n"
+    )
     done = started.quick("train", "quick", "--set", "training.teachers={configs: [quick, large]}")
     done.refused(2, "data.crop: 64 is larger than the patches")
     assert started.runs() == []

@@ -17,7 +17,15 @@ from pcam_kit.evaluation.intervals import intervals
 def test_seeds_one_after_another_and_again_for_nothing(started: Project) -> None:
     done = started.quick("train", "quick", "--seed", "4", "--seeds", "2", "--json")
     result = done.json
-    assert set(result) == {"runs", "valid_auc_mean", "valid_auc_sd", "valid_accuracy_mean", "valid_accuracy_sd", "out_of_fold", "predict"}
+    assert set(result) == {
+        "runs",
+        "valid_auc_mean",
+        "valid_auc_sd",
+        "valid_accuracy_mean",
+        "valid_accuracy_sd",
+        "out_of_fold",
+        "predict",
+    }
     assert [run["seed"] for run in result["runs"]] == [4, 5]
     assert set(result["runs"][0]) == TRAIN_KEYS | {"seed"}
     aucs = [run["valid_auc"] for run in result["runs"]]
@@ -33,7 +41,9 @@ def test_seeds_one_after_another_and_again_for_nothing(started: Project) -> None
 
 
 def test_folds_stopped_gone_on_with_and_combined(started: Project) -> None:
-    stopped = started.quick("train", "quick", "--folds", "2", hook={"on": "step", "at": 8, "signal": signal.SIGINT})
+    stopped = started.quick(
+        "train", "quick", "--folds", "2", hook={"on": "step", "at": 8, "signal": signal.SIGINT}
+    )
     assert stopped.code == 130
     assert "1 of 2 runs are done; the same command goes on" in stopped.err
     assert len(started.runs()) == 2
@@ -52,10 +62,14 @@ def test_folds_stopped_gone_on_with_and_combined(started: Project) -> None:
     pooled = done.json["out_of_fold"]
     assert pooled["n"] == len(np.concatenate(held_out)) == 400
     assert pooled["auc"] == pytest.approx(roc_auc_score(np.concatenate(labels), np.concatenate(p)))
-    span = intervals(np.concatenate(labels), np.concatenate(p), pooled["threshold"], np.concatenate(slides))
+    span = intervals(
+        np.concatenate(labels), np.concatenate(p), pooled["threshold"], np.concatenate(slides)
+    )
     assert (pooled["auc_low"], pooled["auc_high"]) == pytest.approx(span.auc)
     assert len({json.loads((path / "meta.json").read_text())["folds_hash"] for path in runs}) == 1
-    assert [f"index: {i}" in (path / "config.yaml").read_text() for i, path in enumerate(runs, 1)] == [True] * 2
+    assert [
+        f"index: {i}" in (path / "config.yaml").read_text() for i, path in enumerate(runs, 1)
+    ] == [True] * 2
 
     names = [path.name for path in runs]
     combined = started.quick("predict", *names, "--mean", "probabilities", "--json").json
@@ -63,21 +77,31 @@ def test_folds_stopped_gone_on_with_and_combined(started: Project) -> None:
     assert combined["valid_accuracy"] == pytest.approx(pooled["accuracy"])
     entry = json.loads((started.path / "submissions" / "ledger.jsonl").read_text().splitlines()[-1])
     assert (entry["runs"], entry["valid_auc"]) == (names, combined["valid_auc"])
-    started.pcam("predict", *names, "--split", "valid").refused(2, "different folds have no valid patches in common")
-    started.pcam("predict", *names, "--weights", "fitted").refused(2, "weights cannot be fitted", "--weights equal")
+    started.pcam("predict", *names, "--split", "valid").refused(
+        2, "different folds have no valid patches in common"
+    )
+    started.pcam("predict", *names, "--weights", "fitted").refused(
+        2, "weights cannot be fitted", "--weights equal"
+    )
     assert started.pcam("evaluate", names[1], "--json").json["n"] == len(labels[1])
 
     config = runs[0] / "meta.json"
     config.write_text(config.read_text().replace('"folds_hash": "', '"folds_hash": "0'))
     started.pcam("predict", *names).refused(2, "different foldings", "one --folds")
-    started.quick("evaluate", names[0], "--split", "train").refused(4, "trained on other folds", "train again")
+    started.quick("evaluate", names[0], "--split", "train").refused(
+        4, "trained on other folds", "train again"
+    )
 
 
 @pytest.mark.parametrize("more", [("--folds", "2"), ("--resume", "x")])
 def test_series_and_resume_exclude_one_another(started: Project, more: tuple[str, ...]) -> None:
-    started.pcam("train", "--seeds", "2", *more).refused(2, "--seeds, --folds and --resume exclude one another")
+    started.pcam("train", "--seeds", "2", *more).refused(
+        2, "--seeds, --folds and --resume exclude one another"
+    )
 
 
 def test_more_folds_than_slides(started: Project) -> None:
-    started.pcam("train", "quick", "--folds", "5000").refused(3, "5000 folds need as many slides or patches", "pcam train --folds")
+    started.pcam("train", "quick", "--folds", "5000").refused(
+        3, "5000 folds need as many slides or patches", "pcam train --folds"
+    )
     assert not (started.path / "runs").is_dir() or not list(Path(started.path / "runs").iterdir())

@@ -8,14 +8,25 @@ import sys
 import time
 from pathlib import Path
 
-from command_line import EVALUATE_KEYS, PREDICT_KEYS, SUBMIT_KEYS, TRAIN_KEYS, Project, clean_env, command, tree
+from command_line import (
+    EVALUATE_KEYS,
+    PREDICT_KEYS,
+    SUBMIT_KEYS,
+    TRAIN_KEYS,
+    Project,
+    clean_env,
+    command,
+    tree,
+)
 
 HEAVY = ("tensorflow", "keras", "kaggle", "albumentations", "sklearn", "pydantic")
 
 
 def test_demo_goes_the_whole_road_without_account_or_network(empty: Project) -> None:
     began = time.monotonic()
-    done = empty.pcam("demo", "--json", http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9")
+    done = empty.pcam(
+        "demo", "--json", http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9"
+    )
     assert time.monotonic() - began < 90
     # stdout holds the JSON object only, after which the tables of evaluate have no place
     result = json.loads(done.ok().out)
@@ -30,9 +41,13 @@ def test_demo_goes_the_whole_road_without_account_or_network(empty: Project) -> 
     assert "pcam fetch" in done.err
     assert [path.name for path in empty.path.iterdir()] == ["demo"]
     left = {path.split("/")[0] for path in tree(Path(empty.env["HOME"]))}
-    assert left <= {".keras", ".cache"}, "in the home folder only what Keras and Matplotlib keep there on import"
+    assert left <= {".keras", ".cache"}, (
+        "in the home folder only what Keras and Matplotlib keep there on import"
+    )
     (run,) = (empty.path / "demo" / "runs").iterdir()
-    assert str(empty.path) not in (run / "meta.json").read_text(), "no path of the machine in what may be shown to others"
+    assert str(empty.path) not in (run / "meta.json").read_text(), (
+        "no path of the machine in what may be shown to others"
+    )
     assert str(empty.path) not in (empty.path / "demo" / "submissions" / "ledger.jsonl").read_text()
 
 
@@ -42,7 +57,13 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
         "try:\n    main(['--help'])\nexcept SystemExit as stop:\n    assert not stop.code\n"
         f"print([name for name in {HEAVY} if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=clean_env(tmp_path), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=clean_env(tmp_path),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.splitlines()[-1] == "[]"
     assert "fetch" in done.stdout
 

@@ -1,4 +1,6 @@
-"""`pcam fetch` against the loopback Kaggle: single files, several at once, zips, datasets, notebooks, room on the disk."""
+"""`pcam fetch` against the loopback Kaggle: single files, several at once, zips, datasets,
+notebooks, room on the disk.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +43,16 @@ def tifs(tmp_path: Path) -> Path:
     for part, count in (("train", 60), ("test", 10)):
         (folder / part).mkdir(parents=True)
         for i in range(count):
-            cv2.imwrite(str(folder / part / f"{part}{i:02d}.tif"), dice.integers(0, 256, (96, 96, 3), np.uint8))
-    (folder / "train_labels.csv").write_text("id,label\n" + "".join(f"train{i:02d},{i % 2}\n" for i in range(60)))
-    (folder / "sample_submission.csv").write_text("id,label\n" + "".join(f"test{i:02d},0\n" for i in range(10)))
+            cv2.imwrite(
+                str(folder / part / f"{part}{i:02d}.tif"),
+                dice.integers(0, 256, (96, 96, 3), np.uint8),
+            )
+    (folder / "train_labels.csv").write_text(
+        "id,label\n" + "".join(f"train{i:02d},{i % 2}\n" for i in range(60))
+    )
+    (folder / "sample_submission.csv").write_text(
+        "id,label\n" + "".join(f"test{i:02d},0\n" for i in range(10))
+    )
     return folder
 
 
@@ -69,22 +78,34 @@ def copy(tmp_path: Path) -> Path:
     for split, images in (("train", "training"), ("valid", "validation"), ("test", "test")):
         with h5py.File(folder / "pcam" / f"{images}_split.h5", "w") as file:
             file["x"] = dice.integers(0, 256, (12, 96, 96, 3), np.uint8)
-        with h5py.File(folder / "Labels" / "Labels" / f"camelyonpatch_level_2_split_{split}_y.h5", "w") as file:
+        with h5py.File(
+            folder / "Labels" / "Labels" / f"camelyonpatch_level_2_split_{split}_y.h5", "w"
+        ) as file:
             file["y"] = (np.arange(12, dtype=np.uint8) % 2).reshape(12, 1, 1, 1)
         meta = "".join(f"{i},{split}_{i // 4}\n" for i in range(12))
-        (folder / "Metadata" / "Metadata" / f"camelyonpatch_level_2_split_{split}_meta.csv").write_text(f"patch,wsi\n{meta}")
+        (
+            folder / "Metadata" / "Metadata" / f"camelyonpatch_level_2_split_{split}_meta.csv"
+        ).write_text(f"patch,wsi\n{meta}")
     return folder
 
 
-def test_single_files_then_everything(pcam: Callable[..., Done], data: Path, kaggle: Loopback, tifs: Path) -> None:
+def test_single_files_then_everything(
+    pcam: Callable[..., Done], data: Path, kaggle: Loopback, tifs: Path
+) -> None:
     kaggle.serve(HCD, tifs)
     done = pcam("fetch", HCD, "--only", "*.csv", "--json").json
-    assert [Path(file["path"]).name for file in done["files"]] == ["sample_submission.csv", "train_labels.csv"]
+    assert [Path(file["path"]).name for file in done["files"]] == [
+        "sample_submission.csv",
+        "train_labels.csv",
+    ]
     raw = data / HCD / "raw"
     assert (raw / "train_labels.csv").read_bytes() == (tifs / "train_labels.csv").read_bytes()
     assert not (data / HCD / "store").exists()
     pages = len(kaggle.seen("ListDataFiles"))
-    assert pcam("fetch", HCD, "--only", "train_labels.csv").ok().out == f"{Path('data') / HCD / 'raw' / 'train_labels.csv'}\n"
+    assert (
+        pcam("fetch", HCD, "--only", "train_labels.csv").ok().out
+        == f"{Path('data') / HCD / 'raw' / 'train_labels.csv'}\n"
+    )
     assert len(kaggle.seen("DownloadDataFile")) == 2, "what is there is not downloaded again"
     assert len(kaggle.seen("ListDataFiles")) == pages + 1
     # the tables that lie there do not hide the zip that comes then
@@ -97,14 +118,20 @@ def test_single_files_then_everything(pcam: Callable[..., Done], data: Path, kag
     assert "nothing to do" in pcam("fetch", HCD).ok().err
 
 
-def test_a_pattern_that_fits_nothing(pcam: Callable[..., Done], kaggle: Loopback, lab: Path) -> None:
+def test_a_pattern_that_fits_nothing(
+    pcam: Callable[..., Done], kaggle: Loopback, lab: Path
+) -> None:
     kaggle.serve(LAB, lab)
-    pcam("fetch", LAB, "--only", "*.csv").refused(2, "no file of tnm-112-lab-2-2024 matches *.csv", "test_x.h5, train.h5, valid.h5")
+    pcam("fetch", LAB, "--only", "*.csv").refused(
+        2, "no file of tnm-112-lab-2-2024 matches *.csv", "test_x.h5, train.h5, valid.h5"
+    )
     (lab / "odd[1].csv").write_text("odd")
     assert pcam("fetch", LAB, "--only", "odd[1].csv", "--json").json["files"][0]["bytes"] == 3
 
 
-def test_the_zip_is_unpacked_when_asked_for(pcam: Callable[..., Done], data: Path, kaggle: Loopback, tifs: Path) -> None:
+def test_the_zip_is_unpacked_when_asked_for(
+    pcam: Callable[..., Done], data: Path, kaggle: Loopback, tifs: Path
+) -> None:
     kaggle.serve(HCD, tifs)
     pcam("fetch", HCD).ok()
     assert not (data / HCD / "unpacked").exists(), "the tifs do not lie on disk beside the zip"
@@ -118,7 +145,9 @@ def test_the_zip_is_unpacked_when_asked_for(pcam: Callable[..., Done], data: Pat
     assert (data / HCD / "unpacked" / "mine.txt").read_text() == "mine"
 
 
-def test_several_files_come_at_once(pcam: Callable[..., Done], kaggle: Loopback, tmp_path: Path, lab: Path) -> None:
+def test_several_files_come_at_once(
+    pcam: Callable[..., Done], kaggle: Loopback, tmp_path: Path, lab: Path
+) -> None:
     for i in range(9):
         (lab / f"notes{i}.txt").write_text(f"note {i}")
     kaggle.serve(LAB, lab)
@@ -138,13 +167,19 @@ def test_several_files_come_at_once(pcam: Callable[..., Done], kaggle: Loopback,
 
     kaggle.fail("storage", times=12, until=after_a_while)
     pcam("fetch", LAB).ok()
-    assert 2 <= max(running) <= 4, "between two and four requests were being answered at the same time"
+    assert 2 <= max(running) <= 4, (
+        "between two and four requests were being answered at the same time"
+    )
 
 
-def test_a_dataset_in_the_role_of_a_competition(pcam: Callable[..., Done], data: Path, kaggle: Loopback, copy: Path) -> None:
+def test_a_dataset_in_the_role_of_a_competition(
+    pcam: Callable[..., Done], data: Path, kaggle: Loopback, copy: Path
+) -> None:
     kaggle.serve(COPY, copy)
     kaggle.fail("storage", truncate=1000)
-    splits = pcam("fetch", "--dataset", f"https://www.kaggle.com/datasets/{COPY}", "--as", "pcam", "--json").json["splits"]
+    splits = pcam(
+        "fetch", "--dataset", f"https://www.kaggle.com/datasets/{COPY}", "--as", "pcam", "--json"
+    ).json["splits"]
     assert splits == {name: {"n": 12, "positive": 6} for name in ("train", "valid", "test")}
     manifest = json.loads((data / "pcam" / "store" / "manifest.json").read_text())
     assert len(manifest["slides"]) == 9
@@ -171,29 +206,49 @@ def test_a_dataset_in_the_role_of_a_competition(pcam: Callable[..., Done], data:
         (("fetch", "synthetic", "--only", "*.csv"), "made up"),
     ],
 )
-def test_what_does_not_fit_together(pcam: Callable[..., Done], args: tuple[str, ...], words: str) -> None:
+def test_what_does_not_fit_together(
+    pcam: Callable[..., Done], args: tuple[str, ...], words: str
+) -> None:
     pcam(*args).refused(2, words, "-> ")
 
 
-def test_in_a_kaggle_notebook_nothing_is_downloaded(pcam: Callable[..., Done], data: Path, kaggle: Loopback, lab: Path, copy: Path) -> None:
+def test_in_a_kaggle_notebook_nothing_is_downloaded(
+    pcam: Callable[..., Done], data: Path, kaggle: Loopback, lab: Path, copy: Path
+) -> None:
     mounts = data.parent / "input"
     (mounts / "datasets" / "andrewmvd").mkdir(parents=True)
     lab.rename(mounts / LAB)
     copy.rename(mounts / "datasets" / COPY)
     hook = {"set": {"pcam_kit.commands.download.KAGGLE_INPUT": str(mounts)}}
     assert f"using {mounts / LAB}" in pcam("fetch", LAB, hook=hook).ok().err
-    assert pcam("fetch", "--dataset", COPY, "--as", "pcam", "--json", hook=hook).json["splits"]["train"]["n"] == 12
+    assert (
+        pcam("fetch", "--dataset", COPY, "--as", "pcam", "--json", hook=hook).json["splits"][
+            "train"
+        ]["n"]
+        == 12
+    )
     assert kaggle.requests == []
     assert not (data / LAB / "raw").exists()
 
 
-def test_too_little_room_is_told_before_anything_is_downloaded(pcam: Callable[..., Done], data: Path, kaggle: Loopback, lab: Path) -> None:
+def test_too_little_room_is_told_before_anything_is_downloaded(
+    pcam: Callable[..., Done], data: Path, kaggle: Loopback, lab: Path
+) -> None:
     kaggle.serve(LAB, lab)
     whole = sum(path.stat().st_size for path in lab.iterdir())
-    pcam("fetch", LAB, hook={"free": 2 * whole}).refused(8, "not enough space", "MB needed", "--data-dir")
+    pcam("fetch", LAB, hook={"free": 2 * whole}).refused(
+        8, "not enough space", "MB needed", "--data-dir"
+    )
     assert kaggle.seen("DownloadDataFile") == []
-    assert [path for path in (data / LAB).rglob("*") if path.is_file() and path.name != ".lock"] == []
-    assert pcam("fetch", LAB, "--json", hook={"free": 4 * whole + (2 << 20)}).json["splits"]["train"]["n"] == 40
+    assert [
+        path for path in (data / LAB).rglob("*") if path.is_file() and path.name != ".lock"
+    ] == []
+    assert (
+        pcam("fetch", LAB, "--json", hook={"free": 4 * whole + (2 << 20)}).json["splits"]["train"][
+            "n"
+        ]
+        == 40
+    )
 
 
 def test_too_little_room_for_the_zip_is_told_before_its_bytes_come(
@@ -201,7 +256,9 @@ def test_too_little_room_for_the_zip_is_told_before_its_bytes_come(
 ) -> None:
     kaggle.serve(HCD, tifs)
     pcam("fetch", HCD, hook={"free": 3 << 20}).refused(8, "not enough space", "MB needed")
-    assert [path for path in (data / HCD).rglob("*") if path.is_file() and path.name != ".lock"] == []
+    assert [
+        path for path in (data / HCD).rglob("*") if path.is_file() and path.name != ".lock"
+    ] == []
 
 
 @pytest.mark.parametrize("lost", [(), ("test_x.h5",)], ids=["all there", "one gone"])
@@ -219,11 +276,19 @@ def test_raw_files_that_were_damaged_since_are_downloaded_again(
     again = pcam("fetch", LAB, "--json")
     assert again.json == fetched
     assert again.err.count("not what was downloaded any more") == 2
-    assert {path.name for path in raw.iterdir()} == {"train.h5", "valid.h5", "test_x.h5", "train.h5.damaged", "valid.h5.damaged"}
+    assert {path.name for path in raw.iterdir()} == {
+        "train.h5",
+        "valid.h5",
+        "test_x.h5",
+        "train.h5.damaged",
+        "valid.h5.damaged",
+    }
     assert tree(lab).items() <= tree(raw).items()
 
 
-def test_a_damaged_zip_without_a_record_is_downloaded_again(pcam: Callable[..., Done], data: Path, kaggle: Loopback, tifs: Path) -> None:
+def test_a_damaged_zip_without_a_record_is_downloaded_again(
+    pcam: Callable[..., Done], data: Path, kaggle: Loopback, tifs: Path
+) -> None:
     """As a version before this one left it."""
     kaggle.serve(HCD, tifs)
     fetched = pcam("fetch", HCD, "--json").json
@@ -244,11 +309,15 @@ def test_an_h5_file_of_unknown_origin_that_cannot_be_read_is_set_aside(
     raw = data / LAB / "raw"
     raw.mkdir(parents=True)
     (raw / "train.h5").write_bytes(bytes((lab / "train.h5").stat().st_size))
-    pcam("fetch", LAB).refused(3, "train.h5 is not HDF5", "run the same command again", "train.h5.damaged")
+    pcam("fetch", LAB).refused(
+        3, "train.h5 is not HDF5", "run the same command again", "train.h5.damaged"
+    )
     assert pcam("fetch", LAB, "--json").json["splits"]["train"]["n"] == 40
 
 
-def test_a_list_that_lacked_a_file_is_read_again(pcam: Callable[..., Done], kaggle: Loopback, lab: Path) -> None:
+def test_a_list_that_lacked_a_file_is_read_again(
+    pcam: Callable[..., Done], kaggle: Loopback, lab: Path
+) -> None:
     served = kaggle.serve(LAB, lab)
     missing = (lab / "test_x.h5").read_bytes()
     (lab / "test_x.h5").unlink()
@@ -259,8 +328,20 @@ def test_a_list_that_lacked_a_file_is_read_again(pcam: Callable[..., Done], kagg
     assert len(kaggle.seen("storage")) == 3, "the others are not downloaded again"
 
 
-@pytest.mark.parametrize("record", ["[]", "{}", "oops", '{"read": 1}', '{"read": ".", "crcs": [], "unproven": []}', '{"files": {}}'])
-def test_a_record_of_another_form_is_none(pcam: Callable[..., Done], data: Path, kaggle: Loopback, lab: Path, record: str) -> None:
+@pytest.mark.parametrize(
+    "record",
+    [
+        "[]",
+        "{}",
+        "oops",
+        '{"read": 1}',
+        '{"read": ".", "crcs": [], "unproven": []}',
+        '{"files": {}}',
+    ],
+)
+def test_a_record_of_another_form_is_none(
+    pcam: Callable[..., Done], data: Path, kaggle: Loopback, lab: Path, record: str
+) -> None:
     kaggle.serve(LAB, lab)
     fetched = pcam("fetch", LAB, "--json").json
     (data / LAB / "raw.json").write_text(record)
@@ -269,7 +350,9 @@ def test_a_record_of_another_form_is_none(pcam: Callable[..., Done], data: Path,
     assert len(kaggle.seen("storage")) == 3, "the files are there"
 
 
-def test_an_exposed_key_is_told_with_its_fix(pcam: Callable[..., Done], kaggle: Loopback, lab: Path, tmp_path: Path) -> None:
+def test_an_exposed_key_is_told_with_its_fix(
+    pcam: Callable[..., Done], kaggle: Loopback, lab: Path, tmp_path: Path
+) -> None:
     kaggle.serve(LAB, lab)
     stored = tmp_path / "home" / ".kaggle" / "kaggle.json"
     stored.parent.mkdir(parents=True, exist_ok=True)

@@ -13,18 +13,29 @@ import pytest
 from command_line import CHECKOUT, Done, Layout, Project
 from loopback import Loopback
 
-PAGES = {path: path.read_text(encoding="utf-8") for path in (CHECKOUT / "README.md", CHECKOUT / "docs" / "lab.md")}
+PAGES = {
+    path: path.read_text(encoding="utf-8")
+    for path in (CHECKOUT / "README.md", CHECKOUT / "docs" / "lab.md")
+}
 README, LAB = PAGES.values()
 
 
 def commands(page: str) -> list[list[str]]:
     """The commands of a page's sh blocks, as words."""
-    lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in re.split(r"\n|&&", block)]
+    lines = [
+        line
+        for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+        for line in re.split(r"\n|&&", block)
+    ]
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
 COMMANDS = commands(README)
-INLINE = [words for text in re.findall(r"`(pcam [^`]+)`", README) if (words := shlex.split(text.replace("<run>", "RUN")))]
+INLINE = [
+    words
+    for text in re.findall(r"`(pcam [^`]+)`", README)
+    if (words := shlex.split(text.replace("<run>", "RUN")))
+]
 
 
 def test_first_success_stands_in_the_first_lines_and_needs_two_commands() -> None:
@@ -38,8 +49,17 @@ def test_the_make_targets_do_what_the_readme_says(target: str) -> None:
         pytest.skip("make is not installed")
     inherited = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")  # of the make that runs the tests
     env = {name: value for name, value in os.environ.items() if name not in inherited}
-    done = subprocess.run(["make", "--dry-run", target], cwd=CHECKOUT, env=env, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1].startswith({"demo": ".venv/bin/pcam demo", "test": ".venv/bin/python -m pytest"}[target])
+    done = subprocess.run(
+        ["make", "--dry-run", target],
+        cwd=CHECKOUT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1].startswith(
+        {"demo": ".venv/bin/pcam demo", "test": ".venv/bin/python -m pytest"}[target]
+    )
 
 
 def test_the_four_commands_lead_from_kaggle_to_a_score(
@@ -47,7 +67,8 @@ def test_the_four_commands_lead_from_kaggle_to_a_score(
 ) -> None:
     road = [words for words in COMMANDS if words[0] == "pcam"]
     assert [words[1] for words in road] == ["fetch", "train", "predict", "submit"]
-    raw, solution = real_patches("tnm112", "--train", "64", "--valid", "60", "--test", "40")  # three networks, all epochs
+    # three networks, all epochs
+    raw, solution = real_patches("tnm112", "--train", "64", "--valid", "60", "--test", "40")
     kaggle.serve(road[0][2], raw, solution, "accuracy")
     done: list[Done] = [empty.pcam(*words[1:], **account).ok() for words in road]
     assert re.fullmatch(r"public score 0\.\d+.*\n", done[-1].out)
@@ -58,11 +79,14 @@ def test_the_four_commands_lead_from_kaggle_to_a_score(
 @pytest.mark.parametrize("words", COMMANDS[2:] + INLINE + commands(LAB), ids=" ".join)
 def test_every_command_named_exists_with_its_options(words: list[str], empty: Project) -> None:
     if words[0] == "pcam":
-        empty.pcam(*words[1:], "--help").ok()  # unknown options are refused before the help is shown
+        # unknown options are refused before the help is shown
+        empty.pcam(*words[1:], "--help").ok()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_and_picture_is_there(page: Path) -> None:
-    links = [link for link in re.findall(r"\]\(([^)#]+)", PAGES[page]) if not link.startswith("http")]
+    links = [
+        link for link in re.findall(r"\]\(([^)#]+)", PAGES[page]) if not link.startswith("http")
+    ]
     assert links
     assert [link for link in links if not (page.parent / link).is_file()] == []

@@ -1,4 +1,6 @@
-"""SIGKILL and Ctrl-C between any two steps of a submission: the same command, given again, ends as if nothing had happened, sent once."""
+"""SIGKILL and Ctrl-C between any two steps of a submission: the same command, given again, ends as
+if nothing had happened, sent once.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,22 @@ CSV = "submissions/tiny0.csv"
 FOREVER = 60.0  # seconds; longer than a test waits for anything
 LATER = 1.0  # seconds after which a request that was under way is done although its sender is dead
 POLL = {"pcam_kit.commands.outcomes.FIRST_POLL": 0.01}
-PATIENTLY = {"set": POLL | {"pcam_kit.commands.outcomes.SETTLED": 10.0, "pcam_kit.kaggle_client.submitting.LONGEST_LOOK": 0.5}}
+PATIENTLY = {
+    "set": POLL
+    | {
+        "pcam_kit.commands.outcomes.SETTLED": 10.0,
+        "pcam_kit.kaggle_client.submitting.LONGEST_LOOK": 0.5,
+    }
+}
 QUICKLY = {"set": POLL | {"pcam_kit.kaggle_client.retry.FIRST_DELAY": 0.002}}
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Where the command is when it is stopped: its request `what` hangs. `events`: what the ledger holds of the submission then."""
+    """Where the command is when it is stopped: its request `what` hangs.
+
+    `events`: what the ledger holds of the submission then.
+    """
 
     what: str
     how: dict[str, float]
@@ -36,13 +47,31 @@ class Moment:
 MOMENTS = {
     "before the intent": Moment("GetSubmissionLimits", {"wait": FOREVER}, []),
     "before the intent, reading the list": Moment("ListSubmissions", {"wait": FOREVER}, []),
-    "before the upload": Moment("StartSubmissionUpload", {"wait": FOREVER}, ["intent"], then="it never arrived"),
+    "before the upload": Moment(
+        "StartSubmissionUpload", {"wait": FOREVER}, ["intent"], then="it never arrived"
+    ),
     "during the upload": Moment("upload", {"wait": FOREVER}, ["intent"], then="it never arrived"),
-    "before it arrives": Moment("CreateSubmission", {"wait": FOREVER}, ["intent"], then="it never arrived"),
+    "before it arrives": Moment(
+        "CreateSubmission", {"wait": FOREVER}, ["intent"], then="it never arrived"
+    ),
     "on its way": Moment("CreateSubmission", {"wait": LATER}, ["intent"], then="it had arrived"),
-    "before its answer": Moment("CreateSubmission", {"late": FOREVER}, ["intent"], arrived=True, then="it had arrived"),
-    "before its score": Moment("GetSubmission", {"wait": FOREVER}, ["intent", "sent"], arrived=True, then="going on with that"),
-    "before its score comes": Moment("GetSubmission", {"late": FOREVER}, ["intent", "sent"], arrived=True, then="going on with that"),
+    "before its answer": Moment(
+        "CreateSubmission", {"late": FOREVER}, ["intent"], arrived=True, then="it had arrived"
+    ),
+    "before its score": Moment(
+        "GetSubmission",
+        {"wait": FOREVER},
+        ["intent", "sent"],
+        arrived=True,
+        then="going on with that",
+    ),
+    "before its score comes": Moment(
+        "GetSubmission",
+        {"late": FOREVER},
+        ["intent", "sent"],
+        arrived=True,
+        then="going on with that",
+    ),
 }
 
 
@@ -55,7 +84,10 @@ def served(project: Project, kaggle: Loopback, tmp_path: Path) -> Competition:
 
 def events(project: Project) -> list[str]:
     """Of submissions, in the ledger's own order."""
-    lines = (json.loads(line) for line in (project.path / "submissions" / "ledger.jsonl").read_text().splitlines())
+    lines = (
+        json.loads(line)
+        for line in (project.path / "submissions" / "ledger.jsonl").read_text().splitlines()
+    )
     return [line["event"] for line in lines if line["event"] != "written"]
 
 
@@ -67,7 +99,11 @@ def wait_until(done: Callable[[], Any], started: Started) -> None:
 
 
 @pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS)
-@pytest.mark.parametrize(("number", "again"), [(signal.SIGKILL, ()), (signal.SIGINT, ("--again",))], ids=["SIGKILL", "Ctrl-C, --again"])
+@pytest.mark.parametrize(
+    ("number", "again"),
+    [(signal.SIGKILL, ()), (signal.SIGINT, ("--again",))],
+    ids=["SIGKILL", "Ctrl-C, --again"],
+)
 def test_stopped_and_given_again(
     project: Project,
     kaggle: Loopback,
@@ -82,7 +118,9 @@ def test_stopped_and_given_again(
     args = ("submit", CSV, "--json", *again)
     kaggle.fail(moment.what, **moment.how)
     started = warm.start(args, project.path, account, QUICKLY)
-    wait_until(lambda: kaggle.seen(moment.what) and (served.submissions or not moment.arrived), started)
+    wait_until(
+        lambda: kaggle.seen(moment.what) and (served.submissions or not moment.arrived), started
+    )
     started.kill(number)
     stopped = started.wait(20)
     if number == signal.SIGINT:
@@ -97,8 +135,14 @@ def test_stopped_and_given_again(
     assert moment.then in done.err
     (submission,) = served.submissions
     assert done.json["ref"] == submission["ref"]
-    listed = [entry for entry in project.quick("submissions", "--json").json["submissions"] if entry["ref"] is not None]
-    assert [(entry["ref"], entry["status"], entry["csv"]) for entry in listed] == [(submission["ref"], "complete", CSV)]
+    listed = [
+        entry
+        for entry in project.quick("submissions", "--json").json["submissions"]
+        if entry["ref"] is not None
+    ]
+    assert [(entry["ref"], entry["status"], entry["csv"]) for entry in listed] == [
+        (submission["ref"], "complete", CSV)
+    ]
 
 
 @pytest.mark.parametrize("name", ["before its answer", "before its score"])
@@ -112,14 +156,24 @@ def test_stopped_and_cleared_up_by_refresh(
     wait_until(lambda: kaggle.seen(moment.what) and served.submissions, started)
     started.kill(signal.SIGKILL)
     started.wait(20)
-    listed = warm.start(("submissions", "--refresh", "--json"), project.path, account, QUICKLY).wait(30).json["submissions"]
-    assert [entry["status"] for entry in listed if entry["ref"] == served.submissions[0]["ref"]] == ["complete"]
-    warm.start(("submit", CSV), project.path, account, QUICKLY).wait(30).refused(6, "public score", "--again")
+    listed = (
+        warm.start(("submissions", "--refresh", "--json"), project.path, account, QUICKLY)
+        .wait(30)
+        .json["submissions"]
+    )
+    assert [
+        entry["status"] for entry in listed if entry["ref"] == served.submissions[0]["ref"]
+    ] == ["complete"]
+    warm.start(("submit", CSV), project.path, account, QUICKLY).wait(30).refused(
+        6, "public score", "--again"
+    )
     assert len(served.submissions) == 1
 
 
-def test_two_processes_follow_the_same_submission(project: Project, kaggle: Loopback, account: dict[str, str], served: Competition) -> None:
-    """The lock is held only while one is sent: the second finds it open and waits with the first."""
+def test_two_processes_follow_the_same_submission(
+    project: Project, kaggle: Loopback, account: dict[str, str], served: Competition
+) -> None:
+    """The lock is held only while one is sent: the second process waits with the first."""
     warm = project.warm
     assert warm is not None
     served.pending_polls = 1

@@ -1,4 +1,6 @@
-"""The whole road on real patches, in all three raw layouts: fetch, train, evaluate, predict, submit, the score read back."""
+"""The whole road on real patches, in all three raw layouts: fetch, train, evaluate, predict,
+submit, the score read back.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,25 @@ class Road:
     slides: bool = False
 
 
-# No CONFIG: the competition's default, made small, without teachers (test_teachers_typed.py has them).
+# No CONFIG: the competition's default, made small, without teachers (test_teachers_typed.py has
+# them).
 SMALL = (
-    *("--set", "training.teachers=null", "--set", "training.epochs=1", "--set", "data.limit=256", "--set", "augment.transforms=[]"),
-    *("--set", "model={name: lab_cnn, filters: [4, 8], units: 8}", "--set", "training.batch_size=32"),
+    *(
+        "--set",
+        "training.teachers=null",
+        "--set",
+        "training.epochs=1",
+        "--set",
+        "data.limit=256",
+        "--set",
+        "augment.transforms=[]",
+    ),
+    *(
+        "--set",
+        "model={name: lab_cnn, filters: [4, 8], units: 8}",
+        "--set",
+        "training.batch_size=32",
+    ),
 )
 ROADS = {
     "lab": Road(
@@ -72,8 +89,12 @@ def raw(road: Road, real_patches: Layout, tmp_path: Path) -> tuple[Path, Path]:
     shutil.copytree(made, folder)
     for split, n in road.splits.items():
         slides = "".join(f"{i},{split}_{i * 5 // n:03d}\n" for i in range(n))
-        (folder / f"camelyonpatch_level_2_split_{split}_meta.csv").write_text(f"patch,wsi\n{slides}")
-    return folder, answers_of(folder / "camelyonpatch_level_2_split_test_y.h5.gz", tmp_path / "answers.csv")
+        (folder / f"camelyonpatch_level_2_split_{split}_meta.csv").write_text(
+            f"patch,wsi\n{slides}"
+        )
+    return folder, answers_of(
+        folder / "camelyonpatch_level_2_split_test_y.h5.gz", tmp_path / "answers.csv"
+    )
 
 
 def answers_of(labels: Path, target: Path) -> Path:
@@ -114,7 +135,10 @@ def test_from_files_on_disk_to_a_score(
     work = empty.path
     kaggle.serve(road.slug, folder, solution, road.metric)  # type: ignore[arg-type]
 
-    fetched = objects(empty.pcam("fetch", road.slug, "--from", folder, "--json"), {"store", "fingerprint", "splits"})
+    fetched = objects(
+        empty.pcam("fetch", road.slug, "--from", folder, "--json"),
+        {"store", "fingerprint", "splits"},
+    )
     splits: dict[str, dict[str, int | None]] = fetched["splits"]  # type: ignore[assignment]
     assert {name: split["n"] for name, split in splits.items()} == road.splits
     assert all(set(split) == {"n", "positive"} for split in splits.values())
@@ -144,18 +168,25 @@ def test_from_files_on_disk_to_a_score(
     submitted = objects(empty.pcam("submit", "--json", **account), SUBMIT_KEYS)
     expected = score(solution, csv_file, road.metric)
     assert submitted["status"] == "complete"
-    assert submitted["public_score"] == pytest.approx(expected, abs=6e-6)  # Kaggle shows five decimals
+    # Kaggle shows five decimals
+    assert submitted["public_score"] == pytest.approx(expected, abs=6e-6)
     assert isinstance(submitted["ref"], int)
     assert len(kaggle.seen("CreateSubmission")) == 1
     assert kaggle.seen("upload")[0].body == csv_file.read_bytes()
 
     entry = empty.pcam("submissions", "--json").json["submissions"][0]
     assert entry["public_score"] == submitted["public_score"]
-    assert (entry["ref"], entry["status"], entry["competition"]) == (submitted["ref"], "complete", road.slug)
+    assert (entry["ref"], entry["status"], entry["competition"]) == (
+        submitted["ref"],
+        "complete",
+        road.slug,
+    )
     measured = evaluated["accuracy"] if road.metric == "accuracy" else evaluated["auc"]
     assert entry["valid_score"] == measured
 
-    again = empty.pcam("submit", "--json", **account).refused(6, "were submitted", str(submitted["ref"]))
+    again = empty.pcam("submit", "--json", **account).refused(
+        6, "were submitted", str(submitted["ref"])
+    )
     assert "--again" in again.err
     assert len(kaggle.seen("CreateSubmission")) == 1
     repeated = objects(empty.pcam("submit", "--again", "--json", **account), SUBMIT_KEYS)
@@ -168,12 +199,18 @@ def test_downloaded_and_taken_from_disk_are_the_same_store(
 ) -> None:
     folder, _ = raw
     kaggle.serve(road.slug, folder)
-    loaded = empty.pcam("fetch", f"https://www.kaggle.com/competitions/{road.slug}/data", "--json", **account).json
+    loaded = empty.pcam(
+        "fetch", f"https://www.kaggle.com/competitions/{road.slug}/data", "--json", **account
+    ).json
     on_disk = empty.pcam("fetch", road.slug, "--from", folder, "--data-dir", "other", "--json").json
     assert loaded["fingerprint"] == on_disk["fingerprint"]
     assert loaded["splits"] == on_disk["splits"]
     files = kaggle.seen("storage")
-    assert len(files) == (1 if len(list(folder.rglob("*"))) > 50 else sum(path.is_file() for path in folder.rglob("*")))
+    assert len(files) == (
+        1
+        if len(list(folder.rglob("*"))) > 50
+        else sum(path.is_file() for path in folder.rglob("*"))
+    )
 
     requests, before = len(kaggle.requests), (empty.path / loaded["store"] / "images.npy").stat()
     again = empty.pcam("fetch", road.slug, "--json", **account)
@@ -199,23 +236,40 @@ def test_zipped_and_unpacked_files_are_the_same_store(real_patches: Layout, empt
     for path in folder.rglob("*.h5"):  # at the top instead of in patchcam/
         shutil.copy(path, empty.path)
     (empty.path / "lab.zip").unlink()
-    assert empty.pcam("fetch", "tnm112", "--from", ".", "--json").json["fingerprint"] == unpacked["fingerprint"]
+    assert (
+        empty.pcam("fetch", "tnm112", "--from", ".", "--json").json["fingerprint"]
+        == unpacked["fingerprint"]
+    )
 
 
-def test_no_wait_then_refresh_fills_the_score_in(project: Project, kaggle: Loopback, account: dict[str, str]) -> None:
+def test_no_wait_then_refresh_fills_the_score_in(
+    project: Project, kaggle: Loopback, account: dict[str, str]
+) -> None:
     solution = project.path / "solution.csv"
     solution.write_text("id,class\n" + "".join(f"{i},{i % 2}\n" for i in range(60)))
     kaggle.serve("tiny", project.path / "configs", solution, pending_polls=0)
-    sent = project.pcam("submit", "submissions/tiny0.csv", "--no-wait", "-m", "first try", "--json", **account).json
+    sent = project.pcam(
+        "submit", "submissions/tiny0.csv", "--no-wait", "-m", "first try", "--json", **account
+    ).json
     assert (sent["status"], sent["public_score"], sent["private_score"]) == ("pending", None, None)
 
     def entry() -> dict[str, object]:
-        return next(e for e in project.pcam("submissions", "--json").json["submissions"] if e["ref"] == sent["ref"])
+        return next(
+            e
+            for e in project.pcam("submissions", "--json").json["submissions"]
+            if e["ref"] == sent["ref"]
+        )
 
-    assert (entry()["status"], entry()["public_score"], entry()["message"]) == ("pending", None, "first try")
+    assert (entry()["status"], entry()["public_score"], entry()["message"]) == (
+        "pending",
+        None,
+        "first try",
+    )
     project.pcam("submissions", "--refresh", **account).ok()
     assert entry()["status"] == "complete"
-    assert entry()["public_score"] == pytest.approx(score(solution, project.path / "submissions" / "tiny0.csv", "accuracy"), abs=6e-6)
+    assert entry()["public_score"] == pytest.approx(
+        score(solution, project.path / "submissions" / "tiny0.csv", "accuracy"), abs=6e-6
+    )
     asked = len(kaggle.requests)
     project.pcam("submissions", "--refresh", **account).ok()
     assert len(kaggle.requests) == asked, "nothing is open any more"

@@ -41,6 +41,8 @@ def env(**values: str) -> Act:
     """Other variables of the environment."""
 
     def act(world: World) -> None:
-        world.env = world.env | {name: value.format(url=world.kaggle.url) for name, value in values.items()}
+        world.env = world.env | {
+            name: value.format(url=world.kaggle.url) for name, value in values.items()
+        }
 
     return act

@@ -1,4 +1,6 @@
-"""The two small competitions that the rows are about, what an undisturbed fetch makes of them, and a world for each row."""
+"""The two small competitions that the rows are about, what an undisturbed fetch makes of them, and
+a world for each row.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +29,17 @@ counts: {counts}
 default_config: quick
 """
 PROFILES = {
-    LAB: PROFILE.format(slug=LAB, layout="lab_h5", size=32, counts="{train: 60, valid: 40, test: 40}"),
+    LAB: PROFILE.format(
+        slug=LAB, layout="lab_h5", size=32, counts="{train: 60, valid: 40, test: 40}"
+    ),
     TIFS: PROFILE.format(slug=TIFS, layout="tif_folders", size=16, counts="{train: 40, test: 20}"),
 }
 
 
 def make_lab(folder: Path, n: int = 60) -> Path:
-    """A small competition in the lab's layout. train.h5 has exactly SIZE bytes if that is enough: what HDF5 files end with is not read."""
+    """A small competition in the lab's layout. train.h5 has exactly SIZE bytes if that is enough:
+    what HDF5 files end with is not read.
+    """
     folder.mkdir(parents=True)
     rng = np.random.default_rng(20240229)
     for name, count in (("train", n), ("valid", 40), ("test_x", ROWS)):
@@ -55,7 +61,9 @@ def make_tifs(folder: Path, train: int = 40, test: int = 20) -> Path:
             ok, data = cv2.imencode(".tif", rng.integers(0, 256, (16, 16, 3), np.uint8))
             assert ok
             (folder / part / f"{part}{i}.tif").write_bytes(data.tobytes())
-    (folder / "train_labels.csv").write_text("id,class\n" + "".join(f"train{i},{i % 2}\n" for i in range(train)))
+    (folder / "train_labels.csv").write_text(
+        "id,class\n" + "".join(f"train{i},{i % 2}\n" for i in range(train))
+    )
     return folder
 
 
@@ -63,13 +71,19 @@ def account(kaggle: Loopback, home: Path) -> dict[str, str]:
     """The variables of an account with canary credentials, in an otherwise clean environment."""
     kaggle.users.add((USERNAME, CANARY_KEY))
     kaggle.tokens[CANARY_TOKEN] = USERNAME
-    ours = {name: value for name, value in kaggle.env(home).items() if name.startswith("KAGGLE_") or name.endswith("_proxy")}
+    ours = {
+        name: value
+        for name, value in kaggle.env(home).items()
+        if name.startswith("KAGGLE_") or name.endswith("_proxy")
+    }
     return clean_env(home) | ours | {"KAGGLE_KEY": CANARY_KEY}
 
 
 @dataclass(frozen=True)
 class Bases:
-    """Both competitions' files, and what an undisturbed fetch makes of them; made once, never changed."""
+    """Both competitions' files, and what an undisturbed fetch makes of them; made once, never
+    changed.
+    """
 
     root: Path
     warm: Warm
@@ -89,7 +103,7 @@ class Bases:
 
     @contextlib.contextmanager
     def world(self, slug: str, root: Path) -> Iterator[World]:
-        """An empty working folder and a server of its own that hands out a copy of the competition."""
+        """An empty working folder and a server of its own with a copy of the competition."""
         (root / "work" / "configs" / "competitions").mkdir(parents=True)
         (root / "home").mkdir()
         for name, text in PROFILES.items():
@@ -99,17 +113,29 @@ class Bases:
         solution.write_text("id,class\n" + "".join(f"{i},{i % 2}\n" for i in range(ROWS)))
         with Loopback() as kaggle:
             kaggle.serve(slug, root / "remote", solution)
-            yield World(root, slug, root / "remote", self.whole(slug), kaggle, self.warm, account(kaggle, root / "home"))
+            yield World(
+                root,
+                slug,
+                root / "remote",
+                self.whole(slug),
+                kaggle,
+                self.warm,
+                account(kaggle, root / "home"),
+            )
 
     @contextlib.contextmanager
     def world_of(self, kind: str, root: Path, *, fresh: bool) -> Iterator[World]:
         """The world of a row."""
         with self.world(TIFS if kind == "tifs" else LAB, root) as world:
-            if kind == "lab" and not fresh:  # finished before the fault; only train.h5 is still to come
+            # finished before the fault; only train.h5 is still to come
+            if kind == "lab" and not fresh:
                 world.raw.mkdir(parents=True)
                 for name in ("valid.h5", "test_x.h5"):
                     shutil.copy2(world.remote / name, world.raw / name)
             if kind == "submit":
                 shutil.copytree(self.whole(LAB), world.home)
-                (world.here / "mine.csv").write_text("id,class\n" + "".join(f"{i},{i % 2 if i >= 4 else 1 - i % 2}\n" for i in range(ROWS)))
+                (world.here / "mine.csv").write_text(
+                    "id,class\n"
+                    + "".join(f"{i},{i % 2 if i >= 4 else 1 - i % 2}\n" for i in range(ROWS))
+                )
             yield world

@@ -35,14 +35,20 @@ them and writes this page. Reading hints: waits between attempts are shortened i
 of a proxy setting, so a connection that is reset at once reads as the proxy's fault; `N` stands for a submission's number.
 """
 ABOUT = {
-    "downloads": "`pcam fetch` of a competition of three files. Two are there already; what happens, happens to `train.h5`, 300,000 bytes. "
+    "downloads": "`pcam fetch` of a competition of three files. Two are there already; what "
+    "happens, happens to `train.h5`, 300,000 bytes. "
     "Every attempt asks Kaggle for a fresh signed URL and goes on from the bytes that are there.",
-    "answers": "`pcam fetch` again: Kaggle's own answers, the list of files, names, the network on the way.",
+    "answers": "`pcam fetch` again: Kaggle's own answers, the list of files, names, the network "
+    "on the way.",
     "archives": "`pcam fetch` of a competition of 61 files, which comes as one zip.",
-    "disk": "`pcam fetch` on a disk without room, killed, or twice at once. Kills come at seeded moments, spread over the whole command.",
-    "submissions": "`pcam submit` of a CSV that is right in 36 of 40 rows, so its score is 0.9. The third column has the ledger's lines: "
-    "*intent* is written before the first byte leaves, *sent* when Kaggle has given a number, *complete* with the score.",
-    "account": "`pcam fetch` and `pcam submit` with credentials and terminals as they should not be.",
+    "disk": "`pcam fetch` on a disk without room, killed, or twice at once. Kills come at seeded "
+    "moments, spread over the whole command.",
+    "submissions": "`pcam submit` of a CSV that is right in 36 of 40 rows, so its score is 0.9. "
+    "The third column has the ledger's lines: "
+    "*intent* is written before the first byte leaves, *sent* when Kaggle has given a number, "
+    "*complete* with the score.",
+    "account": "`pcam fetch` and `pcam submit` with credentials and terminals as they should not "
+    "be.",
 }
 ALONE = "the official client alone: "
 
@@ -65,7 +71,13 @@ class Document:
             if line.startswith("## "):
                 group = titles.get(line[3:], "")
             cells = [unescaped(cell.strip()) for cell in line.strip("|").split("|")]
-            if group and len(cells) == 4 and line.startswith("| ") and cells[0] != "fault" and not cells[0].startswith("---"):
+            if (
+                group
+                and len(cells) == 4
+                and line.startswith("| ")
+                and cells[0] != "fault"
+                and not cells[0].startswith("---")
+            ):
                 fault, sees, left, again = cells
                 sees, _, alone = sees.partition(f"<br>*{ALONE}")
                 made.rows[group, fault] = Observed(sees, left, again)
@@ -86,16 +98,27 @@ class Document:
         """The whole document; a row that was not driven this time keeps its cells."""
         parts = [
             INTRODUCTION.rstrip().format(
-                rows=sum(row.id in self.fresh or self.said(row) is not None for row in rows), client=version("kaggle"), alone=ALONE.strip()
+                rows=sum(row.id in self.fresh or self.said(row) is not None for row in rows),
+                client=version("kaggle"),
+                alone=ALONE.strip(),
             )
         ]
         for group, title in GROUPS.items():
-            parts += ["", f"## {title}", "", ABOUT[group], "", "| fault | what the user sees | left on disk | the same command again |"]
+            parts += [
+                "",
+                f"## {title}",
+                "",
+                ABOUT[group],
+                "",
+                "| fault | what the user sees | left on disk | the same command again |",
+            ]
             parts += ["| --- | --- | --- | --- |"]
             for row in rows:
                 if row.group != group:
                     continue
-                observed, alone = self.fresh.get(row.id, (self.said(row), self.alone.get((group, row.fault), "")))
+                observed, alone = self.fresh.get(
+                    row.id, (self.said(row), self.alone.get((group, row.fault), ""))
+                )
                 if observed is None:
                     continue
                 sees = observed.sees + (f"<br>*{ALONE}{alone}*" if alone else "")

@@ -1,4 +1,6 @@
-"""Drives a row: the fault, then the same command without it; checks what must hold for every row, and tells what was seen."""
+"""Drives a row: the fault, then the same command without it; checks what must hold for every row,
+and tells what was seen.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class Observed:
 
 
 def drive(row: Row, world: World, *, full: bool) -> Observed:
-    """Raises AssertionError where the rule is broken: right bytes or a clear error, nothing lost, the next command succeeds."""
+    """Raises AssertionError where the rule is broken: right bytes or a clear error, nothing lost,
+    the next command succeeds.
+    """
     world.set = row.set
     row.arrange(world)
     if row.play is not None:
@@ -38,7 +42,11 @@ def drive(row: Row, world: World, *, full: bool) -> Observed:
         return observed
     args = command_of(row, world)
     before = world.finished()
-    done = world.run_alone(args, closed_stdin=row.closed_stdin) if row.real else world.run(args, row.hook)
+    done = (
+        world.run_alone(args, closed_stdin=row.closed_stdin)
+        if row.real
+        else world.run(args, row.hook)
+    )
     check_end(row, done)
     world.check_secrets(done.out, done.err)
     check_kept(row, world, before, done)
@@ -53,12 +61,16 @@ def drive(row: Row, world: World, *, full: bool) -> Observed:
     again = world.run(args)
     world.check_secrets(again.out, again.err)
     if again.code == 0:
-        assert not already & {str(request.json.get("fileName")) for request in world.seen("DownloadDataFile")}, "fetched a file twice"
+        assert not already & {
+            str(request.json.get("fileName")) for request in world.seen("DownloadDataFile")
+        }, "fetched a file twice"
         check_success(row, world, again)
     else:
         assert row.kind == "submit", f"the next identical command fails:\n{again.err}"
         again.refused(row.ends.again or 6)
-        assert row.ends.again or (done.code == 0 and "--again" in again.err), f"the next identical command fails:\n{again.err}"
+        assert row.ends.again or (done.code == 0 and "--again" in again.err), (
+            f"the next identical command fails:\n{again.err}"
+        )
     if row.kind == "submit":
         check_one_submission(row, world)
     return Observed(sees, left, told_again(row, world, again))
@@ -73,7 +85,9 @@ def command_of(row: Row, world: World) -> tuple[str, ...]:
 
 def check_end(row: Row, done: Done) -> None:
     """As the row says; an error is one clear line with a next step, and leaves stdout empty."""
-    assert done.code == row.ends.code, f"exit {done.code}, expected {row.ends.code}\n{done.out}{done.err}"
+    assert done.code == row.ends.code, (
+        f"exit {done.code}, expected {row.ends.code}\n{done.out}{done.err}"
+    )
     if done.code == 0:
         assert "Traceback" not in done.err
         return
@@ -109,7 +123,9 @@ def check_success(row: Row, world: World, done: Done) -> None:
 
 def check_one_submission(row: Row, world: World) -> None:
     """Whatever happened, the CSV was submitted exactly once, and the ledger knows its number."""
-    assert len(world.submissions()) == 1 + row.before, f"{len(world.submissions())} submissions at Kaggle"
+    assert len(world.submissions()) == 1 + row.before, (
+        f"{len(world.submissions())} submissions at Kaggle"
+    )
     assert f'"ref": {world.submissions()[-1]["ref"]}' in world.ledger.read_text()
 
 
@@ -118,7 +134,11 @@ def told(row: Row, world: World, done: Done) -> str:
     if row.debug:
         return f"exit {done.code}, with a traceback that holds no secret"
     routine = ROUTINE_SUBMIT if row.kind == "submit" else ROUTINE
-    lines = [world.normal(line.strip()) for line in done.err.splitlines() if line.strip() and not line.strip().startswith(routine)]
+    lines = [
+        world.normal(line.strip())
+        for line in done.err.splitlines()
+        if line.strip() and not line.strip().startswith(routine)
+    ]
     if row.kind == "submit":
         lines += [world.normal(line) for line in done.out.splitlines()]
     attempts = len(world.seen("DownloadDataFile", "DownloadDataFiles"))
@@ -131,7 +151,14 @@ def told(row: Row, world: World, done: Done) -> str:
 def told_again(row: Row, world: World, done: Done) -> str:
     """How the same command ended without the fault."""
     if row.kind == "submit":
-        error = next((line for line in done.err.splitlines() if line.startswith("error: these bytes were submitted")), "")
+        error = next(
+            (
+                line
+                for line in done.err.splitlines()
+                if line.startswith("error: these bytes were submitted")
+            ),
+            "",
+        )
         said = "these bytes were submitted already" if error else done.out.strip()
         return "<br>".join([f"exit {done.code}", said, world.record()])
     asked = [request.headers.get("range", "") for request in world.seen("storage", "elsewhere")]

@@ -22,13 +22,19 @@ print("sys.stdin is closed" if sys.stdin.closed else "sys.stdin is open")
 
 
 def download(name: str = "train.h5") -> Callable[[World], str]:
-    """`kaggle competitions download -f NAME`: its exit code, its last words, and what lies in the folder then."""
+    """`kaggle competitions download -f NAME`: its exit code, its last words, and what lies in the
+    folder then.
+    """
 
     def act(world: World) -> str:
         folder = world.root / "official"
         folder.mkdir()
         ended = run(world, "competitions", "download", LAB, "-f", name, "-p", str(folder))
-        found = [found_file(path, folder, world.remote / name) for path in sorted(folder.rglob("*")) if path.is_file()]
+        found = [
+            found_file(path, folder, world.remote / name)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        ]
         return f"{ended}; on disk: {', '.join(found) or 'nothing'}"
 
     return act
@@ -51,7 +57,9 @@ def found_file(path: Path, folder: Path, right: Path) -> str:
 
 
 def submit(world: World) -> str:
-    """`kaggle competitions submit`: its exit code, its last words, and how many submissions there are then."""
+    """`kaggle competitions submit`: its exit code, its last words, and how many submissions there
+    are then.
+    """
     ended = run(world, "competitions", "submit", LAB, "-f", "mine.csv", "-m", "alone")
     return f"{ended}; at Kaggle: {len(world.submissions()) or 'none'}"
 
@@ -66,7 +74,14 @@ def submissions(world: World) -> str:
 
 def stdin(world: World) -> str:
     """Importing it without credentials."""
-    done = subprocess.run([sys.executable, "-c", CLOSES], cwd=world.here, env=world.env, capture_output=True, text=True, input="x")
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSES],
+        cwd=world.here,
+        env=world.env,
+        capture_output=True,
+        text=True,
+        input="x",
+    )
     return f"after `import kaggle`, {done.stdout.splitlines()[-1]}"
 
 
@@ -75,11 +90,21 @@ def run(world: World, *args: str) -> str:
     script = Path(sys.executable).with_name("kaggle")
     try:
         done = subprocess.run(
-            [str(script), *args], cwd=world.here, env=world.env, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL
+            [str(script), *args],
+            cwd=world.here,
+            env=world.env,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
         return f"still waiting after {PATIENCE:.0f} s"
-    lines = [line.strip() for line in (done.stdout + done.stderr).replace("\r", "\n").splitlines() if line.strip()]
+    lines = [
+        line.strip()
+        for line in (done.stdout + done.stderr).replace("\r", "\n").splitlines()
+        if line.strip()
+    ]
     if args[1] == "submissions":
         return "\n".join(lines)
     return f"exit {done.returncode}" + (f', "{words}"' if (words := said(lines, world)) else "")
@@ -87,8 +112,14 @@ def run(world: World, *args: str) -> str:
 
 def said(lines: list[str], world: World) -> str:
     """The line that tells most, without progress."""
-    words = [line for line in lines if not any(noise in line for noise in ("%|", "B/s]", "Downloading ", "Warning"))]
-    telling = [line for line in words if "required" in line or "does not match" in line] or words[-1:]
+    words = [
+        line
+        for line in lines
+        if not any(noise in line for noise in ("%|", "B/s]", "Downloading ", "Warning"))
+    ]
+    telling = [line for line in words if "required" in line or "does not match" in line] or words[
+        -1:
+    ]
     text = world.normal(telling[0].replace(world.kaggle.url, "")) if telling else ""
     text = re.sub(r"^HTTPConnectionPool.*?: (Max retries exceeded|Read timed out).*", r"\1", text)
     return text if len(text) <= 120 else text[:117] + "..."
@@ -97,7 +128,8 @@ def said(lines: list[str], world: World) -> str:
 def list_files(world: World) -> str:
     """`kaggle competitions files`."""
     ended = run(world, "competitions", "files", LAB)
-    return ended.split(",")[0] if ended.startswith("exit 0") else ended  # else the last line of the list would be quoted
+    # else the last line of the list would be quoted
+    return ended.split(",")[0] if ended.startswith("exit 0") else ended
 
 
 OFFICIAL: dict[str, Callable[[World], str]] = {

@@ -9,4 +9,11 @@ import rows_disk
 import rows_downloads
 import rows_submit
 
-ROWS = [*rows_downloads.ROWS, *rows_answers.ROWS, *rows_archives.ROWS, *rows_disk.ROWS, *rows_submit.ROWS, *rows_account.ROWS]
+ROWS = [
+    *rows_downloads.ROWS,
+    *rows_answers.ROWS,
+    *rows_archives.ROWS,
+    *rows_disk.ROWS,
+    *rows_submit.ROWS,
+    *rows_account.ROWS,
+]

@@ -26,7 +26,9 @@ def nothing(_: World) -> None:
 
 @dataclass(frozen=True)
 class Ends:
-    """How a command must end: its exit code, words that its error must have, and whether the same again succeeds."""
+    """How a command must end: its exit code, words that its error must have, and whether the same
+    again succeeds.
+    """
 
     code: int = 0
     words: tuple[str, ...] = ()
@@ -38,7 +40,11 @@ FINE = Ends()
 
 @dataclass(frozen=True)
 class Row:
-    """One fault. `arrange` brings it about, `mend` takes away what does not go away with the server's queued faults."""
+    """One fault.
+
+    `arrange` brings it about, `mend` takes away what does not go away with the server's queued
+    faults.
+    """
 
     id: str
     group: str
@@ -48,7 +54,8 @@ class Row:
     kind: Literal["lab", "tifs", "submit"] = "lab"  # which world, see world.py
     args: tuple[str, ...] = ()  # after the command's own
     mend: Act = nothing
-    hook: dict[str, Any] = field(default_factory=dict)  # see warm_server.py; of the faulty command only
+    # see warm_server.py; of the faulty command only
+    hook: dict[str, Any] = field(default_factory=dict)
     set: dict[str, float] = field(default_factory=dict)  # constants of both commands
     fresh: bool = False  # "lab": no file is there yet, so that their order is nobody's business
     rough: bool = False  # how many bytes arrived differs from time to time
@@ -57,5 +64,6 @@ class Row:
     debug: bool = False  # a traceback is asked for
     real: bool = False  # a process of its own instead of a forked one
     closed_stdin: bool = False
-    play: Callable[[World, bool], tuple[str, str, str]] | None = None  # instead of one command: what is seen, left, and comes of the next
+    # instead of one command: what is seen, left, and comes of the next
+    play: Callable[[World, bool], tuple[str, str, str]] | None = None
     bug: str = ""  # why this row is not right yet

@@ -28,7 +28,11 @@ def no_proxy(world: World) -> None:
 
 
 def with_proxy(world: World) -> None:
-    world.env = world.env | {"http_proxy": world.kaggle.url, "https_proxy": world.kaggle.url, "no_proxy": ""}
+    world.env = world.env | {
+        "http_proxy": world.kaggle.url,
+        "https_proxy": world.kaggle.url,
+        "no_proxy": "",
+    }
 
 
 def proxy_gone(world: World) -> None:
@@ -91,7 +95,12 @@ def clock(seconds: float) -> Act:
 
     def act(world: World) -> None:
         world.kaggle.clock = seconds
-        world.kaggle.fail(DOWNLOAD, status=429, message="Too many requests", retry_after=formatdate(time.time() + seconds, usegmt=True))
+        world.kaggle.fail(
+            DOWNLOAD,
+            status=429,
+            message="Too many requests",
+            retry_after=formatdate(time.time() + seconds, usegmt=True),
+        )
 
     return act
 
@@ -110,17 +119,25 @@ def refuse_last(world: World) -> None:
     def others_whole() -> bool:
         return {"valid.h5", "test_x.h5"} <= world.whole_names()
 
-    world.kaggle.fail("storage", name="train.h5", until=others_whole, status=404, body=b"", times=ALWAYS)
+    world.kaggle.fail(
+        "storage", name="train.h5", until=others_whole, status=404, body=b"", times=ALWAYS
+    )
 
 
 def elsewhere(world: World) -> None:
     world.kaggle.other_hosts = {"elsewhere.test"}
-    world.kaggle.fail(LIST, status=302, body=b"", location="http://elsewhere.test/api", times=ALWAYS)
+    world.kaggle.fail(
+        LIST, status=302, body=b"", location="http://elsewhere.test/api", times=ALWAYS
+    )
 
 
 def transient(status: int, words: str) -> list[Row]:
     return [
-        row(f"{status}", f"{status} to a request for the list, once", fails(LIST, status=status, message=words)),
+        row(
+            f"{status}",
+            f"{status} to a request for the list, once",
+            fails(LIST, status=status, message=words),
+        ),
         row(
             f"{status}-always",
             f"{status} to every request for the list",
@@ -137,14 +154,25 @@ ROWS = [
         fails(LIST, status=401, message="Unauthenticated", times=ALWAYS),
         Ends(7, ("KAGGLE_KEY",)),
     ),
-    row("403-rules", "403: the rules are not accepted", refuse_rules, Ends(7, ("rules", "accept")), mend=accept_rules),
+    row(
+        "403-rules",
+        "403: the rules are not accepted",
+        refuse_rules,
+        Ends(7, ("rules", "accept")),
+        mend=accept_rules,
+    ),
     row(
         "403-other",
         "403 for another reason",
         fails(DOWNLOAD, status=403, message="Permission denied", times=ALWAYS),
         Ends(7, ("Permission denied",)),
     ),
-    row("404", "404: no such competition", fails(LIST, status=404, message="Not found", times=ALWAYS), Ends(7, ("does not know",))),
+    row(
+        "404",
+        "404: no such competition",
+        fails(LIST, status=404, message="Not found", times=ALWAYS),
+        Ends(7, ("does not know",)),
+    ),
     row(
         "404-file",
         "404: a listed file is gone",
@@ -153,7 +181,11 @@ ROWS = [
     ),
     *transient(408, "Request timeout"),
     *transient(429, "Too many requests"),
-    row("429-soon", "429 with Retry-After of 0.2 seconds, once", fails(LIST, status=429, message="Too many requests", retry_after="0.2")),
+    row(
+        "429-soon",
+        "429 with Retry-After of 0.2 seconds, once",
+        fails(LIST, status=429, message="Too many requests", retry_after="0.2"),
+    ),
     row(
         "429-late",
         "429 with Retry-After of an hour",
@@ -163,9 +195,20 @@ ROWS = [
     *transient(500, "Internal error"),
     *transient(502, "Bad gateway"),
     *transient(503, "Unavailable"),
-    row("503-file", "503 to the request for a file, once", fails(DOWNLOAD, status=503, message="Unavailable")),
-    row("reset-list", "connection reset at the request for the list, once", fails(LIST, reset=True)),
-    row("silent-list", "no answer to the request for the list, once", fails(LIST, wait=20.0, reset=True), set=PATIENCE),
+    row(
+        "503-file",
+        "503 to the request for a file, once",
+        fails(DOWNLOAD, status=503, message="Unavailable"),
+    ),
+    row(
+        "reset-list", "connection reset at the request for the list, once", fails(LIST, reset=True)
+    ),
+    row(
+        "silent-list",
+        "no answer to the request for the list, once",
+        fails(LIST, wait=20.0, reset=True),
+        set=PATIENCE,
+    ),
     row(
         "login-page",
         "a login page of the network instead of the list",
@@ -179,7 +222,14 @@ ROWS = [
         Ends(7, ("Permission denied",)),
     ),
     row("elsewhere", "Kaggle's API redirects to another host", elsewhere, Ends(7)),
-    row("dns", "Kaggle's name cannot be looked up", no_proxy, Ends(7, ("looked up",)), hook={"unknown": ["localhost"]}, mend=with_proxy),
+    row(
+        "dns",
+        "Kaggle's name cannot be looked up",
+        no_proxy,
+        Ends(7, ("looked up",)),
+        hook={"unknown": ["localhost"]},
+        mend=with_proxy,
+    ),
     row(
         "dns-storage",
         "the storage's name cannot be looked up",
@@ -188,7 +238,13 @@ ROWS = [
         hook={"unknown": ["storage.invalid"]},
         mend=storage_known,
     ),
-    row("proxy-gone", "the proxy refuses connections", proxy_gone, Ends(7, ("proxy",)), mend=with_proxy),
+    row(
+        "proxy-gone",
+        "the proxy refuses connections",
+        proxy_gone,
+        Ends(7, ("proxy",)),
+        mend=with_proxy,
+    ),
     row(
         "proxy-nonsense",
         "the proxy's address is no address",
@@ -196,9 +252,22 @@ ROWS = [
         Ends(7, ("proxy",)),
         mend=with_proxy,
     ),
-    row("clock-ahead", "Kaggle's clock is a day ahead, and it asks for a pause until its own now", clock(86_400)),
-    row("clock-behind", "Kaggle's clock is a day behind, and it asks for a pause until its own now", clock(-86_400)),
-    row("names", "3 pages of names: spaces, unicode, sub-folders, an empty file", more_files, fresh=True),
+    row(
+        "clock-ahead",
+        "Kaggle's clock is a day ahead, and it asks for a pause until its own now",
+        clock(86_400),
+    ),
+    row(
+        "clock-behind",
+        "Kaggle's clock is a day behind, and it asks for a pause until its own now",
+        clock(-86_400),
+    ),
+    row(
+        "names",
+        "3 pages of names: spaces, unicode, sub-folders, an empty file",
+        more_files,
+        fresh=True,
+    ),
     row(
         "names-cut",
         "the same, each third answer cut",
@@ -206,8 +275,20 @@ ROWS = [
         fresh=True,
     ),
     row("list-empty", "the list is empty", nothing_listed, Ends(7, ("lists no files",))),
-    row("unsafe-up", "a listed name leaves its folder: ../../x.h5", unsafe_name("../../x.h5"), Ends(3, ("unsafe",)), mend=safe_names),
-    row("unsafe-root", "a listed name is absolute: /etc/x.h5", unsafe_name("/etc/x.h5"), Ends(3, ("unsafe",)), mend=safe_names),
+    row(
+        "unsafe-up",
+        "a listed name leaves its folder: ../../x.h5",
+        unsafe_name("../../x.h5"),
+        Ends(3, ("unsafe",)),
+        mend=safe_names,
+    ),
+    row(
+        "unsafe-root",
+        "a listed name is absolute: /etc/x.h5",
+        unsafe_name("/etc/x.h5"),
+        Ends(3, ("unsafe",)),
+        mend=safe_names,
+    ),
     row(
         "unsafe-part",
         "listed names that look like parts of a download",

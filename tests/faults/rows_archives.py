@@ -14,7 +14,8 @@ from acts import fails
 from rows import FINE, Act, Ends, Row
 from world import World
 
-ZEROS = 65 << 20  # bytes; what unpacks to more than this, and to more than a hundred times its size, is refused
+# bytes; what unpacks to more than this, and to more than a hundred times its size, is refused
+ZEROS = 65 << 20
 
 
 def row(id: str, fault: str, arrange: Act, ends: Ends = FINE, **more: Any) -> Row:
@@ -34,13 +35,18 @@ def archive(make: Callable[[bytes], bytes]) -> Act:
     return act
 
 
-def more(name: str, data: bytes = b"evil", *, kind: int = stat.S_IFREG, method: int = zipfile.ZIP_STORED) -> Act:
+def more(
+    name: str, data: bytes = b"evil", *, kind: int = stat.S_IFREG, method: int = zipfile.ZIP_STORED
+) -> Act:
     """The archive with one more member."""
 
     def make(proper: bytes) -> bytes:
         buffer = io.BytesIO(proper)
-        with zipfile.ZipFile(buffer, "a") as made, warnings.catch_warnings(action="ignore"):  # of a name that is there twice
-            info = zipfile.ZipInfo("PLACE" + "x" * (len(name) - 5) if "\\" in name else name, (2024, 1, 2, 3, 4, 6))
+        # of a name that is there twice
+        with zipfile.ZipFile(buffer, "a") as made, warnings.catch_warnings(action="ignore"):
+            info = zipfile.ZipInfo(
+                "PLACE" + "x" * (len(name) - 5) if "\\" in name else name, (2024, 1, 2, 3, 4, 6)
+            )
             info.external_attr = (kind | 0o644) << 16
             info.compress_type = method
             made.writestr(info, data)
@@ -72,22 +78,46 @@ UNSAFE = Ends(3, ("not safe",))
 
 ROWS = [
     row("zip-cut", "the zip is cut in the middle", fails("storage", truncate=20_000)),
-    row("zip-short", "half the zip, headers and hashes that agree with it, always", archive(lambda data: data[: len(data) // 2]), Ends(7)),
-    row("zip-none", "something else than a zip, always", archive(lambda data: b"no zip" * 1000), Ends(7)),
+    row(
+        "zip-short",
+        "half the zip, headers and hashes that agree with it, always",
+        archive(lambda data: data[: len(data) // 2]),
+        Ends(7),
+    ),
+    row(
+        "zip-none",
+        "something else than a zip, always",
+        archive(lambda data: b"no zip" * 1000),
+        Ends(7),
+    ),
     row("zip-corrupt", "one byte differs from the md5 told, once", fails("storage", corrupt=True)),
-    row("zip-crc", "a member does not have its CRC, hashes agree, always", archive(bad_crc), Ends(7)),
+    row(
+        "zip-crc", "a member does not have its CRC, hashes agree, always", archive(bad_crc), Ends(7)
+    ),
     row(
         "zip-bomb",
         "a bomb: a member that unpacks from 140 kB to 68 MB",
         more("train/a.bin", b"\0" * ZEROS, method=zipfile.ZIP_DEFLATED),
         Ends(3),
     ),
-    row("zip-claim", "a bomb: a member that claims to unpack to 4 GB", archive(huge_claim), Ends(3)),
+    row(
+        "zip-claim", "a bomb: a member that claims to unpack to 4 GB", archive(huge_claim), Ends(3)
+    ),
     row("zip-up", "a member ../../evil.tif", more("../../evil.tif"), UNSAFE),
     row("zip-root", "a member /tmp/evil.tif", more("/tmp/evil.tif"), UNSAFE),
     row("zip-drive", "a member C:/evil.tif", more("C:/evil.tif"), UNSAFE),
     row("zip-backslash", "a member ..\\..\\evil.tif", more("..\\..\\evil.tif"), UNSAFE),
-    row("zip-link", "a member that is a link to /etc/passwd", more("train/evil.tif", b"/etc/passwd", kind=stat.S_IFLNK), UNSAFE),
-    row("zip-twice", "a name that is there twice", more("train_labels.csv", b"id,class\n"), Ends(3, ("more than once",))),
+    row(
+        "zip-link",
+        "a member that is a link to /etc/passwd",
+        more("train/evil.tif", b"/etc/passwd", kind=stat.S_IFLNK),
+        UNSAFE,
+    ),
+    row(
+        "zip-twice",
+        "a name that is there twice",
+        more("train_labels.csv", b"id,class\n"),
+        Ends(3, ("more than once",)),
+    ),
     row("zip-encrypted", "an encrypted member", archive(encrypted), Ends(3)),
 ]

@@ -39,7 +39,9 @@ def older_store(world: World) -> None:
     path.write_text(PROFILES[LAB].replace(f"title: {LAB}", "title: Another title"))
 
 
-def killed(prepare: Act, clear: Act, *options: str) -> Callable[[World, bool], tuple[str, str, str]]:
+def killed(
+    prepare: Act, clear: Act, *options: str
+) -> Callable[[World, bool], tuple[str, str, str]]:
     """Fetches killed at seeded moments, spread over the time that one takes which is left alone."""
 
     def play(world: World, full: bool) -> tuple[str, str, str]:
@@ -65,7 +67,9 @@ def killed(prepare: Act, clear: Act, *options: str) -> Callable[[World, bool], t
             world.check_finished()
             if "--keep-raw" in options:
                 for name in world.competition.names():
-                    assert (world.home / "unpacked" / name).read_bytes() == (world.remote / name).read_bytes()
+                    assert (world.home / "unpacked" / name).read_bytes() == (
+                        world.remote / name
+                    ).read_bytes()
             world.check_secrets(done.err)
         assert hits >= times / 3, "the kills came too late to mean anything"
         return "killed", STATES, "exit 0"
@@ -84,7 +88,9 @@ def check_states(world: World) -> None:
     """What carries its own name is whole."""
     if world.slug == LAB:
         for name in world.whole_names():
-            assert (world.raw / name).read_bytes() == (world.remote / name).read_bytes(), f"{name} has its name and wrong bytes"
+            assert (world.raw / name).read_bytes() == (world.remote / name).read_bytes(), (
+                f"{name} has its name and wrong bytes"
+            )
     store = world.home / "store"
     if store.exists():
         for name in ("images.npy", "index.npz"):
@@ -115,7 +121,11 @@ def many_patches(world: World) -> None:
 
 def lines(world: World, err: str) -> str:
     """What was said, as a cell of the table."""
-    return "<br>".join(world.normal(line.strip()) for line in err.splitlines() if line.startswith(("error: ", "  -> ")))
+    return "<br>".join(
+        world.normal(line.strip())
+        for line in err.splitlines()
+        if line.startswith(("error: ", "  -> "))
+    )
 
 
 def two_fetches(world: World, _: bool) -> tuple[str, str, str]:
@@ -189,7 +199,12 @@ ROWS = [
         args=("--keep-raw",),
         hook={"full": {"below": "data/{slug}/.partial-", "after": 10_000}},
     ),
-    row("free", "too little space for the download, seen before it begins", ends=Ends(8, ("not enough space",)), hook={"free": 100_000}),
+    row(
+        "free",
+        "too little space for the download, seen before it begins",
+        ends=Ends(8, ("not enough space",)),
+        hook={"free": 100_000},
+    ),
     row(
         "free-store",
         "too little space for the store, seen before it begins",
@@ -197,13 +212,23 @@ ROWS = [
         Ends(8, ("not enough space",)),
         hook={"free": 100_000},
     ),
-    row("kill-download", f"SIGKILL at {KILLS} seeded moments of a download", play=killed(slow_line, all_gone), fresh=True),
+    row(
+        "kill-download",
+        f"SIGKILL at {KILLS} seeded moments of a download",
+        play=killed(slow_line, all_gone),
+        fresh=True,
+    ),
     row(
         "kill-zip",
         f"SIGKILL at {KILLS} seeded moments of a fetch that unpacks its zip (--keep-raw)",
         kind="tifs",
         play=killed(many_tifs, all_gone, "--keep-raw"),
     ),
-    row("kill-store", f"SIGKILL at {KILLS} seeded moments of building a store", play=killed(many_patches, store_gone), fresh=True),
+    row(
+        "kill-store",
+        f"SIGKILL at {KILLS} seeded moments of building a store",
+        play=killed(many_patches, store_gone),
+        fresh=True,
+    ),
     row("two-fetches", "two fetches at once", play=two_fetches),
 ]

@@ -65,15 +65,26 @@ def clock(seconds: float) -> Act:
 
 
 def one_before(world: World) -> None:
-    """The same file with the same message was submitted before, from elsewhere, and ours does not arrive."""
+    """The same file with the same message was submitted before, from elsewhere, and ours does not
+    arrive.
+    """
     data = (world.here / "mine.csv").read_bytes()
     world.kaggle._uploads["/upload/before"] = ("mine.csv", len(data), data)
-    world.kaggle.api(CREATE, {"competitionName": world.slug, "blobFileTokens": "before", "submissionDescription": "pcam-kit"})
+    world.kaggle.api(
+        CREATE,
+        {
+            "competitionName": world.slug,
+            "blobFileTokens": "before",
+            "submissionDescription": "pcam-kit",
+        },
+    )
     world.kaggle.fail(CREATE, reset=True)
 
 
 def lost(**of_the_list: Any) -> Act:
-    """The submission arrives and its answer does not; the list, read once before, has a fault of its own when it is read to find out."""
+    """The submission arrives and its answer does not; the list, read once before, has a fault of
+    its own when it is read to find out.
+    """
 
     def act(world: World) -> None:
         world.kaggle.fail(CREATE, lost=True)
@@ -126,26 +137,59 @@ def killed(world: World, full: bool) -> tuple[str, str, str]:
         before = world.ledger.read_bytes() if world.ledger.is_file() else b""
         again = world.run(args)
         assert again.code == 0 or "--again" in again.err, again.err
-        assert len(world.submissions()) == 1, f"{len(world.submissions())} submissions after a kill at {i} of {times}"
+        assert len(world.submissions()) == 1, (
+            f"{len(world.submissions())} submissions after a kill at {i} of {times}"
+        )
         assert world.ledger.read_bytes().startswith(before)
         world.check_secrets(done.err, again.err)
     assert hits >= times / 3, "the kills came too late to mean anything"
-    return "killed", "in the ledger before it is at Kaggle", "exit 0 (or 6: sent and scored already); at Kaggle: 1"
+    return (
+        "killed",
+        "in the ledger before it is at Kaggle",
+        "exit 0 (or 6: sent and scored already); at Kaggle: 1",
+    )
 
 
 ROWS = [
     row("upload-400", "the upload is refused (400), once", fails(UPLOAD, status=400, body=b"")),
     row(
-        "upload-400-always", "the upload is refused (400), always", fails(UPLOAD, status=400, body=b"", times=ALWAYS), Ends(7, ("refused",))
+        "upload-400-always",
+        "the upload is refused (400), always",
+        fails(UPLOAD, status=400, body=b"", times=ALWAYS),
+        Ends(7, ("refused",)),
     ),
     row("upload-503", "the upload meets 503, once", fails(UPLOAD, status=503, body=b"")),
-    row("upload-cut", "connection reset before the upload's last byte, once", fails(UPLOAD, cut=100)),
-    row("upload-cut-always", "connection reset before the upload's last byte, always", fails(UPLOAD, cut=100, times=ALWAYS), Ends(7)),
-    row("upload-lost", "connection reset after the upload's last byte, once", fails(UPLOAD, lost=True)),
+    row(
+        "upload-cut", "connection reset before the upload's last byte, once", fails(UPLOAD, cut=100)
+    ),
+    row(
+        "upload-cut-always",
+        "connection reset before the upload's last byte, always",
+        fails(UPLOAD, cut=100, times=ALWAYS),
+        Ends(7),
+    ),
+    row(
+        "upload-lost",
+        "connection reset after the upload's last byte, once",
+        fails(UPLOAD, lost=True),
+    ),
     row("upload-silent", "no answer to the upload, once", fails(UPLOAD, wait=3.0), set=TIMEOUT),
-    row("start-503", "503 to the request for an upload address, once", fails("StartSubmissionUpload", status=503)),
-    row("create-late", "the submission arrives, its answer does not in time", fails(CREATE, late=3.0), set=TIMEOUT),
-    row("create-lost", "the submission arrives, then the connection is reset", fails(CREATE, lost=True)),
+    row(
+        "start-503",
+        "503 to the request for an upload address, once",
+        fails("StartSubmissionUpload", status=503),
+    ),
+    row(
+        "create-late",
+        "the submission arrives, its answer does not in time",
+        fails(CREATE, late=3.0),
+        set=TIMEOUT,
+    ),
+    row(
+        "create-lost",
+        "the submission arrives, then the connection is reset",
+        fails(CREATE, lost=True),
+    ),
     row(
         "create-never",
         "the submission does not arrive, and there is no answer in time",
@@ -153,8 +197,18 @@ ROWS = [
         UNKNOWN,
         set=TIMEOUT,
     ),
-    row("create-reset", "connection reset before the submission arrives", fails(CREATE, reset=True), UNKNOWN),
-    row("create-500", "500 to the submission, which does not arrive", fails(CREATE, status=500, message="Internal error"), UNKNOWN),
+    row(
+        "create-reset",
+        "connection reset before the submission arrives",
+        fails(CREATE, reset=True),
+        UNKNOWN,
+    ),
+    row(
+        "create-500",
+        "500 to the submission, which does not arrive",
+        fails(CREATE, status=500, message="Internal error"),
+        UNKNOWN,
+    ),
     row(
         "create-page",
         "the submission arrives, a page comes instead of its answer",
@@ -171,35 +225,84 @@ ROWS = [
         "its answer is lost, and the list does not show it yet",
         lost(times=2, body=b'{"submissions": []}'),
     ),
-    row("create-before", "the same file was sent before from elsewhere; ours does not arrive", one_before, UNKNOWN, before=1),
-    row("ref-0", "an answer with ref 0, and no submission", fails(CREATE, zero_ref=True), Ends(7, ("no number",))),
+    row(
+        "create-before",
+        "the same file was sent before from elsewhere; ours does not arrive",
+        one_before,
+        UNKNOWN,
+        before=1,
+    ),
+    row(
+        "ref-0",
+        "an answer with ref 0, and no submission",
+        fails(CREATE, zero_ref=True),
+        Ends(7, ("no number",)),
+    ),
     row("limit", "no submission is left today", limit, Ends(6, ("left today",)), mend=next_day),
     row(
         "limit-meanwhile",
         "the last submission of today is used up meanwhile by someone else",
-        fails(CREATE, status=400, message="Submission not allowed: Your team has used its daily Submission allowance (5) today"),
+        fails(
+            CREATE,
+            status=400,
+            message="Submission not allowed: Your team has used its daily Submission allowance "
+            "(5) today",
+        ),
         Ends(7, ("allowance",)),
     ),
-    row("submit-rules", "403: the rules are not accepted", refuse_rules, Ends(7, ("rules",)), mend=accept_rules),
-    row("status-word", "a status that nobody knows", fails(GET, patch={"status": "RESCORING"}, times=ALWAYS), Ends(7)),
+    row(
+        "submit-rules",
+        "403: the rules are not accepted",
+        refuse_rules,
+        Ends(7, ("rules",)),
+        mend=accept_rules,
+    ),
+    row(
+        "status-word",
+        "a status that nobody knows",
+        fails(GET, patch={"status": "RESCORING"}, times=ALWAYS),
+        Ends(7),
+    ),
     row(
         "score-word",
         "a score that is no number",
         fails(GET, patch={"status": "COMPLETE", "publicScore": "n/a"}, times=ALWAYS),
         Ends(7, ("no number",)),
     ),
-    row("scored-error", "Kaggle cannot score it, and says why", bad_csv, Ends(6, ("does not score submissions",), again=6)),
-    row("never", "the score does not come in time", never_scored, args=("--timeout", "0.1"), mend=scored),
-    row("poll-503", "503 to a look at the score, once", fails(GET, status=503, message="Unavailable")),
+    row(
+        "scored-error",
+        "Kaggle cannot score it, and says why",
+        bad_csv,
+        Ends(6, ("does not score submissions",), again=6),
+    ),
+    row(
+        "never",
+        "the score does not come in time",
+        never_scored,
+        args=("--timeout", "0.1"),
+        mend=scored,
+    ),
+    row(
+        "poll-503",
+        "503 to a look at the score, once",
+        fails(GET, status=503, message="Unavailable"),
+    ),
     row(
         "poll-503-always",
         "503 to every look at the score",
         fails(GET, status=503, message="Unavailable", times=ALWAYS),
         Ends(7, ("Unavailable",)),
     ),
-    row("poll-silent", "no answer to a look at the score, once", fails(GET, wait=3.0, reset=True), set=TIMEOUT),
+    row(
+        "poll-silent",
+        "no answer to a look at the score, once",
+        fails(GET, wait=3.0, reset=True),
+        set=TIMEOUT,
+    ),
     row("clock-day", "Kaggle's clock is a day ahead, and the answer is lost", clock(86_400)),
-    row("clock-day-behind", "Kaggle's clock is a day behind, and the answer is lost", clock(-86_400)),
+    row(
+        "clock-day-behind", "Kaggle's clock is a day behind, and the answer is lost", clock(-86_400)
+    ),
     row(
         "ledger-full",
         "the disk is full when the ledger should say that it will be sent",

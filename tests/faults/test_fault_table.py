@@ -1,4 +1,6 @@
-"""docs/faults.md, row by row: each fault is driven through the real client, and what is seen is compared with what the table says."""
+"""docs/faults.md, row by row: each fault is driven through the real client, and what is seen is
+compared with what the table says.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,11 @@ def document() -> Iterator[Document]:
 def parameters() -> list[object]:
     """Every row; those that are known to be wrong must stay wrong until they are mended."""
     return [
-        pytest.param(row, id=f"{row.group}-{row.id}", marks=[pytest.mark.xfail(reason=row.bug, strict=True)] if row.bug else [])
+        pytest.param(
+            row,
+            id=f"{row.group}-{row.id}",
+            marks=[pytest.mark.xfail(reason=row.bug, strict=True)] if row.bug else [],
+        )
         for row in ROWS
         if FULL or not row.slow
     ]
@@ -57,7 +63,9 @@ def test_fault(row: Row, bases: Bases, document: Document, tmp_path: Path) -> No
         observed = drive(row, world, full=FULL)
     if not FULL:
         said = document.said(row)
-        assert said == observed, "docs/faults.md says otherwise: run `make faults`, and look at the difference"
+        assert said == observed, (
+            "docs/faults.md says otherwise: run `make faults`, and look at the difference"
+        )
         return
     alone = ""
     if row.id in OFFICIAL:
@@ -70,7 +78,9 @@ def test_fault(row: Row, bases: Bases, document: Document, tmp_path: Path) -> No
 def test_the_table_has_exactly_these_rows(document: Document) -> None:
     ids = [row.id for row in ROWS]
     assert len(set(ids)) == len(ids), "a row's id is its name among the tests"
-    assert len({(row.group, row.fault) for row in ROWS}) == len(ids), "a row's fault is its name in the table"
+    assert len({(row.group, row.fault) for row in ROWS}) == len(ids), (
+        "a row's fault is its name in the table"
+    )
     assert set(OFFICIAL) <= set(ids)
     if not FULL:  # else it is written at the end
         assert document.faults() == {(row.group, row.fault) for row in ROWS if not row.bug}

@@ -1,4 +1,6 @@
-"""Where a row happens: a server, a home with canary credentials, a working folder; and what must hold in it whatever happens."""
+"""Where a row happens: a server, a home with canary credentials, a working folder; and what must
+hold in it whatever happens.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,10 @@ ROUTINE = ("next: pcam train", "the validation part was cut from train", "unpack
 
 @dataclass
 class World:
-    """One working folder (`here`), one home, one server. `remote` is what the server hands out as `slug`."""
+    """One working folder (`here`), one home, one server.
+
+    `remote` is what the server hands out as `slug`.
+    """
 
     root: Path
     slug: str
@@ -78,8 +83,12 @@ class World:
         """Begin a command in a forked process."""
         hook = dict(hook or {})
         if "full" in hook:
-            hook["full"] = hook["full"] | {"below": str(self.here / hook["full"]["below"].format(slug=self.slug))}
-        return self.warm.start(args, self.here, self.env, hook | {"set": FAST | self.set | hook.get("set", {})})
+            hook["full"] = hook["full"] | {
+                "below": str(self.here / hook["full"]["below"].format(slug=self.slug))
+            }
+        return self.warm.start(
+            args, self.here, self.env, hook | {"set": FAST | self.set | hook.get("set", {})}
+        )
 
     def run_alone(self, args: Sequence[str], *, closed_stdin: bool = False) -> Done:
         """A command in a process of its own, watched: what `ps` shows of it must hold no secret."""
@@ -96,18 +105,26 @@ class World:
         shown: set[str] = set()
         while True:
             with contextlib.suppress(OSError):
-                shown.add(Path(f"/proc/{process.pid}/cmdline").read_bytes().decode(errors="replace"))
+                shown.add(
+                    Path(f"/proc/{process.pid}/cmdline").read_bytes().decode(errors="replace")
+                )
             try:
                 out, err = process.communicate(timeout=0.1)
                 break
             except subprocess.TimeoutExpired:
                 continue
-        assert not [canary for canary in CANARIES for line in shown if canary in line], "a secret is in the process list"
+        assert not [canary for canary in CANARIES for line in shown if canary in line], (
+            "a secret is in the process list"
+        )
         return Done(process.returncode, out, err)
 
     def seen(self, *what: str) -> list[Seen]:
         """The requests since the last mark."""
-        return [request for request in self.kaggle.requests[self.marks.get("requests", 0) :] if not what or request.what in what]
+        return [
+            request
+            for request in self.kaggle.requests[self.marks.get("requests", 0) :]
+            if not what or request.what in what
+        ]
 
     def mark(self) -> None:
         """What comes from now on is of the next command."""
@@ -120,7 +137,8 @@ class World:
         return {
             path.relative_to(self.here).as_posix(): path.read_bytes()
             for path in sorted(self.here.rglob("*"))
-            if path.is_file() and not re.search(r"\.part$|\.part\.json$|\.partial-|/\.lock$", path.as_posix())
+            if path.is_file()
+            and not re.search(r"\.part$|\.part\.json$|\.partial-|/\.lock$", path.as_posix())
         }
 
     def whole_names(self) -> set[str]:
@@ -131,12 +149,21 @@ class World:
         """The bytes are those of an undisturbed fetch, and nothing else is there."""
         if self.slug == LAB:
             for name in self.competition.names():
-                assert (self.raw / name).read_bytes() == (self.remote / name).read_bytes(), f"{name} has wrong bytes"
+                assert (self.raw / name).read_bytes() == (self.remote / name).read_bytes(), (
+                    f"{name} has wrong bytes"
+                )
         else:
-            assert (self.raw / f"{self.slug}.zip").read_bytes() == self.kaggle.content(self.competition, "")[0]
+            assert (self.raw / f"{self.slug}.zip").read_bytes() == self.kaggle.content(
+                self.competition, ""
+            )[0]
         for name in ("images.npy", "index.npz"):
-            assert (self.home / "store" / name).read_bytes() == (self.whole / "store" / name).read_bytes(), f"the store's {name} is wrong"
-        made, expected = (json.loads((folder / "store" / "manifest.json").read_text()) for folder in (self.home, self.whole))
+            assert (self.home / "store" / name).read_bytes() == (
+                self.whole / "store" / name
+            ).read_bytes(), f"the store's {name} is wrong"
+        made, expected = (
+            json.loads((folder / "store" / "manifest.json").read_text())
+            for folder in (self.home, self.whole)
+        )
         assert made["fingerprint"] == expected["fingerprint"]
         assert self.leftovers() == []
 
@@ -149,7 +176,9 @@ class World:
         )
 
     def check_secrets(self, *texts: str) -> None:
-        """No canary in what was printed or written, no credentials at the storage, nothing gone astray."""
+        """No canary in what was printed or written, no credentials at the storage, nothing gone
+        astray.
+        """
         places = {f"output {i}": text.encode() for i, text in enumerate(texts)}
         for folder in (self.here, self.root / "home"):
             for path in folder.rglob("*"):
@@ -160,7 +189,9 @@ class World:
                 assert canary.encode() not in data, f"a secret ({canary[:12]}...) is in {place}"
         for request in self.kaggle.requests:
             if request.what in {"storage", "upload", "elsewhere"}:
-                assert "authorization" not in request.headers, f"credentials were sent to {request.what}"
+                assert "authorization" not in request.headers, (
+                    f"credentials were sent to {request.what}"
+                )
         assert self.kaggle.errors == []
         assert self.kaggle.escaped == [], "a request was meant for a host beyond loopback"
 
@@ -172,14 +203,22 @@ class World:
 
     def normal(self, text: str) -> str:
         """The text without what differs from one time and machine to the next."""
-        text = text.replace(f"{self.here}/", "").replace(str(self.root), "...").replace(str(Path.home()), "~")
+        text = (
+            text.replace(f"{self.here}/", "")
+            .replace(str(self.root), "...")
+            .replace(str(Path.home()), "~")
+        )
         text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1", text)
         text = re.sub(r"\b4\d{7}\b", "N", text)
         text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+(\+00:00|Z)?", "TIME", text)
         text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "TIME UTC", text)
         text = re.sub(r"in \d+ h \d\d min", "in ... h ... min", text)
         text = re.sub(r"[\d,.]+ MB free", "... MB free", text)
-        text = re.sub(r"only [\d,]+ bytes arrived in \d+ seconds", "only ... bytes arrived in ... seconds", text)
+        text = re.sub(
+            r"only [\d,]+ bytes arrived in \d+ seconds",
+            "only ... bytes arrived in ... seconds",
+            text,
+        )
         return re.sub(r"\.partial-[0-9a-f]{8}", ".partial-*", text)
 
     def files(self, *, rough: bool) -> str:
@@ -189,19 +228,39 @@ class World:
             archive = self.raw / f"{self.slug}.zip"
             found = ["the zip"] if archive.is_file() else []
             part = archive.with_name(f"{archive.name}.part")
-            found += [f"of the zip a part{'' if rough else f', {part.stat().st_size:,} bytes'}"] if part.is_file() else []
+            found += (
+                [f"of the zip a part{'' if rough else f', {part.stat().st_size:,} bytes'}"]
+                if part.is_file()
+                else []
+            )
         else:
             names, there = self.competition.names(), self.whole_names()
-            found = [f"{'all' if len(there) == len(names) else f'{len(there)} of'} {len(names)} files"] if there else []
+            found = (
+                [f"{'all' if len(there) == len(names) else f'{len(there)} of'} {len(names)} files"]
+                if there
+                else []
+            )
             for name in names:
                 part = self.raw / f"{name}.part"
                 if part.is_file() and part.name not in names:
                     amount = "some" if rough else f"{part.stat().st_size:,}"
-                    found.append(f"of {name} a part, {amount} of {(self.remote / name).stat().st_size:,} bytes")
-        return "; ".join([*found, "the store" if has_store else "no store"] if found else ["nothing"])
+                    found.append(
+                        f"of {name} a part, {amount} of {(self.remote / name).stat().st_size:,} "
+                        "bytes"
+                    )
+        return "; ".join(
+            [*found, "the store" if has_store else "no store"] if found else ["nothing"]
+        )
 
     def record(self) -> str:
         """The ledger's events and what the server has, in a few words."""
-        lines = [json.loads(line) for line in self.ledger.read_text().splitlines() if line.strip()] if self.ledger.is_file() else []
-        events = " → ".join(line.get("status", line["event"]) if line["event"] == "scored" else line["event"] for line in lines)
+        lines = (
+            [json.loads(line) for line in self.ledger.read_text().splitlines() if line.strip()]
+            if self.ledger.is_file()
+            else []
+        )
+        events = " → ".join(
+            line.get("status", line["event"]) if line["event"] == "scored" else line["event"]
+            for line in lines
+        )
         return f"ledger: {events or 'empty'}<br>at Kaggle: {len(self.submissions()) or 'none'}"

@@ -14,7 +14,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 @dataclass(frozen=True)
 class Patches:
-    """images uint8 [n, 16, 16, 3], darker in the middle where the label is 1; rows of a train and a valid part."""
+    """images uint8 [n, 16, 16, 3], darker in the middle where the label is 1; rows of a train and a
+    valid part.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int8]

@@ -1,4 +1,6 @@
-"""NumPy against Keras: random chains of every supported layer, and every way in which a model is refused."""
+"""NumPy against Keras: random chains of every supported layer, and every way in which a model is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ ACTIVATIONS = ["linear", "relu", "sigmoid", "softmax"]
 
 def random_model(draw: Callable[[st.SearchStrategy[Any]], Any]) -> keras.Model:
     """A chain of random layers with random weights, batch-norm statistics included."""
-    rows, columns, channels = draw(st.tuples(st.integers(4, 14), st.integers(4, 14), st.integers(1, 4)))
+    rows, columns, channels = draw(
+        st.tuples(st.integers(4, 14), st.integers(4, 14), st.integers(1, 4))
+    )
     x = inputs = keras.Input((rows, columns, channels))
     if draw(st.booleans()):
         x = layers.Rescaling(1 / 127.5, offset=draw(st.sampled_from([-1.0, 0.0])))(x)
@@ -41,17 +45,28 @@ def random_model(draw: Callable[[st.SearchStrategy[Any]], Any]) -> keras.Model:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     for weight in model.weights:
         positive = weight.name == "moving_variance"
-        values = rng.uniform(0.2, 2, weight.shape) if positive else rng.normal(scale=0.5, size=weight.shape)
+        values = (
+            rng.uniform(0.2, 2, weight.shape)
+            if positive
+            else rng.normal(scale=0.5, size=weight.shape)
+        )
         weight.assign(values.astype(np.float32))
     return model
 
 
 def wrong_in_tensorflow(layer: Any, x: Any) -> bool:
-    """Where TensorFlow 2.21 on CPU takes memory that is not the image's: found by this test, see EXPERIMENTS.md.
+    """Where TensorFlow 2.21 on CPU takes memory that is not the image's: found by this test, see
+    EXPERIMENTS.md.
 
-    One input channel, row stride 1, column stride above 1, one column of output. Right with TF_ENABLE_ONEDNN_OPTS=0.
+    One input channel, row stride 1, column stride above 1, one column of output. Right with
+    TF_ENABLE_ONEDNN_OPTS=0.
     """
-    if not isinstance(layer, layers.Conv2D) or x.shape[-1] != 1 or layer.strides[0] != 1 or layer.strides[1] == 1:
+    if (
+        not isinstance(layer, layers.Conv2D)
+        or x.shape[-1] != 1
+        or layer.strides[0] != 1
+        or layer.strides[1] == 1
+    ):
         return False
     return layer.compute_output_shape(x.shape)[2] == 1
 
@@ -59,14 +74,24 @@ def wrong_in_tensorflow(layer: Any, x: Any) -> bool:
 def image_layers(smallest: int) -> st.SearchStrategy[Any]:
     """Makers of layers for images; nothing of Keras is built while hypothesis draws."""
     side, step = st.integers(1, min(5, smallest)), st.integers(1, 3)
-    window, strides, padding = st.tuples(side, side), st.tuples(step, step), st.sampled_from(["same", "valid"])
+    window, strides, padding = (
+        st.tuples(side, side),
+        st.tuples(step, step),
+        st.sampled_from(["same", "valid"]),
+    )
     activation = st.sampled_from(ACTIVATIONS)
-    convolution = partial(st.builds, partial, st.just(layers.Conv2D), activation=activation, use_bias=st.booleans())
+    convolution = partial(
+        st.builds, partial, st.just(layers.Conv2D), activation=activation, use_bias=st.booleans()
+    )
     return st.one_of(
         convolution(st.integers(1, 6), window, strides, padding),
-        st.builds(partial, st.just(layers.MaxPooling2D), window, st.one_of(st.none(), strides), padding),
+        st.builds(
+            partial, st.just(layers.MaxPooling2D), window, st.one_of(st.none(), strides), padding
+        ),
         st.just(partial(layers.MaxPooling2D, 2, padding="same")),
-        st.builds(partial, st.just(layers.BatchNormalization), scale=st.booleans(), center=st.booleans()),
+        st.builds(
+            partial, st.just(layers.BatchNormalization), scale=st.booleans(), center=st.booleans()
+        ),
         *vector_layers(),
     )
 
@@ -77,15 +102,25 @@ def vector_layers() -> list[st.SearchStrategy[Any]]:
     return [plain, st.builds(partial, st.just(layers.Activation), st.sampled_from(ACTIVATIONS))]
 
 
-DENSE = st.builds(partial, st.just(layers.Dense), st.integers(1, 6), st.sampled_from(ACTIVATIONS), use_bias=st.booleans())
+DENSE = st.builds(
+    partial,
+    st.just(layers.Dense),
+    st.integers(1, 6),
+    st.sampled_from(ACTIVATIONS),
+    use_bias=st.booleans(),
+)
 
 
-@pytest.mark.filterwarnings("ignore:You are using a softmax over axis -1")  # of a single value; fine here
+# of a single value; fine here
+@pytest.mark.filterwarnings("ignore:You are using a softmax over axis -1")
 @given(st.data())
-@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # shrinking builds networks for minutes
+# shrinking builds networks for minutes
+@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_any_chain_gives_what_keras_gives(data: st.DataObject):
     model = random_model(data.draw)
-    pixels = np.random.default_rng(0).integers(256, size=(3, *model.input_shape[1:]), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(
+        256, size=(3, *model.input_shape[1:]), dtype=np.uint8
+    )
     if not compare.scales_pixels(model):
         pixels = (pixels / np.float32(255)).astype(np.float32)
     converted = to_numpy(model)
@@ -94,7 +129,9 @@ def test_any_chain_gives_what_keras_gives(data: st.DataObject):
     apart = [(d.kind, d.max_abs_diff, d.loop) for d in differences if not d.within(1e-5)]
     assert apart == []
     outputs, expected = converted.predict(pixels), compare.predict_with_keras(model, pixels)
-    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-4 * max(1.0, float(np.abs(expected).max())))
+    np.testing.assert_allclose(
+        outputs, expected, rtol=1e-4, atol=1e-4 * max(1.0, float(np.abs(expected).max()))
+    )
     assert converted.parameters == model.count_params()
 
 
@@ -108,14 +145,17 @@ def test_any_chain_gives_what_keras_gives(data: st.DataObject):
 )
 def test_our_plain_networks_as_they_are_saved(config: Any, task: Task):
     model = with_probability(build_model(config, task))
-    pixels = np.random.default_rng(0).integers(256, size=(300, task.size, task.size, task.channels), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(
+        256, size=(300, task.size, task.size, task.channels), dtype=np.uint8
+    )
     converted = to_numpy(model)
     done: list[int] = []
     outputs = converted.predict(pixels, done.append)
     np.testing.assert_allclose(outputs, model.predict_on_batch(pixels), atol=1e-5)
     assert done[-1] == 300
     assert done == sorted(done)
-    np.testing.assert_array_equal(compare.probabilities(outputs, model), outputs)  # they are probabilities already
+    # they are probabilities already
+    np.testing.assert_array_equal(compare.probabilities(outputs, model), outputs)
 
 
 def test_layers_that_stand_in_two_places():
@@ -124,7 +164,14 @@ def test_layers_that_stand_in_two_places():
     first = keras.Sequential([inputs, layers.Conv2D(3, 3), relu, layers.Flatten(), layers.Dense(4)])
     x = relu(layers.Conv2D(2, 3)(relu(layers.Conv2D(3, 3)(inputs))))
     second = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
-    third = keras.Sequential([keras.Input((8, 8, 1)), *first.layers[:2], layers.GlobalAveragePooling2D(), layers.Dense(2)])
+    third = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            *first.layers[:2],
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(2),
+        ]
+    )
     image = np.random.default_rng(0).normal(size=(8, 8, 1))
     for model in (first, second, third):
         assert all(d.within(1e-5) for d in compare.layer_by_layer(model, to_numpy(model), image))
@@ -133,10 +180,13 @@ def test_layers_that_stand_in_two_places():
 def test_a_wrong_layer_is_out_of_tolerance(monkeypatch: pytest.MonkeyPatch):
     model = with_probability(build_model(LabCnn(name="lab_cnn", filters=[4], units=4), Task(32)))
     right = numpy_cnn.conv2d
-    monkeypatch.setattr(numpy_cnn, "conv2d", lambda x, kernels, *rest: right(x, numpy_cnn.flipped(kernels), *rest))
+    monkeypatch.setattr(
+        numpy_cnn, "conv2d", lambda x, kernels, *rest: right(x, numpy_cnn.flipped(kernels), *rest)
+    )
     pixels = np.random.default_rng(0).integers(256, size=(32, 32, 3), dtype=np.uint8)
     differences = compare.layer_by_layer(model, to_numpy(model), pixels)
-    assert [d.kind for d in differences if not d.within(1e-3)] == ["Conv2D relu"]  # its own fault, not that of the layers after it
+    # its own fault, not that of the layers after it
+    assert [d.kind for d in differences if not d.within(1e-3)] == ["Conv2D relu"]
 
 
 def test_nan_is_never_within_tolerance():
@@ -148,15 +198,26 @@ def test_the_outputs_of_a_model_without_softmax_are_taken_as_logits():
     inputs = keras.Input((4, 4, 1))
     two = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(inputs)))
     one = keras.Model(inputs, layers.Dense(1)(layers.Flatten()(inputs)))
-    np.testing.assert_allclose(compare.probabilities(np.array([[0.0, np.log(3)]]), two), [[0.25, 0.75]])
+    np.testing.assert_allclose(
+        compare.probabilities(np.array([[0.0, np.log(3)]]), two), [[0.25, 0.75]]
+    )
     np.testing.assert_allclose(compare.probabilities(np.array([[np.log(3)]]), one), [[0.75]])
 
 
 REFUSED: list[tuple[Callable[[Any], Any], str]] = [
-    (lambda x: layers.AveragePooling2D(2, name="odd")(x), r"'odd' \(AveragePooling2D\).*supported are Conv2D"),
-    (lambda x: layers.Conv2D(2, 3, dilation_rate=2, name="odd")(x), r"'odd' \(Conv2D\).*dilation_rate must be \(1, 1\), found \(2, 2\)"),
+    (
+        lambda x: layers.AveragePooling2D(2, name="odd")(x),
+        r"'odd' \(AveragePooling2D\).*supported are Conv2D",
+    ),
+    (
+        lambda x: layers.Conv2D(2, 3, dilation_rate=2, name="odd")(x),
+        r"'odd' \(Conv2D\).*dilation_rate must be \(1, 1\), found \(2, 2\)",
+    ),
     (lambda x: layers.Conv2D(2, 3, groups=2, name="odd")(x), r"groups must be 1, found 2"),
-    (lambda x: layers.Conv2D(2, 3, activation="tanh", name="odd")(x), r"'odd'.*activation must be .* found tanh"),
+    (
+        lambda x: layers.Conv2D(2, 3, activation="tanh", name="odd")(x),
+        r"'odd'.*activation must be .* found tanh",
+    ),
     (lambda x: layers.Activation("gelu", name="odd")(x), r"'odd'.*found gelu"),
     (lambda x: layers.ReLU(max_value=6, name="odd")(x), r"max_value must be None, found 6"),
     (lambda x: layers.BatchNormalization(axis=1, name="odd")(x), r"axis must be the last, found 1"),

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from pcam_kit import symmetry
-from pcam_kit.config.schema import GroupResNet, LabCnn, Model, P4MDenseNet, ReportCnn, ResNet, Transfer
+from pcam_kit.config.schema import (
+    GroupResNet,
+    LabCnn,
+    Model,
+    P4MDenseNet,
+    ReportCnn,
+    ResNet,
+    Transfer,
+)
 from pcam_kit.models import BUILDERS, build_model, with_probability
 from pcam_kit.models.task import Task, pooled
 
@@ -22,7 +30,9 @@ CONFIGS: list[Any] = [
     ResNet(name="resnet"),
     ResNet(name="resnet", widths=[8, 16], blocks=2, stem_stride=2, pool="centre"),
     GroupResNet(name="group_resnet", widths=[2, 3]),
-    GroupResNet(name="group_resnet", group="p4", widths=[2, 4], blocks=2, stem_pool=2, pool="centre"),
+    GroupResNet(
+        name="group_resnet", group="p4", widths=[2, 4], blocks=2, stem_pool=2, pool="centre"
+    ),
     P4MDenseNet(name="p4m_densenet", growth=2, blocks=3, layers=2),
     Transfer(name="transfer", backbone="MobileNetV3Small", weights=None, input_size=32),
 ]
@@ -36,11 +46,15 @@ CASES = [
 
 def test_the_table_has_every_model_of_the_schema():
     members = get_args(get_args(Model)[0])
-    assert set(BUILDERS) == {get_args(member.model_fields["name"].annotation)[0] for member in members}
+    assert set(BUILDERS) == {
+        get_args(member.model_fields["name"].annotation)[0] for member in members
+    }
 
 
 @pytest.mark.parametrize(("config", "size"), CASES)
-def test_uint8_pixels_in_one_finite_logit_out_and_the_saved_model_is_its_sigmoid(config: Any, size: int, tmp_path: Path):
+def test_uint8_pixels_in_one_finite_logit_out_and_the_saved_model_is_its_sigmoid(
+    config: Any, size: int, tmp_path: Path
+):
     keras.utils.set_random_seed(1)
     model = build_model(config, Task(size))
     assert model.input_shape == (None, size, size, 3)
@@ -51,7 +65,9 @@ def test_uint8_pixels_in_one_finite_logit_out_and_the_saved_model_is_its_sigmoid
     assert np.ptp(logits) > 0  # it looks at the pixels
     with_probability(model).save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
-    np.testing.assert_allclose(loaded.predict_on_batch(pixels), 1 / (1 + np.exp(-logits.astype(np.float64))), atol=1e-6)
+    np.testing.assert_allclose(
+        loaded.predict_on_batch(pixels), 1 / (1 + np.exp(-logits.astype(np.float64))), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(("config", "size"), CASES)
@@ -59,12 +75,20 @@ def test_every_weight_gets_a_gradient(config: Any, size: int):
     model = build_model(config, Task(size))
     before = [np.array(weight) for weight in model.trainable_weights]
     eager = isinstance(config, Transfer)  # three steps are done sooner than traced
-    model.compile(keras.optimizers.SGD(0.5), keras.losses.BinaryCrossentropy(from_logits=True), run_eagerly=eager)
+    model.compile(
+        keras.optimizers.SGD(0.5),
+        keras.losses.BinaryCrossentropy(from_logits=True),
+        run_eagerly=eager,
+    )
     rng = np.random.default_rng(0)
     for _ in range(3):
         pixels = rng.integers(256, size=(8, size, size, 3), dtype=np.uint8)
         model.train_on_batch(pixels, rng.integers(2, size=(8, 1)).astype(np.float32))
-    still = [weight.path for weight, old in zip(model.trainable_weights, before, strict=True) if np.array_equal(np.array(weight), old)]
+    still = [
+        weight.path
+        for weight, old in zip(model.trainable_weights, before, strict=True)
+        if np.array_equal(np.array(weight), old)
+    ]
     assert still == []
 
 
@@ -81,14 +105,25 @@ def test_ten_classes_in_grey_get_ten_logits_and_the_saved_model_is_their_softmax
 def test_the_scale_of_pixels_is_handled_inside():
     model = build_model(LabCnn(name="lab_cnn"), Task(32))
     normalised = keras.Model(model.inputs, model.get_layer("normalise").output)
-    out = np.asarray(normalised.predict_on_batch(np.stack([np.zeros((32, 32, 3), np.uint8), np.full((32, 32, 3), 255, np.uint8)])))
+    out = np.asarray(
+        normalised.predict_on_batch(
+            np.stack([np.zeros((32, 32, 3), np.uint8), np.full((32, 32, 3), 255, np.uint8)])
+        )
+    )
     np.testing.assert_allclose([out.min(), out.max()], [-1, 1], atol=1e-6)
 
 
 def test_the_report_network_has_the_dropout_and_l2_it_names():
     model = build_model(ReportCnn(name="report_cnn"), Task(32))
-    assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [0.2, 0.2, 0.2, 0.5]
-    regularised = [layer for layer in model.layers if getattr(layer, "kernel_regularizer", None) is not None]
+    assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [
+        0.2,
+        0.2,
+        0.2,
+        0.5,
+    ]
+    regularised = [
+        layer for layer in model.layers if getattr(layer, "kernel_regularizer", None) is not None
+    ]
     assert len(regularised) == 7
     assert len(model.losses) == 7
 
@@ -102,20 +137,33 @@ def test_the_report_network_has_the_dropout_and_l2_it_names():
         (P4MDenseNet(name="p4m_densenet"), 96),
     ],
 )
-def test_an_equivariant_network_gives_all_eight_forms_of_a_patch_the_same_answer(config: Any, size: int):
+def test_an_equivariant_network_gives_all_eight_forms_of_a_patch_the_same_answer(
+    config: Any, size: int
+):
     keras.utils.set_random_seed(3)
     model = build_model(config, Task(size))
     images = np.random.default_rng(0).integers(256, size=(6, size, size, 3), dtype=np.uint8)
-    logits = np.stack([model.predict_on_batch(np.ascontiguousarray(form))[:, 0] for form in symmetry.orbit(images)])
-    assert np.ptp(logits, axis=0).max() < 1e-4 * np.ptp(logits[0])  # alike from form to form, unlike from patch to patch
+    logits = np.stack(
+        [
+            model.predict_on_batch(np.ascontiguousarray(form))[:, 0]
+            for form in symmetry.orbit(images)
+        ]
+    )
+    # alike from form to form, unlike from patch to patch
+    assert np.ptp(logits, axis=0).max() < 1e-4 * np.ptp(logits[0])
 
 
 def test_the_p4m_densenet_is_about_as_large_as_its_paper_says():
-    assert build_model(P4MDenseNet(name="p4m_densenet"), Task(96)).count_params() == 124_030  # there 119,000
+    # there 119,000
+    assert build_model(P4MDenseNet(name="p4m_densenet"), Task(96)).count_params() == 124_030
 
 
 def test_pooling_with_the_centre_looks_at_the_middle_third_beside_the_whole():
     inputs = keras.Input((6, 6, 2))
     maps = np.random.default_rng(0).normal(size=(3, 6, 6, 2)).astype(np.float32)
     found = keras.Model(inputs, pooled(inputs, "centre")).predict_on_batch(maps)
-    np.testing.assert_allclose(found, np.concatenate([maps.mean((1, 2)), maps[:, 2:4, 2:4].mean((1, 2))], axis=1), atol=1e-6)
+    np.testing.assert_allclose(
+        found,
+        np.concatenate([maps.mean((1, 2)), maps[:, 2:4, 2:4].mean((1, 2))], axis=1),
+        atol=1e-6,
+    )

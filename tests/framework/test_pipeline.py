@@ -27,7 +27,13 @@ JITTER = Augment(
 
 def batches(patches: Patches, config: Augment = JITTER, **changes: Any) -> Batches:
     values: dict[str, Any] = {"batch_size": 16, "crop": 16, "seed": 3, "workers": 2} | changes
-    return Batches(patches.images, patches.labels, patches.train, augmenter=Augmenter(config, seed=values["seed"]), **values)
+    return Batches(
+        patches.images,
+        patches.labels,
+        patches.train,
+        augmenter=Augmenter(config, seed=values["seed"]),
+        **values,
+    )
 
 
 def test_an_epoch_has_each_row_at_most_once_with_its_own_label(patches: Patches):
@@ -72,12 +78,17 @@ def test_what_happens_to_a_patch_does_not_depend_on_its_batch(patches: Patches):
 
 def test_symmetries_alone_are_one_of_the_eight_and_all_occur(patches: Patches):
     out = Augmenter(Augment(), seed=0)(patches.images, np.arange(160), 1, 160)
-    found = [next(g for g in range(8) if np.array_equal(symmetry.apply(a, g), b)) for a, b in zip(patches.images, out, strict=True)]
+    found = [
+        next(g for g in range(8) if np.array_equal(symmetry.apply(a, g), b))
+        for a, b in zip(patches.images, out, strict=True)
+    ]
     assert set(found) == set(range(8))
 
 
 def test_transforms_change_pixels_and_keep_them_uint8(patches: Patches):
-    out = Augmenter(Augment(d4=False, transforms=JITTER.transforms), seed=0)(patches.images, np.arange(160), 1, 160)
+    out = Augmenter(Augment(d4=False, transforms=JITTER.transforms), seed=0)(
+        patches.images, np.arange(160), 1, 160
+    )
     assert out.dtype == np.uint8
     assert out.shape == patches.images.shape
     changed = (out != patches.images).any((1, 2, 3)).mean()
@@ -85,13 +96,17 @@ def test_transforms_change_pixels_and_keep_them_uint8(patches: Patches):
 
 
 def test_an_error_in_a_worker_reaches_the_training(patches: Patches):
-    broken = Batches(patches.images, patches.labels, np.array([0, 10_000]), 2, 16, Augmenter(NOTHING, seed=0), 0)
+    broken = Batches(
+        patches.images, patches.labels, np.array([0, 10_000]), 2, 16, Augmenter(NOTHING, seed=0), 0
+    )
     with pytest.raises(IndexError):
         list(broken.epoch(1))
 
 
 def test_fewer_patches_than_a_batch_make_one_smaller_batch(patches: Patches):
-    one = Batches(patches.images, patches.labels, np.arange(5), 16, 16, Augmenter(NOTHING, seed=0), 0)
+    one = Batches(
+        patches.images, patches.labels, np.arange(5), 16, 16, Augmenter(NOTHING, seed=0), 0
+    )
     assert [len(labels) for _, labels in one.epoch(1)] == [5]
 
 

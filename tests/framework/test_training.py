@@ -10,7 +10,16 @@ import keras
 import numpy as np
 import pytest
 
-from pcam_kit.config.schema import Augment, Experiment, LabCnn, Model, ReportCnn, ResNet, Training, Transform
+from pcam_kit.config.schema import (
+    Augment,
+    Experiment,
+    LabCnn,
+    Model,
+    ReportCnn,
+    ResNet,
+    Training,
+    Transform,
+)
 from pcam_kit.errors import Interrupted, RunError, TrainingError
 from pcam_kit.evaluation.metrics import roc_auc
 from pcam_kit.inference import load_model, predict
@@ -29,7 +38,9 @@ NET = ResNet(name="resnet", widths=[8, 8], dropout=0.3)
 class Silent:
     """A reporter that can end the training like a killed process at a given step."""
 
-    def __init__(self, stop_at: tuple[int, int] | None = None, error: type[BaseException] = KeyboardInterrupt) -> None:
+    def __init__(
+        self, stop_at: tuple[int, int] | None = None, error: type[BaseException] = KeyboardInterrupt
+    ) -> None:
         self.steps: list[float] = []
         self.epochs: list[dict[str, Any]] = []
         self.done_before = -1
@@ -49,11 +60,24 @@ class Silent:
 
 def experiment(model: Model = NET, **training: Any) -> Experiment:
     augment = Augment(transforms=[Transform(name="RandomBrightnessContrast")])
-    values: dict[str, Any] = {"epochs": 3, "batch_size": 16, "learning_rate": 3e-3, "weight_decay": 0.01} | training
-    return Experiment(name="test", seed=5, model=model, training=Training(**values), augment=augment)
+    values: dict[str, Any] = {
+        "epochs": 3,
+        "batch_size": 16,
+        "learning_rate": 3e-3,
+        "weight_decay": 0.01,
+    } | training
+    return Experiment(
+        name="test", seed=5, model=model, training=Training(**values), augment=augment
+    )
 
 
-def run(patches: Patches, folder: Path, config: Experiment, reporter: Silent | None = None, **options: Any) -> Progress:
+def run(
+    patches: Patches,
+    folder: Path,
+    config: Experiment,
+    reporter: Silent | None = None,
+    **options: Any,
+) -> Progress:
     folder.mkdir(exist_ok=True)
     batches = Batches(
         patches.images,
@@ -66,7 +90,10 @@ def run(patches: Patches, folder: Path, config: Experiment, reporter: Silent | N
     )
 
     def validate(model: keras.Model) -> float:
-        return roc_auc(patches.labels[patches.valid], predict(model, patches.images, patches.valid, crop=16)[:, 0])
+        return roc_auc(
+            patches.labels[patches.valid],
+            predict(model, patches.images, patches.valid, crop=16)[:, 0],
+        )
 
     files = Files(folder / "state.npz", folder / "model.keras", folder / "metrics.jsonl")
     return fit(config, batches, validate, files, reporter or Silent(), **options)
@@ -76,7 +103,9 @@ def end_state(folder: Path, config: Experiment) -> tuple[list[np.ndarray[Any, An
     model = compiled(config, 16, 18)
     average = WeightAverage(model, config.training.ema) if config.training.ema else None
     progress = load_state(folder / "state.npz", model, average)
-    arrays = [np.asarray(v) for v in [*model.variables, *model.optimizer.variables]] + (average.values if average else [])
+    arrays = [np.asarray(v) for v in [*model.variables, *model.optimizer.variables]] + (
+        average.values if average else []
+    )
     return arrays, progress
 
 
@@ -86,33 +115,52 @@ def test_it_learns_and_keeps_the_best_epoch(patches: Patches, tmp_path: Path):
     assert progress.best_auc == max(aucs) > 0.85
     assert progress.best_epoch == 1 + int(np.argmax(aucs))
     kept = predict(load_model(tmp_path / "model.keras"), patches.images, patches.valid, crop=16)
-    assert roc_auc(patches.labels[patches.valid], kept[:, 0]) == pytest.approx(progress.best_auc, abs=1e-9)
+    assert roc_auc(patches.labels[patches.valid], kept[:, 0]) == pytest.approx(
+        progress.best_auc, abs=1e-9
+    )
     assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 6
 
 
 @pytest.fixture(scope="module")
-def whole(patches: Patches, tmp_path_factory: pytest.TempPathFactory) -> dict[float | None, tuple[Path, Progress]]:
+def whole(
+    patches: Patches, tmp_path_factory: pytest.TempPathFactory
+) -> dict[float | None, tuple[Path, Progress]]:
     """Trainings that nothing stopped, without and with averaged weights."""
     folders = {ema: tmp_path_factory.mktemp("whole") for ema in (None, 0.9)}
-    return {ema: (folder, run(patches, folder, experiment(ema=ema))) for ema, folder in folders.items()}
+    return {
+        ema: (folder, run(patches, folder, experiment(ema=ema))) for ema, folder in folders.items()
+    }
 
 
-@pytest.mark.parametrize(("stop_at", "ema"), [((1, 1), 0.9), ((1, 4), None), ((2, 1), 0.9), ((2, 6), 0.9), ((3, 5), None)])
+@pytest.mark.parametrize(
+    ("stop_at", "ema"),
+    [((1, 1), 0.9), ((1, 4), None), ((2, 1), 0.9), ((2, 6), 0.9), ((3, 5), None)],
+)
 def test_a_killed_training_resumes_to_the_very_same_weights(
-    patches: Patches, tmp_path: Path, whole: dict[float | None, tuple[Path, Progress]], stop_at: tuple[int, int], ema: float | None
+    patches: Patches,
+    tmp_path: Path,
+    whole: dict[float | None, tuple[Path, Progress]],
+    stop_at: tuple[int, int],
+    ema: float | None,
 ):
     config = experiment(ema=ema)
     folder, expected = whole[ema]
-    with pytest.raises(SystemError):  # stands for SIGKILL: nothing of the loop's own handling of Ctrl-C runs
+    # stands for SIGKILL: nothing of the loop's own handling of Ctrl-C runs
+    with pytest.raises(SystemError):
         run(patches, tmp_path, config, Silent(stop_at, SystemError), checkpoint_seconds=0.0)
     again = Silent()
     progress = run(patches, tmp_path, config, again)
     assert again.done_before + len(again.steps) == 18
     for a, b in zip(end_state(folder, config)[0], end_state(tmp_path, config)[0], strict=True):
         np.testing.assert_array_equal(a, b)
-    for a, b in zip(*(weights_of(load_model(path / "model.keras")) for path in (folder, tmp_path)), strict=True):
+    for a, b in zip(
+        *(weights_of(load_model(path / "model.keras")) for path in (folder, tmp_path)), strict=True
+    ):
         np.testing.assert_array_equal(a, b)
-    timeless = [[{k: v for k, v in line.items() if k != "seconds"} for line in p.history] for p in (progress, expected)]
+    timeless = [
+        [{k: v for k, v in line.items() if k != "seconds"} for line in p.history]
+        for p in (progress, expected)
+    ]
     assert timeless[0] == timeless[1]
 
 
@@ -125,7 +173,9 @@ def test_without_a_checkpoint_inside_the_epoch_it_resumes_from_the_last_epoch(
     again = Silent()
     run(patches, tmp_path, config, again)
     assert (again.done_before, len(again.steps)) == (6, 12)
-    for a, b in zip(end_state(whole[None][0], config)[0], end_state(tmp_path, config)[0], strict=True):
+    for a, b in zip(
+        end_state(whole[None][0], config)[0], end_state(tmp_path, config)[0], strict=True
+    ):
         np.testing.assert_array_equal(a, b)
 
 
@@ -152,7 +202,13 @@ def test_a_loss_that_is_not_finite_names_epoch_and_step(patches: Patches, tmp_pa
         run(
             patches,
             tmp_path,
-            experiment(LabCnn(name="lab_cnn"), optimizer="sgd", learning_rate=1e20, weight_decay=0.0, schedule="constant"),
+            experiment(
+                LabCnn(name="lab_cnn"),
+                optimizer="sgd",
+                learning_rate=1e20,
+                weight_decay=0.0,
+                schedule="constant",
+            ),
         )
     assert not (tmp_path / "model.keras").exists()
 
@@ -201,15 +257,22 @@ def test_weight_decay_spares_biases_and_normalisation(patches: Patches):
     config = experiment(weight_decay=0.5, learning_rate=1e-2, schedule="constant")
     model = compiled(config, 16, 10)
     before = {weight.path: np.array(weight) for weight in model.trainable_weights}
-    model.optimizer.apply([keras.ops.zeros(weight.shape) for weight in model.trainable_weights], model.trainable_weights)
+    model.optimizer.apply(
+        [keras.ops.zeros(weight.shape) for weight in model.trainable_weights],
+        model.trainable_weights,
+    )
     for weight in model.trainable_weights:
         decayed = weight.path.endswith("kernel")
-        np.testing.assert_allclose(np.array(weight), before[weight.path] * (1 - 0.5 * 1e-2 if decayed else 1), rtol=1e-5)
+        np.testing.assert_allclose(
+            np.array(weight), before[weight.path] * (1 - 0.5 * 1e-2 if decayed else 1), rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
 def test_every_optimiser_is_built_with_its_schedule_and_clipping(name: Any):
-    optimizer = build_optimizer(Training(optimizer=name, clip_norm=1.0, learning_rate=0.5, schedule="constant"), 10)
+    optimizer = build_optimizer(
+        Training(optimizer=name, clip_norm=1.0, learning_rate=0.5, schedule="constant"), 10
+    )
     assert float(np.asarray(optimizer.learning_rate)) == 0.5
     assert optimizer.global_clipnorm == 1.0
 
@@ -231,7 +294,9 @@ def test_the_average_follows_its_formula(patches: Patches):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-def test_the_model_kept_has_the_averaged_weights_and_training_goes_on_with_its_own(patches: Patches, tmp_path: Path):
+def test_the_model_kept_has_the_averaged_weights_and_training_goes_on_with_its_own(
+    patches: Patches, tmp_path: Path
+):
     config = experiment(ema=0.9, epochs=1)
     run(patches, tmp_path, config)
     model = compiled(config, 16, 6)
@@ -244,7 +309,9 @@ def test_the_model_kept_has_the_averaged_weights_and_training_goes_on_with_its_o
 
 
 @pytest.mark.parametrize("ema", [None, 0.9])
-def test_in_bfloat16_it_learns_resumes_exactly_and_the_model_kept_is_float32(patches: Patches, tmp_path: Path, ema: float | None):
+def test_in_bfloat16_it_learns_resumes_exactly_and_the_model_kept_is_float32(
+    patches: Patches, tmp_path: Path, ema: float | None
+):
     config = experiment(precision="bfloat16", epochs=3, ema=ema)
     assert {layer.compute_dtype for layer in compiled(config, 16, 18).layers[2:-1]} == {"bfloat16"}
     assert keras.config.dtype_policy().name == "float32"  # as it was for everybody else
@@ -253,7 +320,9 @@ def test_in_bfloat16_it_learns_resumes_exactly_and_the_model_kept_is_float32(pat
     with pytest.raises(SystemError):
         run(patches, tmp_path / "cut", config, Silent((2, 2), SystemError), checkpoint_seconds=0.0)
     again = run(patches, tmp_path / "cut", config)
-    assert [line["valid_auc"] for line in again.history] == [line["valid_auc"] for line in whole.history]
+    assert [line["valid_auc"] for line in again.history] == [
+        line["valid_auc"] for line in whole.history
+    ]
     kept = load_model(tmp_path / "whole" / "model.keras")
     assert {layer.compute_dtype for layer in kept.layers} == {"float32"}
     scores = predict(kept, patches.images, patches.valid, crop=16)[:, 0]
@@ -262,7 +331,11 @@ def test_in_bfloat16_it_learns_resumes_exactly_and_the_model_kept_is_float32(pat
 
 def test_label_smoothing_is_in_the_loss():
     logits, labels = np.array([[2.0], [-1.0]], np.float32), np.array([[1.0], [0.0]], np.float32)
-    loss = float(np.asarray(compiled(experiment(label_smoothing=0.2), 16, 10).compute_loss(y=labels, y_pred=logits)))
+    loss = float(
+        np.asarray(
+            compiled(experiment(label_smoothing=0.2), 16, 10).compute_loss(y=labels, y_pred=logits)
+        )
+    )
     p, y = 1 / (1 + np.exp(-logits)), labels * 0.8 + 0.1
     assert loss == pytest.approx(float(-(y * np.log(p) + (1 - y) * np.log(1 - p)).mean()), rel=1e-5)
 
@@ -270,24 +343,38 @@ def test_label_smoothing_is_in_the_loss():
 def test_l2_is_in_the_loss_of_the_report_network(patches: Patches, tmp_path: Path):
     plain = Silent()
     strong = Silent()
-    base = ReportCnn(name="report_cnn", filters=[4], units=4, block_dropout=0.0, dropout=0.0, l2=0.0)
+    base = ReportCnn(
+        name="report_cnn", filters=[4], units=4, block_dropout=0.0, dropout=0.0, l2=0.0
+    )
     run(patches, tmp_path / "a", experiment(base, epochs=1, learning_rate=1e-6), plain)
-    run(patches, tmp_path / "b", experiment(base.model_copy(update={"l2": 0.1}), epochs=1, learning_rate=1e-6), strong)
+    run(
+        patches,
+        tmp_path / "b",
+        experiment(base.model_copy(update={"l2": 0.1}), epochs=1, learning_rate=1e-6),
+        strong,
+    )
     assert strong.steps[0] > plain.steps[0] + 0.1
 
 
 def test_a_symmetric_average_is_the_same_for_every_orientation_of_a_patch(patches: Patches):
     model = compiled(experiment(), 16, 10)
     turned = replace(patches, images=np.ascontiguousarray(np.rot90(patches.images, axes=(1, 2))))
-    means = [predict(model, p.images, p.valid, crop=16, views=VIEWS["d4"]).mean(axis=1) for p in (patches, turned)]
+    means = [
+        predict(model, p.images, p.valid, crop=16, views=VIEWS["d4"]).mean(axis=1)
+        for p in (patches, turned)
+    ]
     np.testing.assert_allclose(*means, atol=1e-5)
 
 
-def test_a_patch_has_the_same_result_in_any_company(patches: Patches, monkeypatch: pytest.MonkeyPatch):
+def test_a_patch_has_the_same_result_in_any_company(
+    patches: Patches, monkeypatch: pytest.MonkeyPatch
+):
     model = compiled(experiment(), 16, 10)
     told: list[int] = []
     monkeypatch.setattr("pcam_kit.inference.BATCH", 16)
     whole = predict(model, patches.images, patches.valid, crop=16, progress=told.append)
     assert whole.shape == (56, 1)
     assert told == [16, 32, 48, 56]
-    np.testing.assert_allclose(whole[50:53], predict(model, patches.images, patches.valid[50:53], crop=16), atol=1e-5)
+    np.testing.assert_allclose(
+        whole[50:53], predict(model, patches.images, patches.valid[50:53], crop=16), atol=1e-5
+    )

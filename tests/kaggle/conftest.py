@@ -1,4 +1,6 @@
-"""The real, unmodified client against the loopback Kaggle; nothing here reaches beyond this machine."""
+"""The real, unmodified client against the loopback Kaggle; nothing here reaches beyond this
+machine.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +29,17 @@ def kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The files of a small competition: 400 kB in all, names with a folder and with a space among them."""
+    """The files of a small competition: 400 kB in all, names with a folder and with a space among
+    them.
+    """
     root = tmp_path / "remote"
     dice = random.Random(5)
     for name, size in {"train.h5": 300_000, "extra/my notes.bin": 70_000, "test.h5": 1_000}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(dice.randbytes(size))
-    (root / "sample_submission.csv").write_text("id,label\n" + "".join(f"p{i},0\n" for i in range(ROWS)))
+    (root / "sample_submission.csv").write_text(
+        "id,label\n" + "".join(f"p{i},0\n" for i in range(ROWS))
+    )
     return root
 
 
@@ -50,7 +56,10 @@ def write_csv(tmp_path: Path) -> Callable[..., Path]:
 
     def write(*, wrong: int = 0, header: str = "id,label", rows: int = ROWS) -> Path:
         path = tmp_path / "submission.csv"
-        path.write_text(f"{header}\n" + "".join(f"p{i},{i % 2 if i >= wrong else 1 - i % 2}\n" for i in range(rows)))
+        path.write_text(
+            f"{header}\n"
+            + "".join(f"p{i},{i % 2 if i >= wrong else 1 - i % 2}\n" for i in range(rows))
+        )
         return path
 
     return write

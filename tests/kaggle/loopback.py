@@ -1,8 +1,10 @@
-"""A Kaggle on this machine, for tests: lists, hands out, takes submissions, scores them, and fails on demand.
+"""A Kaggle on this machine, for tests: lists, hands out, takes submissions, scores them, and fails
+on demand.
 
-The official client is sent here by environment variables alone (`Loopback.env`): it takes this server for its HTTP proxy and posts
-to `http://localhost/api/v1/...`. Signed URLs and upload addresses are plain http on 127.0.0.1, each good for one use, and refuse
-credentials, as Kaggle's storage does. Requests for any other host are refused and kept in `escaped`.
+The official client is sent here by environment variables alone (`Loopback.env`): it takes this
+server for its HTTP proxy and posts to `http://localhost/api/v1/...`. Signed URLs and upload
+addresses are plain http on 127.0.0.1, each good for one use, and refuse credentials, as Kaggle's
+storage does. Requests for any other host are refused and kept in `escaped`.
 
     loopback.py         what it knows and decides
     loopback_http.py    what it sends, well or badly
@@ -30,14 +32,30 @@ from loopback_faults import ALWAYS, EXPIRED, Fault, Seen
 from loopback_http import Handler, Server
 from loopback_scores import accuracy, auc, score
 
-__all__ = ["ALWAYS", "EXPIRED", "KEY", "TOKEN", "USERNAME", "Competition", "Fault", "Loopback", "Seen", "accuracy", "auc", "enter", "score"]
+__all__ = [
+    "ALWAYS",
+    "EXPIRED",
+    "KEY",
+    "TOKEN",
+    "USERNAME",
+    "Competition",
+    "Fault",
+    "Loopback",
+    "Seen",
+    "accuracy",
+    "auc",
+    "enter",
+    "score",
+]
 
 USERNAME, KEY, TOKEN = "tester", "0123456789abcdef", "KGAT_loopback"
 
 
 @dataclass
 class Competition:
-    """A folder handed out as a competition, and the labels its submissions are scored with; as a dataset if the slug is OWNER/SLUG."""
+    """A folder handed out as a competition, and the labels its submissions are scored with; as a
+    dataset if the slug is OWNER/SLUG.
+    """
 
     slug: str
     folder: Path
@@ -49,13 +67,19 @@ class Competition:
     zipped: frozenset[str]
     hashes: bool
     direct: bool
-    archive: bytes | None = None  # what comes as the whole competition, instead of a zip of all files
-    listed: dict[str, int] = field(default_factory=dict)  # sizes told instead of the true ones; names that are not there, too
+    # what comes as the whole competition, instead of a zip of all files
+    archive: bytes | None = None
+    # sizes told instead of the true ones; names that are not there, too
+    listed: dict[str, int] = field(default_factory=dict)
     storage_host: str = ""  # where signed URLs lead to, instead of this server
     submissions: list[dict[str, Any]] = field(default_factory=list)
 
     def names(self) -> list[str]:
-        found = (path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file())
+        found = (
+            path.relative_to(self.folder).as_posix()
+            for path in self.folder.rglob("*")
+            if path.is_file()
+        )
         return sorted(name for name in found if not name.startswith("."))
 
 
@@ -64,13 +88,15 @@ class Loopback:
 
     def __init__(self) -> None:
         self.requests: list[Seen] = []
-        self.escaped: list[str] = []  # requests for other hosts: always a fault of the code under test
+        # requests for other hosts: always a fault of the code under test
+        self.escaped: list[str] = []
         self.errors: list[BaseException] = []  # of the server itself
         self.users = {(USERNAME, KEY)}
         self.tokens = {TOKEN: USERNAME}
         self.page_size = 200  # at most so many names a page
         self.clock = 0.0  # seconds that this server is ahead
-        self.other_hosts: set[str] = set()  # reached through this server as a proxy, and served by it
+        # reached through this server as a proxy, and served by it
+        self.other_hosts: set[str] = set()
         self._competitions: dict[str, Competition] = {}
         self._faults: list[Fault] = []
         self._signed: dict[str, tuple[Competition, str]] = {}
@@ -81,7 +107,9 @@ class Loopback:
         handler = type("LoopbackHandler", (Handler,), {"kaggle": self})
         self._server = Server(("127.0.0.1", 0), handler)
         self._server.errors = self.errors
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        )
 
     def __enter__(self) -> Loopback:
         self._thread.start()
@@ -97,13 +125,28 @@ class Loopback:
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def env(self, home: Path) -> dict[str, str]:
-        """The whole environment for a process that shall take this server for Kaggle. `home` becomes its home folder."""
+        """The whole environment for a process that shall take this server for Kaggle.
+
+        `home` becomes its home folder.
+        """
         gone = re.compile(r"KAGGLE_|(https?|all|no|ftp)_proxy$", re.IGNORECASE)
         kept = {name: value for name, value in os.environ.items() if not gone.match(name)}
-        proxies = {"http_proxy": self.url, "https_proxy": self.url, "no_proxy": ""}  # https too: what would leave ends up in `escaped`
-        account = {"KAGGLE_USERNAME": USERNAME, "KAGGLE_KEY": KEY, "KAGGLE_CONFIG_DIR": str(home / ".kaggle")}
+        # https too: what would leave ends up in `escaped`
+        proxies = {"http_proxy": self.url, "https_proxy": self.url, "no_proxy": ""}
+        account = {
+            "KAGGLE_USERNAME": USERNAME,
+            "KAGGLE_KEY": KEY,
+            "KAGGLE_CONFIG_DIR": str(home / ".kaggle"),
+        }
         return (
-            kept | proxies | account | {"KAGGLE_API_ENVIRONMENT": "LOCALHOST", "HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config")}
+            kept
+            | proxies
+            | account
+            | {
+                "KAGGLE_API_ENVIRONMENT": "LOCALHOST",
+                "HOME": str(home),
+                "XDG_CONFIG_HOME": str(home / ".config"),
+            }
         )
 
     def serve(
@@ -122,11 +165,21 @@ class Loopback:
     ) -> Competition:
         """Hand out `folder` as the competition `slug`.
 
-        `pending_polls`: looks at a submission that still find it PENDING. `zipped`: files that come as a zip of themselves.
-        `hashes`: send x-goog-hash. `direct`: send bodies without a redirect to a signed URL.
+        `pending_polls`: looks at a submission that still find it PENDING. `zipped`: files that come
+        as a zip of themselves. `hashes`: send x-goog-hash. `direct`: send bodies without a redirect
+        to a signed URL.
         """
         self._competitions[slug] = Competition(
-            slug, folder, solution, metric, daily_limit, pending_polls, rules_accepted, frozenset(zipped), hashes, direct
+            slug,
+            folder,
+            solution,
+            metric,
+            daily_limit,
+            pending_polls,
+            rules_accepted,
+            frozenset(zipped),
+            hashes,
+            direct,
         )
         return self._competitions[slug]
 
@@ -181,7 +234,9 @@ class Loopback:
         return f"{place}{path}?X-Goog-Signature=secret{number}"
 
     def stands_for(self, path: str) -> str:
-        """The name of the file that a signed URL leads to, "" for a whole competition or a URL that is used up."""
+        """The name of the file that a signed URL leads to, "" for a whole competition or a URL that
+        is used up.
+        """
         with self._lock:
             return self._signed[path][1] if path in self._signed else ""
 
@@ -191,16 +246,24 @@ class Loopback:
             return self._signed.pop(path, None)
 
     def content(self, competition: Competition, name: str) -> tuple[bytes, str]:
-        """The bytes and the Last-Modified date of a file; of the whole competition as a zip when `name` is ""."""
+        """The bytes and the Last-Modified date of a file; of the whole competition as a zip when
+        `name` is "".
+        """
         if name:
             path = competition.folder / name
-            data = _zip({Path(name).name: path.read_bytes()}) if name in competition.zipped else path.read_bytes()
+            data = (
+                _zip({Path(name).name: path.read_bytes()})
+                if name in competition.zipped
+                else path.read_bytes()
+            )
             return data, formatdate(path.stat().st_mtime, usegmt=True)
         if competition.archive is not None:
             return competition.archive, formatdate(0, usegmt=True)
         with self._lock:
             if competition.slug not in self._archives:
-                files = {name: (competition.folder / name).read_bytes() for name in competition.names()}
+                files = {
+                    name: (competition.folder / name).read_bytes() for name in competition.names()
+                }
                 self._archives[competition.slug] = _zip(files)
         return self._archives[competition.slug], formatdate(0, usegmt=True)
 
@@ -211,24 +274,51 @@ class Loopback:
                 user = self.tokens.get(asked.get("token", ""))
                 return 200, {"active": True, "username": user} if user else {}
             if method == "GetSubmission":
-                everything = (s for competition in self._competitions.values() for s in competition.submissions)
-                found = [submission for submission in everything if submission["ref"] == asked.get("ref")]
+                everything = (
+                    s
+                    for competition in self._competitions.values()
+                    for s in competition.submissions
+                )
+                found = [
+                    submission for submission in everything if submission["ref"] == asked.get("ref")
+                ]
                 return (200, _look(found[0])) if found else _error(404, "Submission not found")
-            slug = asked["competitionName"] if "competitionName" in asked else f"{asked.get('ownerSlug')}/{asked.get('datasetSlug')}"
+            slug = (
+                asked["competitionName"]
+                if "competitionName" in asked
+                else f"{asked.get('ownerSlug')}/{asked.get('datasetSlug')}"
+            )
             if slug not in self._competitions:
                 return _error(404, "Not found")
             competition = self._competitions[slug]
             if method == "GetCompetition":
-                told = {"userHasEntered": competition.rules_accepted, "maxDailySubmissions": competition.daily_limit}
-                return 200, {"id": 1, "ref": f"https://www.kaggle.com/competitions/{slug}", "title": slug} | told
-            if not competition.rules_accepted and method not in {"ListDataFiles", "GetSubmissionLimits"}:
-                return _error(403, "You must accept this competition's rules before you'll be able to download files.")
+                told = {
+                    "userHasEntered": competition.rules_accepted,
+                    "maxDailySubmissions": competition.daily_limit,
+                }
+                return 200, {
+                    "id": 1,
+                    "ref": f"https://www.kaggle.com/competitions/{slug}",
+                    "title": slug,
+                } | told
+            if not competition.rules_accepted and method not in {
+                "ListDataFiles",
+                "GetSubmissionLimits",
+            }:
+                return _error(
+                    403,
+                    "You must accept this competition's rules before you'll be able to download "
+                    "files.",
+                )
             match method:
                 case "ListDataFiles":
                     return self._list(competition, asked, "files")
                 case "ListDatasetFiles":
                     return self._list(competition, asked, "datasetFiles")
-                case "DownloadDataFile" | "DownloadDataset" if asked.get("fileName", "") not in ["", *competition.names()]:
+                case "DownloadDataFile" | "DownloadDataset" if asked.get("fileName", "") not in [
+                    "",
+                    *competition.names(),
+                ]:
                     return _error(404, "File not found")
                 case "DownloadDataFile":
                     return 302, self.sign(competition, asked["fileName"])
@@ -238,18 +328,32 @@ class Loopback:
                     return 302, self.sign(competition, "")
                 case "StartSubmissionUpload":
                     token = f"blob-{next(self._numbers)}"
-                    self._uploads[f"/upload/{token}"] = (asked["fileName"], asked["contentLength"], None)
-                    return 200, {"token": token, "createUrl": f"{self.url}/upload/{token}?signature=secret"}
+                    self._uploads[f"/upload/{token}"] = (
+                        asked["fileName"],
+                        asked["contentLength"],
+                        None,
+                    )
+                    return 200, {
+                        "token": token,
+                        "createUrl": f"{self.url}/upload/{token}?signature=secret",
+                    }
                 case "CreateSubmission":
                     return self._create(competition, asked)
                 case "ListSubmissions":
                     newest = [_look(submission) for submission in reversed(competition.submissions)]
                     start = int(asked.get("pageToken") or 0)
                     stop = start + min(self.page_size, asked.get("pageSize") or 20)
-                    return 200, {"submissions": newest[start:stop], "nextPageToken": str(stop) if stop < len(newest) else ""}
+                    return 200, {
+                        "submissions": newest[start:stop],
+                        "nextPageToken": str(stop) if stop < len(newest) else "",
+                    }
                 case "GetSubmissionLimits":
                     today = len(competition.submissions)
-                    return 200, {"numToday": today, "numTotal": today, "numAllowedNow": max(0, competition.daily_limit - today)}
+                    return 200, {
+                        "numToday": today,
+                        "numTotal": today,
+                        "numAllowedNow": max(0, competition.daily_limit - today),
+                    }
                 case _:
                     return _error(404, f"no method {method}")
 
@@ -264,11 +368,16 @@ class Loopback:
             return 200
 
     def _list(self, competition: Competition, asked: dict[str, Any], key: str) -> tuple[int, Any]:
-        sizes = {name: (competition.folder / name).stat().st_size for name in competition.names()} | competition.listed
+        sizes = {
+            name: (competition.folder / name).stat().st_size for name in competition.names()
+        } | competition.listed
         names = sorted(sizes)
         start = int(asked.get("pageToken") or 0)
         stop = start + min(self.page_size, asked.get("pageSize") or 20)
-        files = [{"name": name, "totalBytes": sizes[name], "creationDate": "2024-01-02T03:04:05.678Z"} for name in names[start:stop]]
+        files = [
+            {"name": name, "totalBytes": sizes[name], "creationDate": "2024-01-02T03:04:05.678Z"}
+            for name in names[start:stop]
+        ]
         return 200, {key: files} | ({"nextPageToken": str(stop)} if stop < len(names) else {})
 
     def _create(self, competition: Competition, asked: dict[str, Any]) -> tuple[int, Any]:
@@ -276,10 +385,17 @@ class Loopback:
         if data is None:
             return _error(400, "The uploaded file was not found")
         if len(competition.submissions) >= competition.daily_limit:
-            allowance = f"Your team has used its daily Submission allowance ({competition.daily_limit}) today"
-            return _error(400, f"Submission not allowed: {allowance}, please try again tomorrow UTC.")
+            allowance = (
+                "Your team has used its daily Submission allowance "
+                f"({competition.daily_limit}) today"
+            )
+            return _error(
+                400, f"Submission not allowed: {allowance}, please try again tomorrow UTC."
+            )
         outcome = score(data, competition.solution, competition.metric)
-        when = datetime.now(UTC) + timedelta(seconds=self.clock, milliseconds=len(competition.submissions))
+        when = datetime.now(UTC) + timedelta(
+            seconds=self.clock, milliseconds=len(competition.submissions)
+        )
         submission = {
             "ref": next(self._numbers),
             "date": when.strftime("%Y-%m-%dT%H:%M:%S.") + f"{when.microsecond * 1000:09d}Z",
@@ -290,11 +406,14 @@ class Loopback:
             "_data": data,
         } | outcome
         competition.submissions.append(submission)
-        return 200, {"message": f"Successfully submitted to {competition.slug}", "ref": submission["ref"]}
+        return 200, {
+            "message": f"Successfully submitted to {competition.slug}",
+            "ref": submission["ref"],
+        }
 
 
 def enter(monkeypatch: Any, env: dict[str, str]) -> None:
-    """Make `env` the environment of this process for the time of a test (`monkeypatch`: pytest's)."""
+    """Make `env` the environment of this process for one test (`monkeypatch`: pytest's)."""
     for name in set(os.environ) - set(env):
         monkeypatch.delenv(name)
     for name, value in env.items():
@@ -306,7 +425,12 @@ def _look(submission: dict[str, Any]) -> dict[str, Any]:
     shown = {name: value for name, value in submission.items() if not name.startswith("_")}
     if submission["_pending"] > 0:
         submission["_pending"] -= 1
-        shown |= {"status": "PENDING", "publicScore": "", "privateScore": "", "errorDescription": ""}
+        shown |= {
+            "status": "PENDING",
+            "publicScore": "",
+            "privateScore": "",
+            "errorDescription": "",
+        }
     return shown
 
 

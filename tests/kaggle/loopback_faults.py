@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 EXPIRED = (
-    b"<?xml version='1.0' encoding='UTF-8'?><Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+    b"<?xml version='1.0' encoding='UTF-8'?><Error><Code>ExpiredToken</Code><Message>The "
+    b"provided token has expired.</Message></Error>"
 )
 ALWAYS = 1_000_000  # times
 
@@ -19,7 +20,8 @@ Hash = Literal["right", "wrong", "absent"]
 class Seen:
     """One request as it arrived.
 
-    `what`: an API method ("ListDataFiles"), "storage" (a signed URL), "upload" (the PUT) or "elsewhere" (another host).
+    `what`: an API method ("ListDataFiles"), "storage" (a signed URL), "upload" (the PUT) or
+    "elsewhere" (another host).
     """
 
     what: str
@@ -35,7 +37,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Fault:
-    """What to do instead of answering properly. Bytes count from the start of what would be sent."""
+    """What to do instead of answering properly.
+
+    Bytes count from the start of what would be sent.
+    """
 
     what: str
     times: int = 1
@@ -65,17 +70,21 @@ class Fault:
     other_version: bool = False  # 206 with another ETag and date, all else as if it were the same
     foreign: int | None = None  # 206 with the right range, but so many bytes of something else
     slow_headers: float = 0.0  # seconds between the bytes of the headers
-    gzip: bool = False  # compressed, whatever was asked for, with the hashes and the length of what is sent
+    # compressed, whatever was asked for, with the hashes and the length of what is sent
+    gzip: bool = False
     weak_etag: bool = False  # an ETag that says "about the same"; no Last-Modified
     # another pace
     wait: float = 0.0  # seconds before anything is done
     until: Callable[[], bool] | None = None  # nothing is done before this is true
     late: float = 0.0  # seconds between what is done and its answer
-    stall: int | None = None  # after so many bytes nothing more comes, and the connection stays open
-    drip: tuple[int, float] | None = None  # so many bytes, then so many seconds of nothing, again and again
+    # after so many bytes nothing more comes, and the connection stays open
+    stall: int | None = None
+    # so many bytes, then so many seconds of nothing, again and again
+    drip: tuple[int, float] | None = None
     # another end
     reset: bool = False  # the connection is reset before anything is done
-    instead_status: bool = False  # everything is done, then `status`, `body`, `message` are answered all the same
+    # everything is done, then `status`, `body`, `message` are answered all the same
+    instead_status: bool = False
     lost: bool = False  # everything is done, then the connection is reset
     cut: int | None = None  # of an upload so many bytes are read, then the connection is reset
     then: Callable[[], None] | None = None  # called once the answer is sent

@@ -50,7 +50,9 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def date_time_string(self, timestamp: float | None = None) -> str:
-        return formatdate((time.time() if timestamp is None else timestamp) + self.kaggle.clock, usegmt=True)
+        return formatdate(
+            (time.time() if timestamp is None else timestamp) + self.kaggle.clock, usegmt=True
+        )
 
     def do_CONNECT(self) -> None:
         self.kaggle.escaped.append(self.path)
@@ -82,7 +84,11 @@ class Handler(BaseHTTPRequestHandler):
             return self._send(502, b"")
         self._note("elsewhere" if elsewhere else what, body)
         if what != "upload":
-            name = self.kaggle.stands_for(address.path) if what == "storage" else str(_json(body).get("fileName", ""))
+            name = (
+                self.kaggle.stands_for(address.path)
+                if what == "storage"
+                else str(_json(body).get("fileName", ""))
+            )
             fault = self.kaggle.next_fault(what, name)
         pause(fault.wait)
         while fault.until is not None and not fault.until():
@@ -95,13 +101,27 @@ class Handler(BaseHTTPRequestHandler):
             return self._drip_headers(fault.slow_headers)
         if fault.status is not None or fault.body is not None:
             status = fault.status or 200
-            said = json.dumps({"code": status, "message": fault.message}).encode() if fault.body is None else fault.body
-            answer = {"Content-Type": fault.content_type, "Retry-After": fault.retry_after, "Location": fault.location}
-            self._send(status, said, {name: value for name, value in answer.items() if value}, fault)
+            said = (
+                json.dumps({"code": status, "message": fault.message}).encode()
+                if fault.body is None
+                else fault.body
+            )
+            answer = {
+                "Content-Type": fault.content_type,
+                "Retry-After": fault.retry_after,
+                "Location": fault.location,
+            }
+            self._send(
+                status, said, {name: value for name, value in answer.items() if value}, fault
+            )
         elif what == "storage":
             self._storage(address.path, fault)
         elif what == "upload":
-            status = 400 if "Authorization" in self.headers else self.kaggle.take_upload(address.path, body)
+            status = (
+                400
+                if "Authorization" in self.headers
+                else self.kaggle.take_upload(address.path, body)
+            )
             if fault.lost:
                 return self._reset()
             self._send(status, b"")
@@ -117,7 +137,9 @@ class Handler(BaseHTTPRequestHandler):
             self.kaggle.requests.append(Seen(what, self.command, self.path, headers, body))
 
     def _api(self, what: str, asked: dict[str, Any], fault: Fault) -> None:
-        if what != "IntrospectToken" and not self.kaggle.authorized(self.headers.get("Authorization", "")):
+        if what != "IntrospectToken" and not self.kaggle.authorized(
+            self.headers.get("Authorization", "")
+        ):
             status, answer = 401, {"code": 401, "message": "Unauthenticated"}
         elif fault.zero_ref:
             status, answer = 200, {"message": "Could not submit to competition"}
@@ -134,7 +156,11 @@ class Handler(BaseHTTPRequestHandler):
         if fault.instead is not None:
             return self._send(200, fault.instead, {"Content-Type": "text/html"})
         answer |= fault.patch or {}
-        headers = {"Content-Type": "application/json; charset=utf-8", "X-Kaggle-APIVersion": "99.9.9"}  # "please update", as Kaggle does
+        # "please update", as Kaggle does
+        headers = {
+            "Content-Type": "application/json; charset=utf-8",
+            "X-Kaggle-APIVersion": "99.9.9",
+        }
         return self._send(status, json.dumps(answer).encode(), headers)
 
     def _storage(self, path: str, fault: Fault) -> None:
@@ -148,7 +174,12 @@ class Handler(BaseHTTPRequestHandler):
         if fault.gzip:
             data = gzip.compress(data, 1, mtime=0)
         etag = f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
-        headers = {"Content-Type": "application/octet-stream", "ETag": etag, "Last-Modified": modified, "Accept-Ranges": "bytes"}
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "ETag": etag,
+            "Last-Modified": modified,
+            "Accept-Ranges": "bytes",
+        }
         if fault.gzip:
             headers["Content-Encoding"] = "gzip"
         if fault.weak_etag:
@@ -166,8 +197,16 @@ class Handler(BaseHTTPRequestHandler):
         if asked and fault.other_version:
             status, start = 206, int(asked.group(1))
             rest = f"bytes {start}-{len(data) - 1}/{len(data)}"
-            headers |= {"ETag": '"another"', "Last-Modified": formatdate(1, usegmt=True), "Content-Range": rest}
-        elif asked and self.headers.get("If-Range", etag) in {etag, modified} and not fault.ignore_range:
+            headers |= {
+                "ETag": '"another"',
+                "Last-Modified": formatdate(1, usegmt=True),
+                "Content-Range": rest,
+            }
+        elif (
+            asked
+            and self.headers.get("If-Range", etag) in {etag, modified}
+            and not fault.ignore_range
+        ):
             status, start = 206, int(asked.group(1)) + (7 if fault.wrong_range else 0)
             if start >= len(data):
                 return self._send(416, b"", {"Content-Range": f"bytes */{len(data)}"})
@@ -177,7 +216,9 @@ class Handler(BaseHTTPRequestHandler):
                 return self._send(206, bytes(fault.foreign), headers, fault)
         return self._send(status, data[start:], headers, fault)
 
-    def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None, how: Fault = PROPER) -> None:
+    def _send(
+        self, status: int, body: bytes, headers: dict[str, str] | None = None, how: Fault = PROPER
+    ) -> None:
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
@@ -186,7 +227,9 @@ class Handler(BaseHTTPRequestHandler):
         elif how.framing == "close":
             self.send_header("Connection", "close")
         else:
-            self.send_header("Content-Length", str(len(body) if how.promise is None else how.promise))
+            self.send_header(
+                "Content-Length", str(len(body) if how.promise is None else how.promise)
+            )
         self.end_headers()
         try:
             self._write(body, how)
@@ -201,7 +244,9 @@ class Handler(BaseHTTPRequestHandler):
         body = body[: how.truncate if how.stall is None else how.stall]
         for start in range(0, len(body), step):
             piece = body[start : start + step]
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if how.framing == "chunked" else piece)
+            self.wfile.write(
+                b"%x\r\n%b\r\n" % (len(piece), piece) if how.framing == "chunked" else piece
+            )
             self.wfile.flush()
             pause(seconds)
         if how.framing == "chunked" and whole:
@@ -233,7 +278,11 @@ def hashes(data: bytes, fault: Fault) -> str:
         "md5": (fault.md5, hashlib.md5(data, usedforsecurity=False).digest()),
     }
     wrong = {"right": 0, "wrong": 1}
-    told = {name: bytes([value[0] ^ wrong[how], *value[1:]]) for name, (how, value) in found.items() if how != "absent"}
+    told = {
+        name: bytes([value[0] ^ wrong[how], *value[1:]])
+        for name, (how, value) in found.items()
+        if how != "absent"
+    }
     return ",".join(f"{name}={base64.b64encode(value).decode()}" for name, value in told.items())
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 
 def score(data: bytes, solution: Path | None, metric: str) -> dict[str, str]:
-    """Status, scores and error text of a submission, as Kaggle would tell them; both scores are those of all rows."""
+    """Status, scores and error text of a submission, as Kaggle would tell them; both scores are
+    those of all rows.
+    """
 
     def failed(why: str) -> dict[str, str]:
         return {"status": "ERROR", "publicScore": "", "privateScore": "", "errorDescription": why}
@@ -31,7 +33,12 @@ def score(data: bytes, solution: Path | None, metric: str) -> dict[str, str]:
     if any(value != value for value in values):
         return failed("Evaluation Exception: Submission contains null values")
     result = f"{(accuracy if metric == 'accuracy' else auc)(labels, values):.5f}"
-    return {"status": "COMPLETE", "publicScore": result, "privateScore": result, "errorDescription": ""}
+    return {
+        "status": "COMPLETE",
+        "publicScore": result,
+        "privateScore": result,
+        "errorDescription": "",
+    }
 
 
 def accuracy(labels: list[float], values: list[float]) -> float:

@@ -1,4 +1,6 @@
-"""What Kaggle says about the account, and a glance at it: one attempt, short timeouts, the server's clock."""
+"""What Kaggle says about the account, and a glance at it: one attempt, short timeouts, the server's
+clock.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ SLUG = "tiny-tissue"
 
 def test_how_things_stand(kaggle: Loopback, folder: Path) -> None:
     kaggle.serve(SLUG, folder, daily_limit=3)
-    expected = CompetitionState(entered=True, deadline=None, daily_limit=3, submissions_disabled=False, notebooks_only=False)
+    expected = CompetitionState(
+        entered=True, deadline=None, daily_limit=3, submissions_disabled=False, notebooks_only=False
+    )
     assert kaggle_client.competition_state(SLUG) == expected
     assert not expected.over
     kaggle.serve(SLUG, folder, rules_accepted=False)
@@ -44,7 +48,9 @@ def test_signing_in_needs_an_account(kaggle: Loopback) -> None:
     assert "authorization" in asked.headers
     assert asked.json["pageSize"] == 1
     kaggle.users.clear()
-    with pytest.raises(CredentialsError, match="Kaggle refused the credentials in KAGGLE_USERNAME and KAGGLE_KEY"):
+    with pytest.raises(
+        CredentialsError, match="Kaggle refused the credentials in KAGGLE_USERNAME and KAGGLE_KEY"
+    ):
         kaggle_client.sign_in()
 
 
@@ -68,7 +74,10 @@ def test_a_glance_is_short_and_hears_the_time(kaggle: Loopback, folder: Path) ->
         assert heard.clock == pytest.approx(-600, abs=5)
     kaggle.fail("GetCompetition", wait=1.5)
     began = time.monotonic()
-    with kaggle_client.glance(1.0, 0.2) as heard, pytest.raises(TransferError, match="no answer in time"):
+    with (
+        kaggle_client.glance(1.0, 0.2) as heard,
+        pytest.raises(TransferError, match="no answer in time"),
+    ):
         kaggle_client.competition_state(SLUG)
     assert time.monotonic() - began < 1.2
     assert heard.clock is None
@@ -92,13 +101,24 @@ def test_files_that_others_may_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
     assert kaggle_client.exposed_files() == []
-    for name, mode in (("kaggle.json", 0o640), ("access_token", 0o600), ("credentials.json", 0o604)):
+    for name, mode in (
+        ("kaggle.json", 0o640),
+        ("access_token", 0o600),
+        ("credentials.json", 0o604),
+    ):
         (home / ".kaggle" / name).write_text("{}")
         (home / ".kaggle" / name).chmod(mode)
-    assert {path.name for path in kaggle_client.exposed_files()} == {"kaggle.json", "credentials.json"}
+    assert {path.name for path in kaggle_client.exposed_files()} == {
+        "kaggle.json",
+        "credentials.json",
+    }
     token = tmp_path / "token"
     token.write_text("secret")
     token.chmod(0o644)
     monkeypatch.setenv("KAGGLE_API_TOKEN", str(token))
     monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "elsewhere"))
-    assert kaggle_client.exposed_files() == [home / ".kaggle" / "credentials.json", home / ".kaggle" / "kaggle.json", token]
+    assert kaggle_client.exposed_files() == [
+        home / ".kaggle" / "credentials.json",
+        home / ".kaggle" / "kaggle.json",
+        token,
+    ]

@@ -14,7 +14,14 @@ import pytest
 import requests
 from loopback import EXPIRED, Loopback, Seen
 
-from pcam_kit.errors import AccessError, CredentialsError, DataError, KaggleError, StorageError, TransferError
+from pcam_kit.errors import (
+    AccessError,
+    CredentialsError,
+    DataError,
+    KaggleError,
+    StorageError,
+    TransferError,
+)
 from pcam_kit.kaggle_client import (
     RemoteFile,
     download_all,
@@ -45,7 +52,9 @@ def here(tmp_path: Path) -> Path:
 
 def is_whole(here: Path, folder: Path, name: str = "train.h5") -> bool:
     """The file is there byte for byte, and nothing else is."""
-    return here.read_bytes() == (folder / name).read_bytes() and [path.name for path in here.parent.iterdir()] == [here.name]
+    return here.read_bytes() == (folder / name).read_bytes() and [
+        path.name for path in here.parent.iterdir()
+    ] == [here.name]
 
 
 def ranges(requests_seen: list[Seen]) -> list[str]:
@@ -58,7 +67,9 @@ def ranges(requests_seen: list[Seen]) -> list[str]:
 def test_listing_reads_pages_until_the_end(served: Loopback, folder: Path) -> None:
     served.page_size = 3
     assert {file.name: file.size for file in list_files(SLUG)} == {
-        path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in folder.rglob("*")
+        if path.is_file()
     }
     assert [seen.json["pageToken"] for seen in served.seen("ListDataFiles")] == ["", "3"]
 
@@ -72,7 +83,9 @@ def test_listing_asks_for_no_page_that_nobody_wants(served: Loopback) -> None:
 # downloads
 
 
-def test_download_is_whole_and_leaves_nothing_else(served: Loopback, folder: Path, here: Path) -> None:
+def test_download_is_whole_and_leaves_nothing_else(
+    served: Loopback, folder: Path, here: Path
+) -> None:
     told: list[tuple[str, int, int]] = []
     download_file(SLUG, TRAIN, here, progress=lambda *step: told.append(step))
     assert is_whole(here, folder)
@@ -83,7 +96,9 @@ def test_download_is_whole_and_leaves_nothing_else(served: Loopback, folder: Pat
     assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
 
 
-def test_a_name_with_folder_and_space_is_asked_for_as_it_is(served: Loopback, folder: Path, tmp_path: Path) -> None:
+def test_a_name_with_folder_and_space_is_asked_for_as_it_is(
+    served: Loopback, folder: Path, tmp_path: Path
+) -> None:
     name = "extra/my notes.bin"
     here = tmp_path / "raw" / name
     download_file(SLUG, RemoteFile(name, 70_000), here)
@@ -95,7 +110,10 @@ def test_credentials_go_to_kaggle_and_never_to_the_storage(
     served: Loopback, folder: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = here.parent.parent / "netrc"
-    netrc.write_text("machine 127.0.0.1 login someone password secret\nmachine localhost login someone password secret\n")
+    netrc.write_text(
+        "machine 127.0.0.1 login someone password secret\nmachine localhost login someone "
+        "password secret\n"
+    )
     monkeypatch.setenv("NETRC", str(netrc))
     download_file(SLUG, TRAIN, here)
     assert is_whole(here, folder)
@@ -125,7 +143,9 @@ def test_an_empty_file_is_downloaded(served: Loopback, folder: Path, here: Path)
     assert is_whole(here, folder, "empty.csv")
 
 
-def test_a_broken_download_goes_on_where_it_stopped(served: Loopback, folder: Path, here: Path) -> None:
+def test_a_broken_download_goes_on_where_it_stopped(
+    served: Loopback, folder: Path, here: Path
+) -> None:
     served.fail("storage", truncate=200_000)
     download_file(SLUG, TRAIN, here)
     assert is_whole(here, folder)
@@ -137,7 +157,9 @@ def test_a_broken_download_goes_on_where_it_stopped(served: Loopback, folder: Pa
     assert len(served.seen("DownloadDataFile")) == 2
 
 
-def test_the_next_process_goes_on_too(served: Loopback, folder: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_process_goes_on_too(
+    served: Loopback, folder: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(retry, "ATTEMPTS", 1)
     served.fail("storage", truncate=200_000)
     with pytest.raises(TransferError, match="cannot reach Kaggle") as caught:
@@ -165,7 +187,9 @@ def test_a_part_that_is_complete_needs_no_further_bytes(
     assert len(served.seen("storage")) == 1
 
 
-def test_an_expired_url_while_resuming_adds_no_error_page(served: Loopback, folder: Path, here: Path) -> None:
+def test_an_expired_url_while_resuming_adds_no_error_page(
+    served: Loopback, folder: Path, here: Path
+) -> None:
     served.fail("storage", truncate=200_000)
     served.fail("storage", status=403, body=EXPIRED, content_type="application/xml")
     download_file(SLUG, TRAIN, here)
@@ -173,14 +197,20 @@ def test_an_expired_url_while_resuming_adds_no_error_page(served: Loopback, fold
     assert ranges(served.seen("storage"))[2] != "", "the part was thrown away"
 
 
-@pytest.mark.parametrize("content_type", ["application/xml", "text/html", "application/octet-stream"])
-def test_an_error_page_with_status_200_is_not_the_file(served: Loopback, folder: Path, here: Path, content_type: str) -> None:
+@pytest.mark.parametrize(
+    "content_type", ["application/xml", "text/html", "application/octet-stream"]
+)
+def test_an_error_page_with_status_200_is_not_the_file(
+    served: Loopback, folder: Path, here: Path, content_type: str
+) -> None:
     served.fail("storage", body=EXPIRED, content_type=content_type)
     download_file(SLUG, RemoteFile("train.h5", 0), here)  # no size to tell them apart
     assert is_whole(here, folder)
 
 
-def test_a_page_with_status_200_while_resuming_costs_nothing(served: Loopback, folder: Path, here: Path) -> None:
+def test_a_page_with_status_200_while_resuming_costs_nothing(
+    served: Loopback, folder: Path, here: Path
+) -> None:
     served.fail("storage", truncate=200_000)
     served.fail("storage", body=b"Please sign in", content_type="text/html; charset=utf-8")
     download_file(SLUG, RemoteFile("train.h5", 0), here)
@@ -197,7 +227,9 @@ def test_an_error_page_as_long_as_the_file_is_not_the_file(served: Loopback, her
 
 
 @pytest.mark.parametrize("fault", [{"ignore_range": True}, {"wrong_range": True}])
-def test_a_wrong_continuation_starts_over(kaggle: Loopback, folder: Path, here: Path, fault: dict[str, bool]) -> None:
+def test_a_wrong_continuation_starts_over(
+    kaggle: Loopback, folder: Path, here: Path, fault: dict[str, bool]
+) -> None:
     kaggle.serve(SLUG, folder, hashes=False)  # the size alone would not tell
     kaggle.fail("storage", truncate=200_000)
     kaggle.fail("storage", **fault)
@@ -205,7 +237,9 @@ def test_a_wrong_continuation_starts_over(kaggle: Loopback, folder: Path, here: 
     assert is_whole(here, folder)
 
 
-def test_a_file_that_changed_meanwhile_starts_over(served: Loopback, folder: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_changed_meanwhile_starts_over(
+    served: Loopback, folder: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(retry, "ATTEMPTS", 1)
     served.fail("storage", truncate=200_000)
     with pytest.raises(TransferError):
@@ -239,7 +273,9 @@ def test_a_part_that_cannot_be_trusted_is_thrown_away(
     assert ranges(served.seen("storage"))[-1] == ""
 
 
-def test_wrong_bytes_of_the_right_length_are_fetched_again(served: Loopback, folder: Path, here: Path) -> None:
+def test_wrong_bytes_of_the_right_length_are_fetched_again(
+    served: Loopback, folder: Path, here: Path
+) -> None:
     served.fail("storage", corrupt=True)
     download_file(SLUG, TRAIN, here)
     assert is_whole(here, folder)
@@ -254,10 +290,14 @@ def test_bytes_that_stay_wrong_are_never_accepted(served: Loopback, here: Path) 
     assert len(served.seen("storage")) == 3, "full downloads count twice"
 
 
-def test_a_short_body_with_consistent_headers_is_not_accepted(kaggle: Loopback, folder: Path, here: Path) -> None:
+def test_a_short_body_with_consistent_headers_is_not_accepted(
+    kaggle: Loopback, folder: Path, here: Path
+) -> None:
     kaggle.serve(SLUG, folder, hashes=False)
     kaggle.fail("storage", short=1234, times=99)
-    with pytest.raises(TransferError, match=r"1,234 bytes were announced where Kaggle lists 300,000"):
+    with pytest.raises(
+        TransferError, match=r"1,234 bytes were announced where Kaggle lists 300,000"
+    ):
         download_file(SLUG, TRAIN, here)
     assert list(here.parent.iterdir()) == []
 
@@ -280,8 +320,12 @@ def test_a_file_that_kaggle_zipped_is_unwrapped(kaggle: Loopback, folder: Path, 
     assert is_whole(here, folder)
 
 
-@pytest.mark.parametrize("members", [{"other.h5": SIZE}, {"train.h5": SIZE - 1}, {"train.h5": SIZE, "more": 1}])
-def test_another_zip_is_not_unwrapped(served: Loopback, here: Path, members: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "members", [{"other.h5": SIZE}, {"train.h5": SIZE - 1}, {"train.h5": SIZE, "more": 1}]
+)
+def test_another_zip_is_not_unwrapped(
+    served: Loopback, here: Path, members: dict[str, int]
+) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, size in members.items():
@@ -292,7 +336,9 @@ def test_another_zip_is_not_unwrapped(served: Loopback, here: Path, members: dic
     assert list(here.parent.iterdir()) == []
 
 
-def test_a_zip_that_is_the_file_itself_stays_a_zip(served: Loopback, folder: Path, tmp_path: Path) -> None:
+def test_a_zip_that_is_the_file_itself_stays_a_zip(
+    served: Loopback, folder: Path, tmp_path: Path
+) -> None:
     with zipfile.ZipFile(folder / "data.zip", "w") as archive:
         archive.writestr("data.zip", b"x" * 100)
     here = tmp_path / "raw" / "data.zip"
@@ -300,14 +346,18 @@ def test_a_zip_that_is_the_file_itself_stays_a_zip(served: Loopback, folder: Pat
     assert is_whole(here, folder, "data.zip")
 
 
-def test_the_whole_competition_comes_as_one_zip(served: Loopback, folder: Path, tmp_path: Path) -> None:
+def test_the_whole_competition_comes_as_one_zip(
+    served: Loopback, folder: Path, tmp_path: Path
+) -> None:
     here = tmp_path / "raw" / "all.zip"
     told: list[tuple[str, int, int]] = []
     inspected: list[Path] = []
     served.fail("storage", truncate=150_000)
     download_all(SLUG, here, inspect=inspected.append, progress=lambda *step: told.append(step))
     with zipfile.ZipFile(here) as archive:
-        assert sorted(archive.namelist()) == sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        assert sorted(archive.namelist()) == sorted(
+            path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+        )
         assert archive.read("train.h5") == (folder / "train.h5").read_bytes()
     assert (f"{SLUG}.zip", here.stat().st_size, here.stat().st_size) in told
     assert told[-1][0] == f"verifying {SLUG}.zip"
@@ -315,7 +365,9 @@ def test_the_whole_competition_comes_as_one_zip(served: Loopback, folder: Path, 
     assert ranges(served.seen("storage"))[1] != ""
 
 
-def test_a_whole_competition_that_is_no_zip_is_not_accepted(kaggle: Loopback, folder: Path, tmp_path: Path) -> None:
+def test_a_whole_competition_that_is_no_zip_is_not_accepted(
+    kaggle: Loopback, folder: Path, tmp_path: Path
+) -> None:
     kaggle.serve(SLUG, folder, hashes=False)
     kaggle.fail("storage", short=200_000, times=99)
     with pytest.raises(TransferError, match="not a whole zip"):
@@ -334,7 +386,9 @@ def test_a_zip_that_is_refused_is_not_kept(served: Loopback, tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_told_as_such(served: Loopback, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_told_as_such(
+    served: Loopback, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for module in (parts, transfer):  # leaves the part, which is a disk without space
         monkeypatch.setattr(module, "discard_part", lambda destination: None)
     here.parent.mkdir(parents=True)
@@ -349,7 +403,9 @@ def test_a_full_disk_is_told_as_such(served: Loopback, here: Path, monkeypatch: 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 @pytest.mark.parametrize("what", ["ListDataFiles", "DownloadDataFile", "storage"])
-def test_reads_are_repeated(served: Loopback, folder: Path, here: Path, what: str, status: int) -> None:
+def test_reads_are_repeated(
+    served: Loopback, folder: Path, here: Path, what: str, status: int
+) -> None:
     served.fail(what, status=status, message="busy", times=2)
     assert len([*list_files(SLUG)]) == 4
     download_file(SLUG, TRAIN, here)
@@ -358,7 +414,9 @@ def test_reads_are_repeated(served: Loopback, folder: Path, here: Path, what: st
 
 
 @pytest.mark.parametrize("what", ["ListDataFiles", "DownloadDataFile", "storage"])
-def test_a_connection_that_is_reset_is_repeated(served: Loopback, folder: Path, here: Path, what: str) -> None:
+def test_a_connection_that_is_reset_is_repeated(
+    served: Loopback, folder: Path, here: Path, what: str
+) -> None:
     served.fail(what, reset=True, times=2)
     assert len([*list_files(SLUG)]) == 4
     download_file(SLUG, TRAIN, here)
@@ -367,7 +425,9 @@ def test_a_connection_that_is_reset_is_repeated(served: Loopback, folder: Path, 
 
 def test_repeating_ends(served: Loopback) -> None:
     served.fail("ListDataFiles", status=503, message="Down for maintenance.", times=99)
-    with pytest.raises(TransferError, match='could not list the files of tiny-tissue: "Down for maintenance"'):
+    with pytest.raises(
+        TransferError, match='could not list the files of tiny-tissue: "Down for maintenance"'
+    ):
         [*list_files(SLUG)]
     assert len(served.seen("ListDataFiles")) == retry.ATTEMPTS
 
@@ -387,7 +447,9 @@ def test_a_very_long_pause_is_told_instead_of_waited_for(served: Loopback) -> No
     assert len(served.seen("ListDataFiles")) == 1
 
 
-def test_a_server_that_says_nothing_is_not_waited_for_forever(served: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_says_nothing_is_not_waited_for_forever(
+    served: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(http, "READ_TIMEOUT", 0.1)
     monkeypatch.setattr(retry, "ATTEMPTS", 2)
     served.fail("ListDataFiles", wait=1.0, times=2)
@@ -396,7 +458,12 @@ def test_a_server_that_says_nothing_is_not_waited_for_forever(served: Loopback, 
 
 
 def test_a_login_page_in_place_of_kaggle_is_named(served: Loopback) -> None:
-    served.fail("ListDataFiles", body=b"<html>Welcome to our WiFi</html>", content_type="text/html", times=99)
+    served.fail(
+        "ListDataFiles",
+        body=b"<html>Welcome to our WiFi</html>",
+        content_type="text/html",
+        times=99,
+    )
     with pytest.raises(TransferError, match="cannot be read: it is not JSON"):
         [*list_files(SLUG)]
 
@@ -439,13 +506,18 @@ def test_unknown_competition(served: Loopback) -> None:
 
 
 def test_unknown_file(served: Loopback, here: Path) -> None:
-    with pytest.raises(AccessError, match=r"lists the file gone\.h5 of the competition tiny-tissue, but does not have it"):
+    with pytest.raises(
+        AccessError,
+        match=r"lists the file gone\.h5 of the competition tiny-tissue, but does not have it",
+    ):
         download_file(SLUG, RemoteFile("gone.h5", 1), here)
 
 
 def test_kaggles_own_words_are_quoted(served: Loopback) -> None:
     served.fail("ListDataFiles", status=400, message="Page size must be friendly.")
-    with pytest.raises(KaggleError, match='refused to list the files of tiny-tissue: "Page size must be friendly"'):
+    with pytest.raises(
+        KaggleError, match='refused to list the files of tiny-tissue: "Page size must be friendly"'
+    ):
         [*list_files(SLUG)]
     assert len(served.seen("ListDataFiles")) == 1
 
@@ -458,7 +530,9 @@ def test_an_error_inside_a_success_is_an_error(served: Loopback) -> None:
 
 def test_refused_credentials_name_their_source(served: Loopback) -> None:
     served.users.clear()
-    with pytest.raises(CredentialsError, match="refused the credentials in KAGGLE_USERNAME and KAGGLE_KEY") as caught:
+    with pytest.raises(
+        CredentialsError, match="refused the credentials in KAGGLE_USERNAME and KAGGLE_KEY"
+    ) as caught:
         [*list_files(SLUG)]
     assert "https://www.kaggle.com/settings" in caught.value.hint
     assert len(served.seen("ListDataFiles")) == 1
@@ -467,7 +541,9 @@ def test_refused_credentials_name_their_source(served: Loopback) -> None:
 # what a caller may rely on
 
 
-def test_stdout_stdin_and_the_client_are_left_as_they_were(served: Loopback, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stdout_stdin_and_the_client_are_left_as_they_were(
+    served: Loopback, capsys: pytest.CaptureFixture[str]
+) -> None:
     from kagglesdk.kaggle_http_client import KaggleHttpClient
 
     stdin, enter = sys.stdin, KaggleHttpClient.__enter__
@@ -491,7 +567,9 @@ def test_no_error_holds_a_secret(served: Loopback, here: Path) -> None:
     assert not any(secret in text for text in texts for secret in secrets), texts
 
 
-def test_the_proxy_of_the_environment_is_used_for_every_request(served: Loopback, here: Path) -> None:
+def test_the_proxy_of_the_environment_is_used_for_every_request(
+    served: Loopback, here: Path
+) -> None:
     download_file(SLUG, TRAIN, here)
     assert all(seen.path.startswith("http://") for seen in served.requests)
     assert requests.utils.get_environ_proxies("http://localhost")["http"] == served.url
@@ -500,7 +578,9 @@ def test_the_proxy_of_the_environment_is_used_for_every_request(served: Loopback
 # what only looks like a proper answer
 
 
-def test_a_compressed_body_is_unpacked_and_never_resumed(served: Loopback, folder: Path, here: Path) -> None:
+def test_a_compressed_body_is_unpacked_and_never_resumed(
+    served: Loopback, folder: Path, here: Path
+) -> None:
     """Length, hash and ETag are those of the compressed bytes: none of them may be used."""
     served.fail("storage", gzip=True, truncate=150_000)
     served.fail("storage", gzip=True)
@@ -514,10 +594,14 @@ def test_a_weak_etag_is_not_resumed_with(served: Loopback, folder: Path, here: P
     download_file(SLUG, TRAIN, here)
     assert is_whole(here, folder)
     assert ranges(served.seen("storage")) == ["", ""]
-    assert all(request.headers["accept-encoding"] == "identity" for request in served.seen("storage"))
+    assert all(
+        request.headers["accept-encoding"] == "identity" for request in served.seen("storage")
+    )
 
 
-def test_a_continuation_of_a_file_of_another_size_is_not_taken(kaggle: Loopback, folder: Path, here: Path) -> None:
+def test_a_continuation_of_a_file_of_another_size_is_not_taken(
+    kaggle: Loopback, folder: Path, here: Path
+) -> None:
     kaggle.serve(SLUG, folder, hashes=False)
     kaggle.fail("storage", truncate=150_000)
     kaggle.fail("storage", wrong_end=True)
@@ -542,7 +626,9 @@ def test_a_listing_that_turns_in_circles_ends(served: Loopback) -> None:
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"code": 503}', b'{"error": "x"}', b"[" * 100_000])
-def test_a_page_that_fails_without_saying_so_is_asked_for_again(served: Loopback, body: bytes) -> None:
+def test_a_page_that_fails_without_saying_so_is_asked_for_again(
+    served: Loopback, body: bytes
+) -> None:
     served.page_size = 3
     served.fail("ListDataFiles", skip=1, body=body)
     assert len([*list_files(SLUG)]) == 4
@@ -555,15 +641,21 @@ def test_a_size_that_is_none_is_told(served: Loopback) -> None:
     assert caught.value.hint
 
 
-def test_an_address_that_is_none_is_told_without_its_signature(served: Loopback, here: Path) -> None:
-    served.fail("DownloadDataFile", status=302, location="http://[bad/x?sig=secret", body=b"", times=99)
+def test_an_address_that_is_none_is_told_without_its_signature(
+    served: Loopback, here: Path
+) -> None:
+    served.fail(
+        "DownloadDataFile", status=302, location="http://[bad/x?sig=secret", body=b"", times=99
+    )
     with pytest.raises(TransferError, match="no address") as caught:
         download_file(SLUG, TRAIN, here)
     assert "secret" not in f"{caught.value}{caught.value.hint}"
 
 
 @pytest.mark.parametrize("what", ["ListDataFiles", "storage"])
-def test_an_answer_that_drips_is_not_waited_for_forever(served: Loopback, here: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+def test_an_answer_that_drips_is_not_waited_for_forever(
+    served: Loopback, here: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
     monkeypatch.setattr(http, "ANSWER_SECONDS", 0.3)
     monkeypatch.setattr(retry, "ATTEMPTS", 2)
     served.fail(what, slow_headers=0.05, times=2)
@@ -572,7 +664,9 @@ def test_an_answer_that_drips_is_not_waited_for_forever(served: Loopback, here: 
 
 
 @pytest.mark.parametrize("fault", [{"other_version": True}, {"foreign": 1300}])
-def test_a_continuation_of_something_else_is_not_taken(kaggle: Loopback, folder: Path, here: Path, fault: dict[str, object]) -> None:
+def test_a_continuation_of_something_else_is_not_taken(
+    kaggle: Loopback, folder: Path, here: Path, fault: dict[str, object]
+) -> None:
     """A 206 that ignores If-Range; one whose length is not that of its range."""
     kaggle.serve(SLUG, folder, hashes=False)
     kaggle.fail("storage", truncate=150_000)
@@ -590,14 +684,18 @@ def test_the_size_in_a_range_is_remembered(kaggle: Loopback, folder: Path, here:
 
 
 @pytest.mark.parametrize("name", ["train.h5", "nothing.h5"])
-def test_a_zip_around_a_file_of_unknown_size_is_undone(kaggle: Loopback, folder: Path, here: Path, name: str) -> None:
+def test_a_zip_around_a_file_of_unknown_size_is_undone(
+    kaggle: Loopback, folder: Path, here: Path, name: str
+) -> None:
     (folder / "nothing.h5").write_bytes(b"")
     kaggle.serve(SLUG, folder, zipped=(name,))
     download_file(SLUG, RemoteFile(name, 0), here)
     assert here.read_bytes() == (folder / name).read_bytes()
 
 
-def test_netrc_is_not_asked_after_a_redirect_of_the_storage(served: Loopback, folder: Path, here: Path, tmp_path: Path) -> None:
+def test_netrc_is_not_asked_after_a_redirect_of_the_storage(
+    served: Loopback, folder: Path, here: Path, tmp_path: Path
+) -> None:
     (tmp_path / "home").mkdir(exist_ok=True)
     (tmp_path / "home" / ".netrc").write_text("default login me password secret\n")
     served.other_hosts.add("elsewhere.example")

@@ -1,6 +1,8 @@
-"""Which credentials win, in our words and in the client's deeds; and what becomes of stdin and stdout when there are none.
+"""Which credentials win, in our words and in the client's deeds; and what becomes of stdin and
+stdout when there are none.
 
-`import kaggle` signs in once a process, so every case with other credentials runs in a process of its own.
+`import kaggle` signs in once a process, so every case with other credentials runs in a process of
+its own.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ try:
     told["imported"] = "kaggle" in sys.modules
     told["files"] = len([*kaggle_client.list_files(sys.argv[1])])
 except PcamError as error:
-    told |= {"error": type(error).__name__, "message": error.message, "hint": error.hint, "imported": "kaggle" in sys.modules}
+    told |= {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+    told |= {"imported": "kaggle" in sys.modules}
 told["stdin"] = sys.stdin.read()
 print(json.dumps(told))
 """
@@ -61,7 +64,9 @@ def bare(kaggle: Loopback, folder: Path, home: Path) -> dict[str, str]:
 def look(env: dict[str, str]) -> dict[str, Any]:
     """What a process with this environment tells; its stdout must hold nothing else."""
     arguments = [sys.executable, "-c", CHILD, SLUG]
-    done = subprocess.run(arguments, env=env, input="typed", capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        arguments, env=env, input="typed", capture_output=True, text=True, timeout=30, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 1, done.stdout
     return json.loads(done.stdout)
@@ -74,10 +79,22 @@ def put(path: Path, value: object) -> Path:
     return path
 
 
-def test_without_credentials_nothing_is_imported_printed_or_closed(bare: dict[str, str], kaggle: Loopback) -> None:
+def test_without_credentials_nothing_is_imported_printed_or_closed(
+    bare: dict[str, str], kaggle: Loopback
+) -> None:
     told = look(bare)
-    assert (told["error"], told["message"], told["imported"]) == ("CredentialsError", "no Kaggle credentials found", False)
-    for way in ("https://www.kaggle.com/settings", "KAGGLE_API_TOKEN", "kaggle.json", "KAGGLE_USERNAME", "kaggle auth login"):
+    assert (told["error"], told["message"], told["imported"]) == (
+        "CredentialsError",
+        "no Kaggle credentials found",
+        False,
+    )
+    for way in (
+        "https://www.kaggle.com/settings",
+        "KAGGLE_API_TOKEN",
+        "kaggle.json",
+        "KAGGLE_USERNAME",
+        "kaggle auth login",
+    ):
         assert way in told["hint"]
     assert told["stdin"] == "typed"
     assert kaggle.requests == []
@@ -125,7 +142,13 @@ def in_xdg_folder(home: Path) -> dict[str, str]:
 
 def in_oauth(home: Path) -> dict[str, str]:
     later = (datetime.now(UTC) + timedelta(hours=3)).isoformat()
-    stored = {"refresh_token": "refresh", "access_token": TOKEN, "access_token_expiration": later, "username": USERNAME, "scopes": []}
+    stored = {
+        "refresh_token": "refresh",
+        "access_token": TOKEN,
+        "access_token_expiration": later,
+        "username": USERNAME,
+        "scopes": [],
+    }
     put(home / ".kaggle" / "credentials.json", stored)
     return {}
 
@@ -145,7 +168,12 @@ def in_oauth(home: Path) -> dict[str, str]:
     ],
 )
 def test_the_source_we_name_is_the_one_the_client_uses(
-    bare: dict[str, str], kaggle: Loopback, home: Path, place: Callable[[Path], dict[str, str]], source: str, header: str
+    bare: dict[str, str],
+    kaggle: Loopback,
+    home: Path,
+    place: Callable[[Path], dict[str, str]],
+    source: str,
+    header: str,
 ) -> None:
     told = look(bare | place(home))
     assert told == {"source": source, "imported": False, "files": 4, "stdin": "typed"}
@@ -156,7 +184,11 @@ def test_a_stale_token_that_hides_a_good_key_is_named(bare: dict[str, str], home
     in_kaggle_json(home)
     told = look(bare | {"KAGGLE_API_TOKEN": "KGAT_stale"})
     assert told["error"] == "CredentialsError"
-    assert told["message"] == "Kaggle refused the credentials in KAGGLE_API_TOKEN, which hides the one in ~/.kaggle/kaggle.json"
+    assert (
+        told["message"]
+        == "Kaggle refused the credentials in KAGGLE_API_TOKEN, which hides the one in "
+        "~/.kaggle/kaggle.json"
+    )
     assert "remove KAGGLE_API_TOKEN, so that ~/.kaggle/kaggle.json is used" in told["hint"]
     assert "https://www.kaggle.com/settings" in told["hint"]
     assert "KGAT_stale" not in told["message"] + told["hint"]
@@ -164,14 +196,20 @@ def test_a_stale_token_that_hides_a_good_key_is_named(bare: dict[str, str], home
 
 
 def test_a_token_that_kaggle_refuses_at_sign_in(bare: dict[str, str], kaggle: Loopback) -> None:
-    kaggle.fail("IntrospectToken", status=401, message="Unauthenticated", times=2)  # during the import, and at our own sign-in
+    # during the import, and at our own sign-in
+    kaggle.fail("IntrospectToken", status=401, message="Unauthenticated", times=2)
     told = look(bare | {"KAGGLE_API_TOKEN": TOKEN})
     assert told["message"] == "Kaggle refused the credentials in KAGGLE_API_TOKEN"
 
 
-def test_a_silent_server_does_not_hold_the_import_forever(bare: dict[str, str], kaggle: Loopback) -> None:
+def test_a_silent_server_does_not_hold_the_import_forever(
+    bare: dict[str, str], kaggle: Loopback
+) -> None:
     kaggle.fail("IntrospectToken", wait=1.0, times=2)
-    impatient = "from pcam_kit.kaggle_client import http, retry; http.READ_TIMEOUT = 0.2; retry.ATTEMPTS = 1\n"
+    impatient = (
+        "from pcam_kit.kaggle_client import http, retry; http.READ_TIMEOUT = 0.2; "
+        "retry.ATTEMPTS = 1\n"
+    )
     done = subprocess.run(
         [sys.executable, "-c", impatient + CHILD, SLUG],
         env=bare | {"KAGGLE_API_TOKEN": TOKEN},
@@ -189,7 +227,9 @@ def test_a_token_is_introspected_once_a_process(bare: dict[str, str], kaggle: Lo
     assert len(kaggle.seen("IntrospectToken")) == 1
 
 
-def test_an_expired_oauth_login_is_refused_without_exit(bare: dict[str, str], kaggle: Loopback, home: Path) -> None:
+def test_an_expired_oauth_login_is_refused_without_exit(
+    bare: dict[str, str], kaggle: Loopback, home: Path
+) -> None:
     put(home / ".kaggle" / "credentials.json", {"refresh_token": "refresh", "username": USERNAME})
     kaggle.fail("GenerateAccessToken", status=401, message="Unauthenticated", times=2)
     told = look(bare)
@@ -200,7 +240,8 @@ def test_an_expired_oauth_login_is_refused_without_exit(bare: dict[str, str], ka
 
 def test_verbose_mode_prints_nothing_on_stdout(bare: dict[str, str], home: Path) -> None:
     in_kaggle_json(home)
-    assert look(bare | {"VERBOSE": "true"})["files"] == 4  # the client prints every header, credentials included
+    # the client prints every header, credentials included
+    assert look(bare | {"VERBOSE": "true"})["files"] == 4
 
 
 def test_a_token_with_a_line_end_inside_is_named(bare: dict[str, str]) -> None:
@@ -210,7 +251,9 @@ def test_a_token_with_a_line_end_inside_is_named(bare: dict[str, str]) -> None:
     assert "second" not in told["message"] + told["hint"]
 
 
-def test_a_kaggle_json_beside_the_config_folder_is_named(bare: dict[str, str], home: Path, kaggle: Loopback) -> None:
+def test_a_kaggle_json_beside_the_config_folder_is_named(
+    bare: dict[str, str], home: Path, kaggle: Loopback
+) -> None:
     in_kaggle_json(home)
     told = look(bare | {"KAGGLE_CONFIG_DIR": str(home / "elsewhere")})
     why = "~/.kaggle/kaggle.json is not looked at, because KAGGLE_CONFIG_DIR is ~/elsewhere"
@@ -227,15 +270,23 @@ def test_a_kaggle_json_that_cannot_be_used_is_named(
 ) -> None:
     put(home / ".kaggle" / "kaggle.json", content)
     enter(monkeypatch, bare)
-    with pytest.raises(CredentialsError, match=r"no Kaggle credentials found \(~/\.kaggle/kaggle\.json cannot be used"):
+    with pytest.raises(
+        CredentialsError,
+        match=r"no Kaggle credentials found \(~/\.kaggle/kaggle\.json cannot be used",
+    ):
         credentials_source()
 
 
-def test_everything_there_is_in_order(bare: dict[str, str], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everything_there_is_in_order(
+    bare: dict[str, str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     in_kaggle_json(home)
     in_oauth(home)
     put(home / ".kaggle" / "access_token", TOKEN)
-    enter(monkeypatch, bare | {"KAGGLE_API_TOKEN": "x" * 5000, "KAGGLE_USERNAME": "a", "KAGGLE_KEY": "b"})
+    enter(
+        monkeypatch,
+        bare | {"KAGGLE_API_TOKEN": "x" * 5000, "KAGGLE_USERNAME": "a", "KAGGLE_KEY": "b"},
+    )
     assert list(find_sources()) == [
         "KAGGLE_API_TOKEN",
         "~/.kaggle/access_token",

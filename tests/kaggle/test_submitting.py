@@ -1,4 +1,6 @@
-"""Submitting and polling through the real client, in good and in bad weather: sent once, found again, never taken for another."""
+"""Submitting and polling through the real client, in good and in bad weather: sent once, found
+again, never taken for another.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,13 @@ from pathlib import Path
 import pytest
 from loopback import Loopback
 
-from pcam_kit.errors import AccessError, KaggleError, OutcomeUnknownError, SubmissionError, TransferError
+from pcam_kit.errors import (
+    AccessError,
+    KaggleError,
+    OutcomeUnknownError,
+    SubmissionError,
+    TransferError,
+)
 from pcam_kit.files import sha256_file
 from pcam_kit.kaggle_client import (
     Limits,
@@ -35,36 +43,63 @@ def served(kaggle: Loopback, folder: Path, solution: Path) -> Loopback:
 
 def send(csv: Path, message: str) -> int:
     """As `pcam submit` does it."""
-    return submit_file(SLUG, csv, message, alike=submissions_alike(SLUG, csv.name, message), sha256=sha256_file(csv))
+    return submit_file(
+        SLUG,
+        csv,
+        message,
+        alike=submissions_alike(SLUG, csv.name, message),
+        sha256=sha256_file(csv),
+    )
 
 
-def test_a_submission_is_uploaded_scored_and_read_back(served: Loopback, write_csv: WriteCsv) -> None:
+def test_a_submission_is_uploaded_scored_and_read_back(
+    served: Loopback, write_csv: WriteCsv
+) -> None:
     path = write_csv(wrong=10)
     assert submissions_alike(SLUG, path.name, "first try") == set()
     ref = send(path, "first try")
     upload = served.seen("upload")[0]
     assert (upload.method, upload.body) == ("PUT", path.read_bytes())
     assert "authorization" not in upload.headers
-    assert served.seen("StartSubmissionUpload")[0].json["lastModifiedEpochSeconds"] == int(path.stat().st_mtime)
+    assert served.seen("StartSubmissionUpload")[0].json["lastModifiedEpochSeconds"] == int(
+        path.stat().st_mtime
+    )
     assert served.seen("CreateSubmission")[0].json["submissionDescription"] == "first try"
     pending, complete = get_submission(ref), get_submission(ref)
-    assert (pending.ref, pending.status, pending.public_score, pending.private_score) == (ref, "pending", None, None)
-    assert (complete.ref, complete.status, complete.public_score, complete.private_score) == (ref, "complete", 0.75, 0.75)
+    assert (pending.ref, pending.status, pending.public_score, pending.private_score) == (
+        ref,
+        "pending",
+        None,
+        None,
+    )
+    assert (complete.ref, complete.status, complete.public_score, complete.private_score) == (
+        ref,
+        "complete",
+        0.75,
+        0.75,
+    )
     assert submission_limits(SLUG) == Limits(today=1, allowed_now=4)
     assert submissions_alike(SLUG, path.name, "first try") == {ref}
     assert submissions_alike(SLUG, path.name, "second try") == set()
 
 
-def test_auc_is_scored_with_ties(kaggle: Loopback, folder: Path, solution: Path, tmp_path: Path) -> None:
+def test_auc_is_scored_with_ties(
+    kaggle: Loopback, folder: Path, solution: Path, tmp_path: Path
+) -> None:
     kaggle.serve(SLUG, folder, solution, "roc_auc", pending_polls=0)
     path = tmp_path / "half.csv"
     path.write_text("id,label\n" + "".join(f"p{i},{0.5 if i < 20 else i % 2}\n" for i in range(40)))
-    # pairs: 10x10 undecided, 2x100 of a half against a certain one right, 10x10 certain right: (50 + 300) / 400
+    # pairs: 10x10 undecided, 2x100 of a half against a certain one right, 10x10 certain right: (50
+    # + 300) / 400
     assert get_submission(send(path, "")).public_score == 0.875
 
 
-@pytest.mark.parametrize(("how", "words"), [({"header": "id,class"}, "columns id,label"), ({"rows": 39}, "must match")])
-def test_a_submission_that_cannot_be_scored_tells_why(served: Loopback, write_csv: WriteCsv, how: dict[str, object], words: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "words"), [({"header": "id,class"}, "columns id,label"), ({"rows": 39}, "must match")]
+)
+def test_a_submission_that_cannot_be_scored_tells_why(
+    served: Loopback, write_csv: WriteCsv, how: dict[str, object], words: str
+) -> None:
     ref = send(write_csv(**how), "bad")
     get_submission(ref)
     submission = get_submission(ref)
@@ -80,15 +115,21 @@ def test_the_upload_is_repeated_with_a_fresh_address(served: Loopback, write_csv
     assert len(served.seen("CreateSubmission")) == 1
 
 
-def test_an_upload_that_stays_refused_submits_nothing(served: Loopback, write_csv: WriteCsv) -> None:
+def test_an_upload_that_stays_refused_submits_nothing(
+    served: Loopback, write_csv: WriteCsv
+) -> None:
     served.fail("upload", status=403, times=99)
-    with pytest.raises(TransferError, match=r"upload of submission\.csv was refused .*403.*nothing was submitted") as caught:
+    with pytest.raises(
+        TransferError, match=r"upload of submission\.csv was refused .*403.*nothing was submitted"
+    ) as caught:
         send(write_csv(), "never")
     assert not isinstance(caught.value, OutcomeUnknownError)
     assert served.seen("CreateSubmission") == []
 
 
-def test_a_file_that_changed_after_it_was_checked_is_not_sent(served: Loopback, write_csv: WriteCsv) -> None:
+def test_a_file_that_changed_after_it_was_checked_is_not_sent(
+    served: Loopback, write_csv: WriteCsv
+) -> None:
     checked = sha256_file(write_csv())
     with pytest.raises(SubmissionError, match="changed after it was checked"):
         submit_file(SLUG, write_csv(wrong=1), "", alike=frozenset(), sha256=checked)
@@ -98,11 +139,17 @@ def test_a_file_that_changed_after_it_was_checked_is_not_sent(served: Loopback, 
 UNREADABLE = b'{"ref": "soon"}'
 
 
-@pytest.mark.parametrize("fault", [{"lost": True}, {"late": 0.6}, {"patch": {"ref": "soon"}}, {"patch": {"ref": 0}}], ids=str)
+@pytest.mark.parametrize(
+    "fault",
+    [{"lost": True}, {"late": 0.6}, {"patch": {"ref": "soon"}}, {"patch": {"ref": 0}}],
+    ids=str,
+)
 def test_a_lost_answer_is_looked_up_and_not_sent_again(
     served: Loopback, write_csv: WriteCsv, fault: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The connection is reset, or the answer is late, is of a form that this version cannot read, or holds no number."""
+    """The connection is reset, or the answer is late, is of a form that this version cannot read,
+    or holds no number.
+    """
     monkeypatch.setattr("pcam_kit.kaggle_client.http.READ_TIMEOUT", 0.3)
     first = send(write_csv(), "same words")
     served.fail("CreateSubmission", **fault)
@@ -125,9 +172,14 @@ def test_a_lost_answer_is_looked_up_and_not_sent_again(
     ],
     ids=str,
 )
-def test_a_submission_that_did_not_arrive_is_not_sent_again_either(served: Loopback, write_csv: WriteCsv, fault: dict[str, object]) -> None:
+def test_a_submission_that_did_not_arrive_is_not_sent_again_either(
+    served: Loopback, write_csv: WriteCsv, fault: dict[str, object]
+) -> None:
     served.fail("CreateSubmission", **fault)
-    with pytest.raises(OutcomeUnknownError, match=r"submission.*submission\.csv .* the list of submissions does not show it") as caught:
+    with pytest.raises(
+        OutcomeUnknownError,
+        match=r"submission.*submission\.csv .* the list of submissions does not show it",
+    ) as caught:
         send(write_csv(), "gone")
     assert f"https://www.kaggle.com/competitions/{SLUG}/submissions" in caught.value.hint
     assert "asks Kaggle first" in caught.value.hint
@@ -137,19 +189,27 @@ def test_a_submission_that_did_not_arrive_is_not_sent_again_either(served: Loopb
 
 def test_a_submission_without_number_is_quoted(served: Loopback, write_csv: WriteCsv) -> None:
     served.fail("CreateSubmission", zero_ref=True)
-    with pytest.raises(OutcomeUnknownError, match='no number; it said: "Could not submit to competition"'):
+    with pytest.raises(
+        OutcomeUnknownError, match='no number; it said: "Could not submit to competition"'
+    ):
         send(write_csv(), "zero")
 
 
-def test_when_the_list_cannot_be_read_either_both_are_told(served: Loopback, write_csv: WriteCsv) -> None:
+def test_when_the_list_cannot_be_read_either_both_are_told(
+    served: Loopback, write_csv: WriteCsv
+) -> None:
     served.fail("CreateSubmission", lost=True)
     served.fail("ListSubmissions", skip=1, status=503, times=99)
     with pytest.raises(OutcomeUnknownError, match=r"was lost .*cannot be read either .*503"):
         send(write_csv(), "gone")
-    assert len(served.seen("ListSubmissions")) == 1 + retry.ATTEMPTS, "one look that is repeated, not several of them"
+    assert len(served.seen("ListSubmissions")) == 1 + retry.ATTEMPTS, (
+        "one look that is repeated, not several of them"
+    )
 
 
-@pytest.mark.parametrize(("status", "kind"), [(400, KaggleError), (401, KaggleError), (403, AccessError)])
+@pytest.mark.parametrize(
+    ("status", "kind"), [(400, KaggleError), (401, KaggleError), (403, AccessError)]
+)
 def test_a_submission_that_kaggle_refuses_is_known_not_to_have_arrived(
     served: Loopback, write_csv: WriteCsv, status: int, kind: type[KaggleError]
 ) -> None:
@@ -162,17 +222,25 @@ def test_a_submission_that_kaggle_refuses_is_known_not_to_have_arrived(
 
 @pytest.mark.parametrize(
     "fault",
-    [{"status": 403, "body": b"<html>", "content_type": "text/html"}, {"status": 407, "body": b""}, {"status": 409, "message": "Again?"}],
+    [
+        {"status": 403, "body": b"<html>", "content_type": "text/html"},
+        {"status": 407, "body": b""},
+        {"status": 409, "message": "Again?"},
+    ],
     ids=str,
 )
-def test_a_refusal_is_not_believed_when_the_submission_is_there(served: Loopback, write_csv: WriteCsv, fault: dict[str, object]) -> None:
+def test_a_refusal_is_not_believed_when_the_submission_is_there(
+    served: Loopback, write_csv: WriteCsv, fault: dict[str, object]
+) -> None:
     """A gateway may answer for Kaggle, and Kaggle may answer twice."""
     served.fail("CreateSubmission", instead_status=True, **fault)
     ref = send(write_csv(), "mine")
     assert submissions_alike(SLUG, "submission.csv", "mine") == {ref}
 
 
-def test_a_refusal_that_kaggle_did_not_say_leaves_the_outcome_open(served: Loopback, write_csv: WriteCsv) -> None:
+def test_a_refusal_that_kaggle_did_not_say_leaves_the_outcome_open(
+    served: Loopback, write_csv: WriteCsv
+) -> None:
     served.fail("CreateSubmission", status=403, body=b"<html>", content_type="text/html")
     with pytest.raises(OutcomeUnknownError):
         send(write_csv(), "mine")
@@ -193,7 +261,9 @@ def test_the_list_may_lag(served: Loopback, write_csv: WriteCsv) -> None:
     assert find_submission(lost, seconds=0.1) == ref
 
 
-def test_what_is_found_again_was_not_there_before_is_unclaimed_and_the_same(served: Loopback, write_csv: WriteCsv) -> None:
+def test_what_is_found_again_was_not_there_before_is_unclaimed_and_the_same(
+    served: Loopback, write_csv: WriteCsv
+) -> None:
     refs = [send(write_csv(), "same words") for _ in range(3)]
     lost = LostSubmission(SLUG, "submission.csv", "same words", frozenset(refs[:1]))
     assert find_submission(lost) == refs[1], "the oldest of those that were not there before"
@@ -204,10 +274,14 @@ def test_what_is_found_again_was_not_there_before_is_unclaimed_and_the_same(serv
     assert find_submission(replace(lost, message=" same\nwords ")) == refs[1]
     assert find_submission(replace(lost, message="other words")) is None
     assert find_submission(replace(lost, file_name="other.csv")) is None
-    assert find_submission(replace(lost, alike=None)) == refs[2], "a ledger of an earlier version: any could fit, so the newest"
+    assert find_submission(replace(lost, alike=None)) == refs[2], (
+        "a ledger of an earlier version: any could fit, so the newest"
+    )
 
 
-def test_what_the_list_leaves_out_contradicts_nothing(served: Loopback, write_csv: WriteCsv) -> None:
+def test_what_the_list_leaves_out_contradicts_nothing(
+    served: Loopback, write_csv: WriteCsv
+) -> None:
     """Better to take a nameless submission for ours than to send ours twice."""
     before = send(write_csv(), "mine")
     lost = LostSubmission(SLUG, "submission.csv", "mine", frozenset({before}))
@@ -226,19 +300,36 @@ def test_a_long_message_may_have_been_cut_off(served: Loopback, write_csv: Write
     message = "pcam-kit " + ", ".join(f"20261123T01{i:04d}-lab-d7fb" for i in range(12))
     ref = send(write_csv(), message[:250])
     assert find_submission(LostSubmission(SLUG, "submission.csv", message, frozenset())) == ref
-    assert find_submission(LostSubmission(SLUG, "submission.csv", message[::-1], frozenset())) is None
-    assert find_submission(LostSubmission(SLUG, "submission.csv", message, frozenset({ref}))) is None
+    assert (
+        find_submission(LostSubmission(SLUG, "submission.csv", message[::-1], frozenset())) is None
+    )
+    assert (
+        find_submission(LostSubmission(SLUG, "submission.csv", message, frozenset({ref}))) is None
+    )
     send(write_csv(), "pcam-kit")
-    assert find_submission(LostSubmission(SLUG, "submission.csv", message, frozenset({ref}))) is None, "too short to be the rest of ours"
+    assert (
+        find_submission(LostSubmission(SLUG, "submission.csv", message, frozenset({ref}))) is None
+    ), "too short to be the rest of ours"
     whole = send(write_csv(), message)
-    assert find_submission(LostSubmission(SLUG, "submission.csv", message, frozenset())) == whole, "one with all of it goes first"
+    assert find_submission(LostSubmission(SLUG, "submission.csv", message, frozenset())) == whole, (
+        "one with all of it goes first"
+    )
 
 
 def test_a_name_in_another_form_is_the_same(served: Loopback, write_csv: WriteCsv) -> None:
     ref = send(write_csv(), "mine")
     for name in ("Submission.csv", "submissions/submission.csv"):
-        served.fail("ListSubmissions", patch={"submissions": [{"ref": ref, "status": "COMPLETE", "fileName": name, "description": "mine"}]})
-        assert find_submission(LostSubmission(SLUG, "submission.csv", "mine", frozenset())) == ref, name
+        served.fail(
+            "ListSubmissions",
+            patch={
+                "submissions": [
+                    {"ref": ref, "status": "COMPLETE", "fileName": name, "description": "mine"}
+                ]
+            },
+        )
+        assert (
+            find_submission(LostSubmission(SLUG, "submission.csv", "mine", frozenset())) == ref
+        ), name
 
 
 def test_another_size_is_another_submission(served: Loopback, write_csv: WriteCsv) -> None:
@@ -250,7 +341,9 @@ def test_another_size_is_another_submission(served: Loopback, write_csv: WriteCs
 
 
 @pytest.mark.parametrize("body", [b'{"code": 503}', b'{"error": "x"}'])
-def test_a_list_that_is_an_error_is_no_empty_list(served: Loopback, write_csv: WriteCsv, body: bytes) -> None:
+def test_a_list_that_is_an_error_is_no_empty_list(
+    served: Loopback, write_csv: WriteCsv, body: bytes
+) -> None:
     ref = send(write_csv(), "mine")
     served.fail("ListSubmissions", body=body)
     assert submissions_alike(SLUG, "submission.csv", "mine") == {ref}
@@ -260,10 +353,14 @@ def test_every_page_of_the_list_is_read(served: Loopback, write_csv: WriteCsv) -
     served.page_size = 2
     refs = [send(write_csv(), f"number {i}") for i in range(5)]
     assert submissions_alike(SLUG, "submission.csv", "number 0") == {refs[0]}
-    assert find_submission(LostSubmission(SLUG, "submission.csv", "number 0", frozenset())) == refs[0]
+    assert (
+        find_submission(LostSubmission(SLUG, "submission.csv", "number 0", frozenset())) == refs[0]
+    )
 
 
-def test_the_daily_limit(kaggle: Loopback, folder: Path, solution: Path, write_csv: WriteCsv) -> None:
+def test_the_daily_limit(
+    kaggle: Loopback, folder: Path, solution: Path, write_csv: WriteCsv
+) -> None:
     kaggle.serve(SLUG, folder, solution, daily_limit=1)
     send(write_csv(), "one")
     with pytest.raises(KaggleError, match="daily Submission allowance") as caught:
@@ -280,9 +377,15 @@ def test_a_csv_that_is_not_there(served: Loopback, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("word", ["complete", "COMPLETE", "Complete"])
 def test_a_status_in_any_case(served: Loopback, word: str) -> None:
-    served.fail("GetSubmission", body=b'{"ref": 7, "status": "%s", "publicScore": "0.5"}' % word.encode())
+    served.fail(
+        "GetSubmission", body=b'{"ref": 7, "status": "%s", "publicScore": "0.5"}' % word.encode()
+    )
     submission = get_submission(7)
-    assert (submission.status, submission.public_score, submission.private_score) == ("complete", 0.5, None)
+    assert (submission.status, submission.public_score, submission.private_score) == (
+        "complete",
+        0.5,
+        None,
+    )
 
 
 def test_an_unknown_status_is_an_error_that_names_it(served: Loopback) -> None:
@@ -303,4 +406,6 @@ def test_no_error_holds_a_secret(served: Loopback, write_csv: WriteCsv) -> None:
         with pytest.raises(TransferError) as caught:
             send(write_csv(), "x")
         texts.append(f"{caught.value.message} {caught.value.hint}")
-    assert not any(secret in text for text in texts for secret in ("secret", "0123456789abcdef", "ignature")), texts
+    assert not any(
+        secret in text for text in texts for secret in ("secret", "0123456789abcdef", "ignature")
+    ), texts

@@ -9,7 +9,9 @@ from hypothesis.extra.numpy import arrays
 
 from pcam_kit.evaluation.ensemble import combine, correlations, fit_weights
 
-P = st.tuples(st.integers(1, 4), st.integers(1, 12)).flatmap(lambda shape: arrays(np.float64, shape, elements=st.floats(0, 1)))
+P = st.tuples(st.integers(1, 4), st.integers(1, 12)).flatmap(
+    lambda shape: arrays(np.float64, shape, elements=st.floats(0, 1))
+)
 HOW = st.sampled_from(["probabilities", "logits", "ranks"])
 RAW = st.lists(st.floats(0.01, 1), min_size=4, max_size=4)
 
@@ -35,7 +37,9 @@ def test_the_other_class_gets_the_rest(p: np.ndarray, how) -> None:
 
 @settings(deadline=None)
 @given(P.filter(lambda p: p.shape[1] > 1), st.floats(0, 100))
-def test_fitted_weights_are_weights_and_correlations_are_correlations(p: np.ndarray, shrinkage: float) -> None:
+def test_fitted_weights_are_weights_and_correlations_are_correlations(
+    p: np.ndarray, shrinkage: float
+) -> None:
     labels = (np.arange(p.shape[1]) % 2).astype(np.int8)
     w = fit_weights(labels, p, shrinkage=shrinkage)
     assert (w >= 0).all()

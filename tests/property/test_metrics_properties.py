@@ -17,7 +17,9 @@ anything = st.floats(0, 1, allow_subnormal=False)
 
 
 @st.composite
-def predictions(draw: st.DrawFn, values: st.SearchStrategy[float] = grid | anything) -> tuple[np.ndarray, np.ndarray]:
+def predictions(
+    draw: st.DrawFn, values: st.SearchStrategy[float] = grid | anything
+) -> tuple[np.ndarray, np.ndarray]:
     labels = [0, 1, *draw(st.lists(st.integers(0, 1), max_size=40))]
     p = draw(st.lists(values, min_size=len(labels), max_size=len(labels)))
     return np.array(draw(st.permutations(labels))), np.array(p)
@@ -37,7 +39,9 @@ def test_auc_sees_order_only(case: tuple[np.ndarray, np.ndarray]) -> None:
 
 @given(predictions(grid))
 @few
-def test_flipping_labels_or_scores_mirrors_auc_and_its_interval(case: tuple[np.ndarray, np.ndarray]) -> None:
+def test_flipping_labels_or_scores_mirrors_auc_and_its_interval(
+    case: tuple[np.ndarray, np.ndarray],
+) -> None:
     y, p = case
     auc, (low, high) = metrics.roc_auc(y, p), metrics.auc_interval(y, p)
     assert metrics.roc_auc(1 - y, p) == pytest.approx(1 - auc, abs=1e-12)
@@ -55,7 +59,9 @@ def test_counts_add_up_and_flip(case: tuple[np.ndarray, np.ndarray], threshold: 
     assert found.tn + found.fp + found.fn + found.tp == y.size
     assert found.fn + found.tp == y.sum()
     assert (flipped.tn, flipped.fp) == (found.fn, found.tp)
-    assert metrics.accuracy(y, p, threshold) + metrics.accuracy(1 - y, p, threshold) == pytest.approx(1)
+    assert metrics.accuracy(y, p, threshold) + metrics.accuracy(
+        1 - y, p, threshold
+    ) == pytest.approx(1)
 
 
 @given(predictions(grid))
@@ -72,14 +78,20 @@ def test_losses_are_symmetric_and_bounded(case: tuple[np.ndarray, np.ndarray]) -
 
 @given(predictions())
 @few
-def test_a_threshold_lies_between_probabilities_and_is_near_the_best(case: tuple[np.ndarray, np.ndarray]) -> None:
+def test_a_threshold_lies_between_probabilities_and_is_near_the_best(
+    case: tuple[np.ndarray, np.ndarray],
+) -> None:
     y, p = case
     found = best_threshold(y, p)
     assert 0 < found.value < 1
     assert not np.isin(found.value, p)
     assert found.low <= found.value <= found.high
     assert found.accuracy == metrics.accuracy(y, p, found.value)
-    inner = [(a + b) / 2 for a, b in zip(np.unique(p)[:-1], np.unique(p)[1:], strict=True) if a < (a + b) / 2 < b]
+    inner = [
+        (a + b) / 2
+        for a, b in zip(np.unique(p)[:-1], np.unique(p)[1:], strict=True)
+        if a < (a + b) / 2 < b
+    ]
     best = max([metrics.accuracy(y, p, cut) for cut in inner], default=0.0)
     assert found.accuracy >= best - (best * (1 - best) / y.size) ** 0.5 - 1e-12
     again = best_threshold(y[::-1], p[::-1])

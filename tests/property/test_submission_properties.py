@@ -1,4 +1,6 @@
-"""Any predictions survive the CSV, any single mutation of it is refused, and a ledger cut anywhere keeps what was recorded."""
+"""Any predictions survive the CSV, any single mutation of it is refused, and a ledger cut anywhere
+keeps what was recorded.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def folder() -> Iterator[Path]:
 
 
 @st.composite
-def predictions(draw: st.DrawFn, least: int = 1) -> tuple[Competition, list[str], np.ndarray, float]:
+def predictions(
+    draw: st.DrawFn, least: int = 1
+) -> tuple[Competition, list[str], np.ndarray, float]:
     ids = draw(st.lists(names, min_size=least, max_size=12, unique=True))
     p = draw(st.lists(unit, min_size=len(ids), max_size=len(ids)))
     return draw(st.sampled_from([LAB, HCD])), ids, np.array(p, np.float32), draw(st.floats(0, 1))
@@ -40,7 +44,9 @@ def predictions(draw: st.DrawFn, least: int = 1) -> tuple[Competition, list[str]
 
 @given(predictions())
 @settings(max_examples=100, deadline=None)
-def test_written_then_read_is_exactly_the_same(case: tuple[Competition, list[str], np.ndarray, float]) -> None:
+def test_written_then_read_is_exactly_the_same(
+    case: tuple[Competition, list[str], np.ndarray, float],
+) -> None:
     competition, ids, p, threshold = case
     with folder() as at:
         found = write_csv(at / "a.csv", competition, ids, p, threshold=threshold)
@@ -53,7 +59,8 @@ def test_written_then_read_is_exactly_the_same(case: tuple[Competition, list[str
 @given(st.lists(unit, max_size=50), st.integers(0, 2**32 - 1))
 @settings(max_examples=5, deadline=None)
 def test_every_float32_reads_back(chosen: list[float], seed: int) -> None:
-    bits = np.random.default_rng(seed).integers(0, 0x3F800000 + 1, 5000, dtype=np.uint32)  # all patterns from 0.0 to 1.0
+    # all patterns from 0.0 to 1.0
+    bits = np.random.default_rng(seed).integers(0, 0x3F800000 + 1, 5000, dtype=np.uint32)
     p = np.concatenate([np.array(chosen, np.float32), bits.view(np.float32)])
     with folder() as at:
         found = write_csv(at / "a.csv", HCD, [f"i{k}" for k in range(p.size)], p, threshold=None)
@@ -62,7 +69,9 @@ def test_every_float32_reads_back(chosen: list[float], seed: int) -> None:
 
 @given(predictions(least=2), st.data())
 @settings(max_examples=250, deadline=None)
-def test_any_single_mutation_is_refused(case: tuple[Competition, list[str], np.ndarray, float], data: st.DataObject) -> None:
+def test_any_single_mutation_is_refused(
+    case: tuple[Competition, list[str], np.ndarray, float], data: st.DataObject
+) -> None:
     competition, ids, p, threshold = case
     row = st.integers(0, len(ids) - 1)
     with folder() as at:
@@ -71,7 +80,9 @@ def test_any_single_mutation_is_refused(case: tuple[Competition, list[str], np.n
         texts = [f"{v:.0f}" if competition is LAB else str(v) for v in values]
         rows = [list(pair) for pair in zip(ids, texts, strict=True)]
         i = data.draw(row)
-        match data.draw(st.sampled_from(["drop", "repeat", "swap", "id", "value", "column", "blank", "header"])):
+        match data.draw(
+            st.sampled_from(["drop", "repeat", "swap", "id", "value", "column", "blank", "header"])
+        ):
             case "drop":
                 del rows[i]
             case "repeat":
@@ -80,10 +91,15 @@ def test_any_single_mutation_is_refused(case: tuple[Competition, list[str], np.n
                 j = data.draw(row.filter(lambda j: j != i))
                 rows[i], rows[j] = rows[j], rows[i]
             case "id":
-                rows[i][0] = data.draw(names.filter(lambda name: name != ids[i]) | st.just("") | st.just(ids[i] + " "))
+                rows[i][0] = data.draw(
+                    names.filter(lambda name: name != ids[i]) | st.just("") | st.just(ids[i] + " ")
+                )
             case "value":
                 outside = st.floats().filter(lambda v: not 0 <= v <= 1).map(str)
-                rows[i][1] = data.draw(st.sampled_from(["", "nan", "inf", "-inf", "NaN", "x", "1.5", "-1", "2", "1,0"]) | outside)
+                rows[i][1] = data.draw(
+                    st.sampled_from(["", "nan", "inf", "-inf", "NaN", "x", "1.5", "-1", "2", "1,0"])
+                    | outside
+                )
             case "column":
                 rows[i].append("0")
             case "blank":
@@ -101,7 +117,9 @@ def play(ledger: Ledger, steps: list[tuple[str, int]]) -> list[tuple[int, list[E
     history: list[tuple[int, list[Entry]]] = [(0, [])]
     sent: list[str] = []
     for step, k in steps:
-        made = CheckedCsv(ledger.path.parent / f"{k % 3}.csv", f"{k % 3:064x}", 1, 0.0, np.zeros(1, np.float32))
+        made = CheckedCsv(
+            ledger.path.parent / f"{k % 3}.csv", f"{k % 3:064x}", 1, 0.0, np.zeros(1, np.float32)
+        )
         slug = (LAB, HCD)[k % 2].slug
         if step == "written":
             ledger.written(made, slug, Origin([f"run-{k}"]))
@@ -123,12 +141,17 @@ def play(ledger: Ledger, steps: list[tuple[str, int]]) -> list[tuple[int, list[E
     return history
 
 
-steps = st.tuples(st.sampled_from(["written", "intent", "sent", "complete", "pending", "failed"]), st.integers(0, 11))
+steps = st.tuples(
+    st.sampled_from(["written", "intent", "sent", "complete", "pending", "failed"]),
+    st.integers(0, 11),
+)
 
 
 @given(st.lists(steps, max_size=10), st.data())
 @settings(max_examples=60, deadline=None)
-def test_a_ledger_cut_at_any_byte_still_says_all_that_was_recorded(events: list[tuple[str, int]], data: st.DataObject) -> None:
+def test_a_ledger_cut_at_any_byte_still_says_all_that_was_recorded(
+    events: list[tuple[str, int]], data: st.DataObject
+) -> None:
     with folder() as at:
         path = at / "ledger.jsonl"
         history = play(Ledger(path), events)
@@ -142,7 +165,8 @@ def test_a_ledger_cut_at_any_byte_still_says_all_that_was_recorded(events: list[
         for entry in found:
             if entry.status in ("pending", "complete", "unknown"):
                 assert Ledger(path).already_sent(entry.sha256, entry.competition) is not None
-        # Life goes on after the cut: nothing old is lost, and the half line does not swallow the new one.
+        # Life goes on after the cut: nothing old is lost, and the half line does not swallow the
+        # new one.
         made = CheckedCsv(at / "new.csv", "f" * 64, 1, 0.0, np.zeros(1, np.float32))
         name = Ledger(path).intent(made, LAB.slug, message="")
         Ledger(path).sent(name, 99)
@@ -163,4 +187,8 @@ def test_a_final_score_and_a_number_are_never_taken_back(events: list[tuple[str,
                     assert entry.id in now
                     assert entry.ref is None or now[entry.id].ref is not None
                     assert entry.status != "complete" or now[entry.id].status == "complete"
-                    assert entry.ref is None or now[entry.id].status in ("pending", "complete", "failed")
+                    assert entry.ref is None or now[entry.id].status in (
+                        "pending",
+                        "complete",
+                        "failed",
+                    )

@@ -22,7 +22,9 @@ def batches(draw: st.DrawFn) -> np.ndarray:
 
 @given(batches(), st.lists(elements, max_size=8))
 @settings(max_examples=60, deadline=None)
-def test_a_word_is_one_element_and_its_inverse_undoes_it(images: np.ndarray, word: list[int]) -> None:
+def test_a_word_is_one_element_and_its_inverse_undoes_it(
+    images: np.ndarray, word: list[int]
+) -> None:
     element = reduce(symmetry.compose, word, 0)
     moved = reduce(symmetry.apply, word, images)
     np.testing.assert_array_equal(moved, symmetry.apply(images, element))
@@ -34,10 +36,14 @@ def test_a_word_is_one_element_and_its_inverse_undoes_it(images: np.ndarray, wor
 def test_each_can_be_undone_and_keeps_every_pixel(images: np.ndarray, data: st.DataObject) -> None:
     chosen = data.draw(st.lists(elements, min_size=len(images), max_size=len(images)))
     moved = symmetry.apply_each(images, chosen)
-    np.testing.assert_array_equal(symmetry.apply_each(moved, [symmetry.inverse(g) for g in chosen]), images)
+    np.testing.assert_array_equal(
+        symmetry.apply_each(moved, [symmetry.inverse(g) for g in chosen]), images
+    )
     for before, after in zip(images, moved, strict=True):
         channels = images.shape[-1]
-        assert sorted(map(tuple, before.reshape(-1, channels))) == sorted(map(tuple, after.reshape(-1, channels)))
+        assert sorted(map(tuple, before.reshape(-1, channels))) == sorted(
+            map(tuple, after.reshape(-1, channels))
+        )
 
 
 @given(batches(), elements)

@@ -1,4 +1,6 @@
-"""Small made-up raw files of every layout, and the tif writer behind them (not OpenCV's: it would share its mistakes)."""
+"""Small made-up raw files of every layout, and the tif writer behind them (not OpenCV's: it would
+share its mistakes).
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ def labels(n: int) -> np.ndarray:
 
 
 def tif_bytes(image: np.ndarray) -> bytes:
-    """A baseline TIFF, uncompressed, one strip after the tags: [h, w] or [h, w, channels], uint8 or uint16."""
+    """A baseline TIFF, uncompressed, one strip after the tags: [h, w] or [h, w, channels], uint8 or
+    uint16.
+    """
     height, width = image.shape[:2]
     channels = 1 if image.ndim == 2 else image.shape[2]
     bits = image.dtype.itemsize * 8
@@ -81,7 +85,14 @@ def tif_bytes(image: np.ndarray) -> bytes:
         *([(338, 3, 1, 2)] if channels == 4 else []),
     ]
     table = b"".join(struct.pack("<HHII", *tag) for tag in tags)
-    return b"II*\0" + struct.pack("<IH", 8, entries) + table + struct.pack("<I", 0) + struct.pack("<4H", *[bits] * 4) + data
+    return (
+        b"II*\0"
+        + struct.pack("<IH", 8, entries)
+        + table
+        + struct.pack("<I", 0)
+        + struct.pack("<4H", *[bits] * 4)
+        + data
+    )
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -94,9 +105,17 @@ def write_tifs(folder: Path, n_train: int = 24, n_test: int = 6, *, sample: bool
         (folder / split).mkdir(parents=True, exist_ok=True)
         for i, image in enumerate(patches(n, seed)):
             (folder / split / f"{split}{i:03d}.tif").write_bytes(tif_bytes(image))
-    write_csv(folder / "train_labels.csv", ("id", "label"), [(f"train{i:03d}", label) for i, label in enumerate(labels(n_train))])
+    write_csv(
+        folder / "train_labels.csv",
+        ("id", "label"),
+        [(f"train{i:03d}", label) for i, label in enumerate(labels(n_train))],
+    )
     if sample:
-        write_csv(folder / "sample_submission.csv", ("id", "label"), [(f"test{i:03d}", 0) for i in reversed(range(n_test))])
+        write_csv(
+            folder / "sample_submission.csv",
+            ("id", "label"),
+            [(f"test{i:03d}", 0) for i in reversed(range(n_test))],
+        )
     return folder
 
 
@@ -116,7 +135,9 @@ def write_lab(folder: Path, *, below: str = "patchcam", valid: bool = True) -> P
     return folder
 
 
-def write_pcam(folder: Path, *, packed: bool = True, valid: bool = True, slides: bool = False) -> Path:
+def write_pcam(
+    folder: Path, *, packed: bool = True, valid: bool = True, slides: bool = False
+) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for split, n, seed in (("train", 24, 1), ("valid", 8, 2), ("test", 6, 3)):
         if split == "valid" and not valid:
@@ -127,7 +148,11 @@ def write_pcam(folder: Path, *, packed: bool = True, valid: bool = True, slides:
             if packed:
                 gzip_file(path)
         if slides:
-            write_csv(folder / f"{stem}_meta.csv", ("", "wsi"), [(i, f"{split}_slide_{i // 4}") for i in range(n)])
+            write_csv(
+                folder / f"{stem}_meta.csv",
+                ("", "wsi"),
+                [(i, f"{split}_slide_{i // 4}") for i in range(n)],
+            )
     return folder
 
 
@@ -152,7 +177,9 @@ LAYOUTS = {"tif_folders": write_tifs, "lab_h5": write_lab, "pcam_h5": write_pcam
 
 def read_all(raw: RawCompetition, work: Path) -> dict[str, np.ndarray]:
     work.mkdir(exist_ok=True)
-    return {part.split: np.concatenate(list(part.blocks())) for part in raw.unpacked(work, silent).parts}
+    return {
+        part.split: np.concatenate(list(part.blocks())) for part in raw.unpacked(work, silent).parts
+    }
 
 
 def fails(layout: str, folder: Path, *words: str) -> str:
@@ -166,7 +193,11 @@ def fails(layout: str, folder: Path, *words: str) -> str:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file below a folder, with its bytes."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def flip(path: Path, offset: int) -> None:

@@ -27,7 +27,8 @@ def brute_force(labels: np.ndarray, p: np.ndarray) -> float:
 def test_two_separate_groups_are_cut_half_way() -> None:
     found = best_threshold([0, 0, 0, 1, 1, 1], [0.1, 0.15, 0.2, 0.6, 0.7, 0.9])
     assert (found.value, found.accuracy) == (pytest.approx(0.4), 1.0)
-    assert found.low == found.value == found.high  # no error, so no other cut is within one standard error
+    # no error, so no other cut is within one standard error
+    assert found.low == found.value == found.high
 
 
 def test_reports_the_accuracy_at_its_own_cut() -> None:
@@ -69,7 +70,8 @@ def test_a_dip_in_the_middle_is_not_chosen() -> None:
     labels = np.repeat([0, 1, 0, 1], [100, 100, 100, 100])
     p = np.linspace(0.01, 0.99, 400)
     found = best_threshold(labels, p)
-    assert found.accuracy > 0.72  # within one standard error of the 0.75 of either hump; half way it is 0.5
+    # within one standard error of the 0.75 of either hump; half way it is 0.5
+    assert found.accuracy > 0.72
     assert min(abs(found.value - p[99]), abs(found.value - p[299])) < 0.03
 
 

@@ -51,7 +51,9 @@ def test_all_ways_to_say_it(name: str) -> None:
 
 
 def test_shipped_profiles_fit_their_file_names_and_each_other() -> None:
-    profiles = [competitions.find_competition(slug) for slug in load.list_configs(kind="competitions")]
+    profiles = [
+        competitions.find_competition(slug) for slug in load.list_configs(kind="competitions")
+    ]
     names = [name for profile in profiles for name in (profile.slug, *profile.aliases)]
     assert [profile.slug for profile in profiles] == load.list_configs(kind="competitions")
     assert len(names) == len(set(names)), "no name stands for two"
@@ -62,10 +64,27 @@ def test_shipped_profiles_fit_their_file_names_and_each_other() -> None:
 
 
 def test_the_three_of_the_contract() -> None:
-    lab, kaggle, pcam = (competitions.find_competition(name) for name in (LAB, "histopathologic-cancer-detection", "pcam"))
-    assert (lab.layout, lab.header, lab.target, lab.metric, lab.image_size) == ("lab_h5", ("id", "class"), "class", "accuracy", 32)
-    assert (kaggle.layout, kaggle.header, kaggle.target, kaggle.metric) == ("tif_folders", ("id", "label"), "probability", "roc_auc")
-    assert (pcam.layout, pcam.counts) == ("pcam_h5", {"train": 262144, "valid": 32768, "test": 32768})
+    lab, kaggle, pcam = (
+        competitions.find_competition(name)
+        for name in (LAB, "histopathologic-cancer-detection", "pcam")
+    )
+    assert (lab.layout, lab.header, lab.target, lab.metric, lab.image_size) == (
+        "lab_h5",
+        ("id", "class"),
+        "class",
+        "accuracy",
+        32,
+    )
+    assert (kaggle.layout, kaggle.header, kaggle.target, kaggle.metric) == (
+        "tif_folders",
+        ("id", "label"),
+        "probability",
+        "roc_auc",
+    )
+    assert (pcam.layout, pcam.counts) == (
+        "pcam_h5",
+        {"train": 262144, "valid": 32768, "test": 32768},
+    )
 
 
 def test_another_year_is_a_yaml_file() -> None:
@@ -86,7 +105,9 @@ def test_the_working_directory_comes_first() -> None:
 
 
 def test_unknown_slug_names_the_known_and_the_way() -> None:
-    with pytest.raises(ConfigError, match="'tnm-112-lab-2-2025'; did you mean 'tnm-112-lab-2-2024'") as caught:
+    with pytest.raises(
+        ConfigError, match="'tnm-112-lab-2-2025'; did you mean 'tnm-112-lab-2-2024'"
+    ) as caught:
         competitions.find_competition("tnm-112-lab-2-2025")
     assert "configs/competitions/tnm-112-lab-2-2025.yaml" in caught.value.hint
     for slug in load.list_configs(kind="competitions"):

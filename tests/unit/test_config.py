@@ -10,7 +10,16 @@ import pytest
 from pydantic import ValidationError
 
 from pcam_kit.config import load
-from pcam_kit.config.schema import Augment, Experiment, LabCnn, ReportCnn, ResNet, Stain, Training, Transform
+from pcam_kit.config.schema import (
+    Augment,
+    Experiment,
+    LabCnn,
+    ReportCnn,
+    ResNet,
+    Stain,
+    Training,
+    Transform,
+)
 from pcam_kit.errors import ConfigError
 
 SHIPPED = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
@@ -25,13 +34,28 @@ EXPERIMENTS = [
             stain=Stain(strength=0.2, shift=0.01),
             transforms=[
                 Transform(
-                    name="ColorJitter", p=1.0, options={"hue": [-0.05, 0.05], "on": True, "mode": "yes", "none": None, "text": "1e-3"}
+                    name="ColorJitter",
+                    p=1.0,
+                    options={
+                        "hue": [-0.05, 0.05],
+                        "on": True,
+                        "mode": "yes",
+                        "none": None,
+                        "text": "1e-3",
+                    },
                 ),
                 Transform(name="Blur"),
             ],
         ),
         model=ReportCnn(name="report_cnn", filters=[1, 2], l2=1e-7),
-        training=Training(learning_rate=3e-5, optimizer="sgd", weight_decay=1e-10, ema=0.999, early_stopping=3, clip_norm=0.1),
+        training=Training(
+            learning_rate=3e-5,
+            optimizer="sgd",
+            weight_decay=1e-10,
+            ema=0.999,
+            early_stopping=3,
+            clip_norm=0.1,
+        ),
     ),
     Experiment(name="0", model=ResNet(name="resnet", widths=[8], stem_stride=4)),
 ]
@@ -59,7 +83,9 @@ def test_shipped_configs_load_by_name_and_round_trip(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_configs_begin_with_command_time_and_score(path: Path) -> None:
-    head = "".join(line for line in path.read_text().splitlines(keepends=True)[:12] if line.startswith("#"))
+    head = "".join(
+        line for line in path.read_text().splitlines(keepends=True)[:12] if line.startswith("#")
+    )
     assert f"pcam train {path.stem}" in head or (path.stem == "demo" and "pcam demo" in head)
     if "Time and score: not measured" in " ".join(head.replace("#", " ").split()):
         return
@@ -108,7 +134,13 @@ def test_set_reads_yaml_values(override: str, value: object) -> None:
 
 
 def test_set_lists_and_mappings_and_the_last_of_two_counts() -> None:
-    overrides = ["model={name: lab_cnn}", "model.filters=[1, 2, 3]", "seed=1", "seed=2", "augment.transforms=[]"]
+    overrides = [
+        "model={name: lab_cnn}",
+        "model.filters=[1, 2, 3]",
+        "seed=1",
+        "seed=2",
+        "augment.transforms=[]",
+    ]
     experiment = load.load_experiment("lab", overrides)
     assert experiment.model == LabCnn(name="lab_cnn", filters=[1, 2, 3])
     assert experiment.seed == 2
@@ -148,9 +180,16 @@ def test_weight_decay_needs_an_optimizer_that_knows_it() -> None:
 
 def test_all_faults_at_once_whatever_their_place() -> None:
     with pytest.raises(ConfigError) as caught:
-        load.load_experiment("lab", ["training.epochs=0", "model.width=[1]", "sed=1", "augment.transforms=[{nam: Blur}]"])
+        load.load_experiment(
+            "lab",
+            ["training.epochs=0", "model.width=[1]", "sed=1", "augment.transforms=[{nam: Blur}]"],
+        )
     message = caught.value.message
-    for fault in ("training.epochs", "model.width: unknown key; did you mean 'widths'?", "sed: unknown key; did you mean 'seed'?"):
+    for fault in (
+        "training.epochs",
+        "model.width: unknown key; did you mean 'widths'?",
+        "sed: unknown key; did you mean 'seed'?",
+    ):
         assert fault in message
     assert "augment.transforms.0.nam: unknown key; did you mean 'name'?" in message
     assert "augment.transforms.0.name: missing" in message

@@ -21,7 +21,9 @@ def weights(config: str, *overrides: str) -> str | None:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a config in a folder of its own, that names `w.weights.h5`."""
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "mine.yaml").write_text("model: {name: transfer, backbone: ResNet50, weights: w.weights.h5}\n")
+    (tmp_path / "other" / "mine.yaml").write_text(
+        "model: {name: transfer, backbone: ResNet50, weights: w.weights.h5}\n"
+    )
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -1,4 +1,6 @@
-"""What `pcam doctor` reads off the machine, and how it looks: made-up control groups, processes that hang, narrow terminals."""
+"""What `pcam doctor` reads off the machine, and how it looks: made-up control groups, processes
+that hang, narrow terminals.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ GIB = 1 << 30
 
 def lay(root: Path, **files: str) -> Path:
     """Files below `root`; in the names __ stands for / and DOT for a point."""
-    for name, text in {"proc__meminfo": f"MemTotal: {16 * GIB >> 10} kB\nMemAvailable: {8 * GIB >> 10} kB\n", **files}.items():
+    for name, text in {
+        "proc__meminfo": f"MemTotal: {16 * GIB >> 10} kB\nMemAvailable: {8 * GIB >> 10} kB\n",
+        **files,
+    }.items():
         path = root / name.replace("__", "/").replace("DOT", ".")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -28,24 +33,45 @@ def lay(root: Path, **files: str) -> Path:
 
 class TestMemory:
     def test_of_a_machine(self, tmp_path: Path) -> None:
-        assert machine.read_memory(lay(tmp_path)) == machine.Memory(16 * GIB, 8 * GIB, limited=False)
+        assert machine.read_memory(lay(tmp_path)) == machine.Memory(
+            16 * GIB, 8 * GIB, limited=False
+        )
         assert next(machine.memory(tmp_path)).status == "ok"
 
     def test_of_a_container(self, tmp_path: Path) -> None:
         """cgroup v2, seen from inside: its own group is the root. 1 GiB of the 3 used is cache."""
-        group = {"memoryDOTmax": f"{4 * GIB}\n", "memoryDOTcurrent": f"{3 * GIB}\n", "memoryDOTstat": f"anon 1\ninactive_file {GIB}\n"}
-        lay(tmp_path, proc__self__cgroup="0::/\n", **{f"sys__fs__cgroup__{name}": text for name, text in group.items()})
+        group = {
+            "memoryDOTmax": f"{4 * GIB}\n",
+            "memoryDOTcurrent": f"{3 * GIB}\n",
+            "memoryDOTstat": f"anon 1\ninactive_file {GIB}\n",
+        }
+        lay(
+            tmp_path,
+            proc__self__cgroup="0::/\n",
+            **{f"sys__fs__cgroup__{name}": text for name, text in group.items()},
+        )
         assert machine.read_memory(tmp_path) == machine.Memory(4 * GIB, 2 * GIB, limited=True)
         check = next(machine.memory(tmp_path))
         assert check.status == "warning"
         assert "the limit of this container" in check.message
 
     def test_of_a_group_with_a_limit_above_it(self, tmp_path: Path) -> None:
-        files = {"a__memoryDOTmax": f"{5 * GIB}", "a__memoryDOTcurrent": "0", "a__b__memoryDOTmax": "max", "a__b__memoryDOTcurrent": "0"}
-        lay(tmp_path, proc__self__cgroup="0::/a/b\n", **{f"sys__fs__cgroup__{name}": text for name, text in files.items()})
+        files = {
+            "a__memoryDOTmax": f"{5 * GIB}",
+            "a__memoryDOTcurrent": "0",
+            "a__b__memoryDOTmax": "max",
+            "a__b__memoryDOTcurrent": "0",
+        }
+        lay(
+            tmp_path,
+            proc__self__cgroup="0::/a/b\n",
+            **{f"sys__fs__cgroup__{name}": text for name, text in files.items()},
+        )
         assert machine.read_memory(tmp_path) == machine.Memory(5 * GIB, 5 * GIB, limited=True)
 
-    @pytest.mark.parametrize(("limit", "expected"), [(2 * GIB, 2 * GIB), ((1 << 63) - 4096, 16 * GIB)])
+    @pytest.mark.parametrize(
+        ("limit", "expected"), [(2 * GIB, 2 * GIB), ((1 << 63) - 4096, 16 * GIB)]
+    )
     def test_of_cgroup_v1(self, tmp_path: Path, limit: int, expected: int) -> None:
         base = "sys__fs__cgroup__memory__docker__x__memoryDOT"
         files = {f"{base}limit_in_bytes": f"{limit}", f"{base}usage_in_bytes": "0"}
@@ -58,21 +84,31 @@ class TestMemory:
 
 class TestBeside:
     def test_what_it_gives(self) -> None:
-        code = "import sys, os; print(sys.argv[1], os.environ['MINE']); print('b', file=sys.stderr); sys.exit(3)"
+        code = (
+            "import sys, os; print(sys.argv[1], os.environ['MINE']); print('b', "
+            "file=sys.stderr); sys.exit(3)"
+        )
         with beside(code, "a", seconds=20, MINE="c") as ended:
             assert ended() == (3, "a c\n", "b\n")
 
     def test_it_ends_with_the_block(self, tmp_path: Path) -> None:
         """Also when nobody waits for it, and when it takes too long."""
-        code = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
+        code = (
+            "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
+        )
         began = time.monotonic()
-        with beside(code, str(tmp_path / "pid"), seconds=1) as ended, pytest.raises(subprocess.TimeoutExpired):
+        with (
+            beside(code, str(tmp_path / "pid"), seconds=1) as ended,
+            pytest.raises(subprocess.TimeoutExpired),
+        ):
             ended()
         assert time.monotonic() - began < 5
         with pytest.raises(ProcessLookupError):
             os.kill(int((tmp_path / "pid").read_text()), 0)
 
-    def test_a_file_in_the_working_directory_is_no_package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_file_in_the_working_directory_is_no_package(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         (tmp_path / "json.py").write_text("raise ImportError")
         monkeypatch.chdir(tmp_path)
         with beside("import json, pcam_kit; print(1)", seconds=20) as ended:
@@ -95,9 +131,15 @@ def test_what_a_check_raises_is_its_last_line(capsys: pytest.CaptureFixture[str]
         yield Check("a", "ok", "so far")
         raise KeyError("b")
 
-    assert [*guarded("a", expected, debug=False)] == [Check("a", "problem", "it is broken", "mend it")]
+    assert [*guarded("a", expected, debug=False)] == [
+        Check("a", "problem", "it is broken", "mend it")
+    ]
     so_far, failed = guarded("a", unexpected, debug=False)
-    assert (so_far.status, failed.status, failed.message) == ("ok", "problem", "this check failed: KeyError: 'b'")
+    assert (so_far.status, failed.status, failed.message) == (
+        "ok",
+        "problem",
+        "this check failed: KeyError: 'b'",
+    )
     assert capsys.readouterr().err == ""
     assert len([*guarded("a", unexpected, debug=True)]) == 2
     assert "Traceback" in capsys.readouterr().err
@@ -110,10 +152,15 @@ def test_the_requirements_are_those_of_the_package() -> None:
 
 
 @pytest.mark.parametrize("columns", [80, 100])
-def test_no_line_is_wider_than_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_line_is_wider_than_the_terminal(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", str(columns))
-    command = "pip uninstall albumentationsx && pip install --force-reinstall --no-deps albumentations==2.0.8"
+    command = (
+        "pip uninstall albumentationsx && pip install --force-reinstall --no-deps "
+        "albumentations==2.0.8"
+    )
     checks = [
         Check("store", "ok", "word " * 40),
         Check("backend", "warning", "short", "a long sentence " * 12),
@@ -121,7 +168,9 @@ def test_no_line_is_wider_than_the_terminal(columns: int, monkeypatch: pytest.Mo
     ]
     assert doctor.show(checks) == checks
     lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
-    assert f"{' ' * doctor.BEGIN}-> {command}" in lines, "a command can be copied: the terminal wraps it"
+    assert f"{' ' * doctor.BEGIN}-> {command}" in lines, (
+        "a command can be copied: the terminal wraps it"
+    )
     lines.remove(f"{' ' * doctor.BEGIN}-> {command}")
     assert max(map(len, lines)) <= columns
     starts = [line.split()[0] for line in lines if not line.startswith(" ")]

@@ -1,4 +1,6 @@
-"""Combining members: against plain arithmetic, scipy's ranks and correlations, and a grid over all weights."""
+"""Combining members: against plain arithmetic, scipy's ranks and correlations, and a grid over all
+weights.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,17 @@ def made_up(n: int, noise: tuple[float, ...], seed: int = 0) -> tuple[np.ndarray
     rng = np.random.default_rng(seed)
     truth = rng.normal(size=n)
     labels = (rng.random(n) < 1 / (1 + np.exp(-2 * truth))).astype(np.int8)
-    return labels, np.stack([1 / (1 + np.exp(-(2 * truth + sd * rng.normal(size=n)))) for sd in noise])
+    return labels, np.stack(
+        [1 / (1 + np.exp(-(2 * truth + sd * rng.normal(size=n)))) for sd in noise]
+    )
 
 
 def objective(w: np.ndarray, labels: np.ndarray, p: np.ndarray, shrinkage: float) -> float:
     z = w @ np.log(p / (1 - p))
-    return float(np.mean(np.logaddexp(0, z) - labels * z) + shrinkage / len(labels) * np.sum((w - 1 / len(w)) ** 2))
+    return float(
+        np.mean(np.logaddexp(0, z) - labels * z)
+        + shrinkage / len(labels) * np.sum((w - 1 / len(w)) ** 2)
+    )
 
 
 def test_each_mean_is_what_its_name_says() -> None:
@@ -33,7 +40,9 @@ def test_each_mean_is_what_its_name_says() -> None:
     np.testing.assert_allclose(combine(p, "logits"), odds / (1 + odds))
     ranks = np.array([[2, 3.5, 1, 3.5], [1, 3, 2, 4]])
     np.testing.assert_allclose(combine(p, "ranks"), ((ranks - 0.5) / 4).mean(axis=0))
-    np.testing.assert_allclose(combine(p, "probabilities", [0.25, 0.75]), [0.2, 0.675, 0.275, 0.825])
+    np.testing.assert_allclose(
+        combine(p, "probabilities", [0.25, 0.75]), [0.2, 0.675, 0.275, 0.825]
+    )
 
 
 def test_ranks_are_those_of_scipy() -> None:
@@ -44,8 +53,12 @@ def test_ranks_are_those_of_scipy() -> None:
 
 def test_zero_and_one_have_finite_logits_that_cancel() -> None:
     assert np.isfinite(logits(np.array([0.0, 1.0, 1e-300]))).all()
-    np.testing.assert_allclose(combine([[0.0, 1.0, 1.0], [1.0, 0.0, 1.0]], "logits"), [0.5, 0.5, 1.0], atol=1e-7)
-    assert logits(np.array([np.nextafter(np.float32(1), np.float32(0))], np.float64))[0] == pytest.approx(-logits(np.array([0.0]))[0])
+    np.testing.assert_allclose(
+        combine([[0.0, 1.0, 1.0], [1.0, 0.0, 1.0]], "logits"), [0.5, 0.5, 1.0], atol=1e-7
+    )
+    assert logits(np.array([np.nextafter(np.float32(1), np.float32(0))], np.float64))[
+        0
+    ] == pytest.approx(-logits(np.array([0.0]))[0])
 
 
 @pytest.mark.parametrize("shrinkage", [0.0, 3.0, 50.0])
@@ -80,7 +93,9 @@ def test_fitted_weights_agree_with_scipys_solver() -> None:
 def test_fitting_repeats_and_follows_the_members_order() -> None:
     labels, p = made_up(300, (0.5, 1.0, 2.0))
     np.testing.assert_array_equal(fit_weights(labels, p), fit_weights(labels, p))
-    np.testing.assert_allclose(fit_weights(labels, p[::-1]), fit_weights(labels, p)[::-1], atol=1e-7)
+    np.testing.assert_allclose(
+        fit_weights(labels, p[::-1]), fit_weights(labels, p)[::-1], atol=1e-7
+    )
 
 
 def test_equal_members_and_much_shrinkage_give_equal_weights() -> None:
@@ -97,7 +112,9 @@ def test_a_patch_is_never_weighted_by_its_own_label() -> None:
     out = cross_fitted(labels, p, "logits", folds)
     for fold in range(4):
         here = folds == fold
-        np.testing.assert_allclose(out[here], combine(p[:, here], "logits", fit_weights(labels[~here], p[:, ~here])))
+        np.testing.assert_allclose(
+            out[here], combine(p[:, here], "logits", fit_weights(labels[~here], p[:, ~here]))
+        )
         flipped = np.where(here, 1 - labels, labels)
         np.testing.assert_array_equal(cross_fitted(flipped, p, "logits", folds)[here], out[here])
 
@@ -146,7 +163,9 @@ def test_the_mean_of_independent_members_is_better_than_each() -> None:
         ([[0.1], [0.2]], [float("nan"), 1.0], "sum 1"),
     ],
 )
-def test_what_does_not_fit_is_refused(p: list[list[float]], weights: list[float] | None, words: str) -> None:
+def test_what_does_not_fit_is_refused(
+    p: list[list[float]], weights: list[float] | None, words: str
+) -> None:
     with pytest.raises(DataError, match=words):
         combine(p, "logits", weights)
 

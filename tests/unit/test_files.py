@@ -25,8 +25,12 @@ def test_writing_replaces_the_old_file(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("error", [RuntimeError("no"), KeyboardInterrupt(), OSError(errno.EIO, "broken")])
-def test_an_error_inside_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: BaseException) -> None:
+@pytest.mark.parametrize(
+    "error", [RuntimeError("no"), KeyboardInterrupt(), OSError(errno.EIO, "broken")]
+)
+def test_an_error_inside_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, error: BaseException
+) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
 
@@ -115,7 +119,9 @@ def test_writers_side_by_side_lose_no_line(tmp_path: Path) -> None:
         writer.join()
     values, bad = files.read_json_lines(path)
     assert bad == 0
-    assert sorted((value["writer"], value["i"]) for value in values) == [(writer, i) for writer in range(3) for i in range(50)]
+    assert sorted((value["writer"], value["i"]) for value in values) == [
+        (writer, i) for writer in range(3) for i in range(50)
+    ]
 
 
 def test_sha256_with_progress(tmp_path: Path) -> None:
@@ -149,11 +155,16 @@ with locked(Path(sys.argv[1]), "holding it"):
 
 def test_a_lock_is_held_by_one_process_and_freed_by_its_death(tmp_path: Path) -> None:
     lock = tmp_path / "new" / ".lock"
-    other = subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True)
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True
+    )
     try:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(StorageError, match="another process is training it") as caught, files.locked(lock, "training it"):
+        with (
+            pytest.raises(StorageError, match="another process is training it") as caught,
+            files.locked(lock, "training it"),
+        ):
             pytest.fail("locked twice")
         assert str(lock) in caught.value.message
     finally:

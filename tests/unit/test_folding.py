@@ -18,7 +18,9 @@ from pcam_kit.errors import ConfigError, DataError
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Store:
-    """Slides unknown; each training patch is there twice, and the first validation patch is a copy of one of them."""
+    """Slides unknown; each training patch is there twice, and the first validation patch is a copy
+    of one of them.
+    """
     write_lab(tmp_path / "raw")
     images = patches(24, 1)
     images[1::2] = images[::2]
@@ -64,28 +66,47 @@ def test_slides_stay_together_where_they_are_known(tmp_path: Path) -> None:
     of = len(np.unique(store.groups[pool]))
     for fold in each(store, of):
         assert len(set(store.groups[folding.rows(store, "valid", fold)])) == 1
-        assert not set(store.groups[folding.rows(store, "valid", fold)]) & set(store.groups[folding.rows(store, "train", fold)])
-    with pytest.raises(DataError, match=f"{of + 1} folds need as many slides or patches, found {of}") as caught:
+        assert not set(store.groups[folding.rows(store, "valid", fold)]) & set(
+            store.groups[folding.rows(store, "train", fold)]
+        )
+    with pytest.raises(
+        DataError, match=f"{of + 1} folds need as many slides or patches, found {of}"
+    ) as caught:
         folding.rows(store, "valid", Fold(index=1, of=of + 1))
     assert caught.value.hint == f"pcam train --folds {of}"
 
 
 def test_one_hash_for_a_folding_and_another_for_others(lab: Store) -> None:
     assert len({folding.folds_hash(lab, fold) for fold in each(lab, 3)}) == 1
-    assert len({folding.folds_hash(lab, Fold(index=1, of=of, seed=seed)) for of in (2, 3) for seed in (0, 1)}) == 4
+    assert (
+        len(
+            {
+                folding.folds_hash(lab, Fold(index=1, of=of, seed=seed))
+                for of in (2, 3)
+                for seed in (0, 1)
+            }
+        )
+        == 4
+    )
 
 
 def test_names_tell_the_parts_apart(lab: Store) -> None:
     train, valid = lab.rows("train")[:2], lab.rows("valid")[:2]
     assert folding.names(lab, train).tolist() == lab.ids[train].tolist()
     both = folding.names(lab, np.concatenate([train, valid])).tolist()
-    assert both == [f"{split}-{name}" for split in ("train", "valid") for name in lab.ids[train].tolist()]
+    assert both == [
+        f"{split}-{name}" for split in ("train", "valid") for name in lab.ids[train].tolist()
+    ]
     assert len(set(both)) == 4
 
 
 @pytest.mark.parametrize(
     ("fold", "words"),
-    [("{index: 3, of: 2}", "no fold 3 of 2"), ("{index: 0, of: 2}", "data.fold.index"), ("{index: 1, of: 1}", "data.fold.of")],
+    [
+        ("{index: 3, of: 2}", "no fold 3 of 2"),
+        ("{index: 0, of: 2}", "data.fold.index"),
+        ("{index: 1, of: 1}", "data.fold.of"),
+    ],
 )
 def test_a_fold_that_is_none_is_refused(fold: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):

@@ -1,4 +1,6 @@
-"""What tells right bytes from wrong ones: announced hashes, zip checksums, and the pause that a server asks for by its own clock."""
+"""What tells right bytes from wrong ones: announced hashes, zip checksums, and the pause that a
+server asks for by its own clock.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +92,13 @@ def test_every_member_of_a_zip_is_read(tmp_path: Path) -> None:
         ({"Retry-After": "soon"}, 0.0),
         ({"Retry-After": "Wed, 21 Oct 2015 07:28:30 GMT"}, 0.0),
         # a clock here that is eleven years ahead of the server's changes nothing
-        ({"Retry-After": "Wed, 21 Oct 2015 07:28:30 GMT", "Date": "Wed, 21 Oct 2015 07:28:00 GMT"}, 30.0),
+        (
+            {
+                "Retry-After": "Wed, 21 Oct 2015 07:28:30 GMT",
+                "Date": "Wed, 21 Oct 2015 07:28:00 GMT",
+            },
+            30.0,
+        ),
         ({"Retry-After": "Wed, 21 Oct 2015 07:28:30 GMT", "Date": "yesterday"}, 0.0),
     ],
 )

@@ -1,4 +1,6 @@
-"""Intervals: equal to resampling by hand, honest where patches of a slide look alike, and a word where there is little to say."""
+"""Intervals: equal to resampling by hand, honest where patches of a slide look alike, and a word
+where there is little to say.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,22 @@ from pcam_kit.errors import DataError
 from pcam_kit.evaluation import intervals, metrics
 
 
-def slides(count: int, seed: int, *, each: int = 40, effect: float = 0.7) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, probabilities and slide numbers; `effect` moves all patches of a slide together. Few decimals make ties."""
+def slides(
+    count: int, seed: int, *, each: int = 40, effect: float = 0.7
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, probabilities and slide numbers; `effect` moves all patches of a slide together.
+
+    Few decimals make ties.
+    """
     rng = np.random.default_rng(seed)
-    groups = np.repeat(rng.permutation(count) * 3 + 7, rng.integers(each // 2, 2 * each, count)).astype(np.int32)
+    groups = np.repeat(
+        rng.permutation(count) * 3 + 7, rng.integers(each // 2, 2 * each, count)
+    ).astype(np.int32)
     _, slide = np.unique(groups, return_inverse=True)
     labels = (rng.random(groups.size) < rng.beta(1, 1, count)[slide]).astype(np.int8)
-    scores = 1.5 * labels + rng.normal(0, effect, count)[slide] + rng.standard_normal(groups.size) - 0.75
+    scores = (
+        1.5 * labels + rng.normal(0, effect, count)[slide] + rng.standard_normal(groups.size) - 0.75
+    )
     order = rng.permutation(groups.size)
     return labels[order], (1 / (1 + np.exp(-scores))).round(2)[order], groups[order]
 
@@ -53,7 +64,8 @@ def test_patches_that_look_alike_make_the_interval_wider_and_single_ones_do_not(
     assert high - low > 2 * (alone[1] - alone[0])
     y, p, _ = slides(30, 3, effect=0.0)
     each = intervals.intervals(y, p, 0.5, np.arange(y.size, dtype=np.int32))
-    assert each.auc == pytest.approx(metrics.auc_interval(y, p), abs=0.004)  # DeLong's, on its logit scale
+    # DeLong's, on its logit scale
+    assert each.auc == pytest.approx(metrics.auc_interval(y, p), abs=0.004)
     right = int(((p >= 0.5) == y).sum())
     assert each.accuracy == pytest.approx(intervals.wilson(right, y.size), abs=0.004)
 
@@ -64,7 +76,9 @@ def test_it_holds_the_truth_more_often_than_an_interval_by_patch() -> None:
     by_slide = by_patch = 0
     for seed in range(100):
         y, p, groups = slides(25, seed)
-        low, high = intervals.percentiles(intervals.resample(y, p, 0.5, groups, draws=300).accuracy, 25)
+        low, high = intervals.percentiles(
+            intervals.resample(y, p, 0.5, groups, draws=300).accuracy, 25
+        )
         by_slide += low <= truth <= high
         low, high = intervals.wilson(int(((p >= 0.5) == y).sum()), y.size)
         by_patch += low <= truth <= high
@@ -73,7 +87,8 @@ def test_it_holds_the_truth_more_often_than_an_interval_by_patch() -> None:
 
 
 def test_draws_of_one_class_are_counted_and_left_out() -> None:
-    y = np.repeat([1, 0], [10, 50])  # one of six slides has all the tumour: drawn in 1 - (5/6)^6 of the draws
+    # one of six slides has all the tumour: drawn in 1 - (5/6)^6 of the draws
+    y = np.repeat([1, 0], [10, 50])
     p = np.random.default_rng(0).random(60)
     groups = np.repeat(np.arange(6), 10).astype(np.int32)
     found = intervals.intervals(y, p, 0.5, groups)
@@ -81,7 +96,9 @@ def test_draws_of_one_class_are_counted_and_left_out() -> None:
     assert np.isfinite(found.auc).all()
 
 
-@pytest.mark.parametrize("groups", [None, [-1] * 60, [0] * 30 + [-1] * 30, [0] * 30 + [1] * 30, list(range(4)) * 15])
+@pytest.mark.parametrize(
+    "groups", [None, [-1] * 60, [0] * 30 + [-1] * 30, [0] * 30 + [1] * 30, list(range(4)) * 15]
+)
 def test_unknown_or_too_few_slides_give_intervals_by_patch(groups: list[int] | None) -> None:
     rng = np.random.default_rng(0)
     y, p = np.arange(60) % 2, rng.random(60)
@@ -127,7 +144,11 @@ def test_as_many_groups_as_labels() -> None:
 
 def test_the_validation_split_of_pcam_takes_seconds_at_most() -> None:
     rng = np.random.default_rng(0)
-    y, p, groups = rng.integers(0, 2, 32_768), rng.random(32_768), rng.integers(0, 54, 32_768).astype(np.int32)
+    y, p, groups = (
+        rng.integers(0, 2, 32_768),
+        rng.random(32_768),
+        rng.integers(0, 54, 32_768).astype(np.int32),
+    )
     began = time.perf_counter()
     intervals.intervals(y, p, 0.5, groups)
     seconds = time.perf_counter() - began

@@ -1,4 +1,6 @@
-"""What a training may not have seen: which rows are left out, what the labels say, when a submission is refused."""
+"""What a training may not have seen: which rows are left out, what the labels say, when a
+submission is refused.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,13 @@ import numpy as np
 import pytest
 from data_factories import labels, patches, profile, write_h5, write_lab
 
-from pcam_kit.commands.leak_guard import check_leaks, describe_leaks, leaks_of, settled, training_rows
+from pcam_kit.commands.leak_guard import (
+    check_leaks,
+    describe_leaks,
+    leaks_of,
+    settled,
+    training_rows,
+)
 from pcam_kit.commands.parts import on_store
 from pcam_kit.competitions import find_competition, find_overlaps
 from pcam_kit.config.schema import Data, Experiment, Fold, LabCnn, Training
@@ -50,7 +58,9 @@ def store(tmp_path: Path) -> Store:
     write_h5(tmp_path / "raw/patchcam/train.h5", x=train, y=labels(24))
     write_h5(tmp_path / "raw/patchcam/valid.h5", x=valid, y=labels(8))
     write_h5(tmp_path / "raw/patchcam/test_x.h5", x=test)
-    return build_store(open_raw(profile("lab_h5"), tmp_path / "raw"), tmp_path / "data" / "tiny" / "store")
+    return build_store(
+        open_raw(profile("lab_h5"), tmp_path / "raw"), tmp_path / "data" / "tiny" / "store"
+    )
 
 
 def experiment(drop: bool | None = None) -> Experiment:
@@ -73,9 +83,13 @@ def test_the_manifest_has_the_copies(store: Store) -> None:
 
 
 def test_what_a_new_run_does_unless_told(store: Store, tmp_path: Path) -> None:
-    clean = build_store(open_raw(profile("lab_h5"), write_lab(tmp_path / "clean")), tmp_path / "other" / "store")
+    clean = build_store(
+        open_raw(profile("lab_h5"), write_lab(tmp_path / "clean")), tmp_path / "other" / "store"
+    )
     assert clean.copies == []
-    assert settled(experiment(), clean) == experiment(), "the same training as by an earlier version"
+    assert settled(experiment(), clean) == experiment(), (
+        "the same training as by an earlier version"
+    )
     assert settled(experiment(), store).data.drop_copies is True
     assert settled(experiment(drop=False), store).data.drop_copies is False
     old = older(store)
@@ -96,23 +110,39 @@ def test_copies_are_left_out(store: Store, capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize("drop", [False, None])  # None: a run of an earlier version that is resumed
-def test_or_kept_and_labelled(drop: bool | None, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_or_kept_and_labelled(
+    drop: bool | None, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = training_rows(experiment(drop=drop), store)
     np.testing.assert_array_equal(rows, store.rows("train"))
     told = describe_leaks(store, rows)
-    assert told == {"leaks": ["train~valid 2 exact 0 near", "train~test 1 exact 0 near"], "test_seen": pytest.approx(1 / 6)}
+    assert told == {
+        "leaks": ["train~valid 2 exact 0 near", "train~test 1 exact 0 near"],
+        "test_seen": pytest.approx(1 / 6),
+    }
     said = capsys.readouterr().err
-    assert "training on exact copies of valid patches: 3 in train; they flatter the validation score (data.drop_copies=true" in said
-    assert "exact copies of test patches: 1 in train; they flatter the score on tiny's test patches" in said
+    assert (
+        "training on exact copies of valid patches: 3 in train; they flatter the validation "
+        "score (data.drop_copies=true" in said
+    )
+    assert (
+        "exact copies of test patches: 1 in train; they flatter the score on tiny's test patches"
+        in said
+    )
 
 
 def test_an_older_store_tells_nothing(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     old = older(store)
-    assert describe_leaks(old, training_rows(experiment(), old)) == {"leaks": None, "test_seen": 0.0}
+    assert describe_leaks(old, training_rows(experiment(), old)) == {
+        "leaks": None,
+        "test_seen": 0.0,
+    }
     assert capsys.readouterr().err == ""
 
 
-def test_parts_that_are_in_another_competition(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_parts_that_are_in_another_competition(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "configs" / "competitions").mkdir(parents=True)
     (tmp_path / "configs" / "competitions" / "fed.yaml").write_text(OWN)
     (tmp_path / "configs" / "competitions" / "bad.yaml").write_text("slug: [")
@@ -123,20 +153,36 @@ def test_parts_that_are_in_another_competition(store: Store, tmp_path: Path, cap
 
 
 def test_the_shipped_relations() -> None:
-    known = {(one.competition, one.split, other.slug, one.ours) for slug in ("pcam", "hcd") for other, one in find_overlaps(slug)}
+    known = {
+        (one.competition, one.split, other.slug, one.ours)
+        for slug in ("pcam", "hcd")
+        for other, one in find_overlaps(slug)
+    }
     assert known == {
         ("pcam", "valid", "histopathologic-cancer-detection", "test"),
         ("pcam", "test", "histopathologic-cancer-detection", "test"),
         ("pcam", "test", "tnm-112-lab-2-2024", "test"),
     }
     hcd = find_competition("hcd")
-    assert "overlaps" not in hcd.model_dump(mode="json"), "stores and runs of this version stay readable by earlier ones"
+    assert "overlaps" not in hcd.model_dump(mode="json"), (
+        "stores and runs of this version stay readable by earlier ones"
+    )
 
 
 def test_labels_of_several_runs(store: Store, tmp_path: Path) -> None:
-    keys = {"started": "", "backend": "", "seed": 0, "competition": profile("lab_h5").model_dump(mode="json")}
+    keys = {
+        "started": "",
+        "backend": "",
+        "seed": 0,
+        "competition": profile("lab_h5").model_dump(mode="json"),
+    }
     meta = keys | {"store_fingerprint": "", "split_hash": ""}
-    more = [{}, {"leaks": None, "test_seen": 0.0}, {"leaks": ["a", "b"], "test_seen": 0.25}, {"leaks": ["c", "b"], "test_seen": 0.1}]
+    more = [
+        {},
+        {"leaks": None, "test_seen": 0.0},
+        {"leaks": ["a", "b"], "test_seen": 0.25},
+        {"leaks": ["c", "b"], "test_seen": 0.1},
+    ]
     runs = [create_run(tmp_path / "runs", experiment(), meta | extra) for extra in more]
     assert leaks_of(runs) == {"leaks": ["a", "b", "c"], "test_seen": 0.25}
     assert leaks_of(runs[:2]) == {"leaks": [], "test_seen": 0.0}
@@ -145,21 +191,28 @@ def test_labels_of_several_runs(store: Store, tmp_path: Path) -> None:
 def test_the_ledger_keeps_them_and_adds_nothing_without(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,label\nx,0.5\n")
     (tmp_path / "b.csv").write_text("id,label\nx,0.25\n")
-    first, second = (check_csv(tmp_path / name, profile("lab_h5"), ["x"]) for name in ("a.csv", "b.csv"))
+    first, second = (
+        check_csv(tmp_path / name, profile("lab_h5"), ["x"]) for name in ("a.csv", "b.csv")
+    )
     ledger = Ledger(tmp_path / "ledger.jsonl")
     ledger.written(first, "tiny", Origin())
     assert "leak" not in (tmp_path / "ledger.jsonl").read_text()
     ledger.written(second, "tiny", Origin(leaks=["train~test 1 exact 0 near"], test_seen=0.5))
     id = ledger.intent(second, "tiny", message="m")
     ledger.sent(id, 7)
-    assert [(entry.leaks, entry.test_seen) for entry in Ledger(ledger.path).entries()] == [([], 0.0), (["train~test 1 exact 0 near"], 0.5)]
+    assert [(entry.leaks, entry.test_seen) for entry in Ledger(ledger.path).entries()] == [
+        ([], 0.0),
+        (["train~test 1 exact 0 near"], 0.5),
+    ]
 
 
 def test_when_a_submission_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     entry = Entry(leaks=["train~test 1 exact 0 near"], test_seen=0.01, csv="a.csv")
     check_leaks(entry, profile("lab_h5"), allowed=False)
     assert capsys.readouterr().err == "leak: train~test 1 exact 0 near\n"
-    with pytest.raises(SubmissionError, match=r"labels, of 2\.0% of the test patches of tiny \(allowed: 1%\)") as caught:
+    with pytest.raises(
+        SubmissionError, match=r"labels, of 2\.0% of the test patches of tiny \(allowed: 1%\)"
+    ) as caught:
         check_leaks(replace(entry, test_seen=0.02), profile("lab_h5"), allowed=False)
     assert "--allow-leak" in caught.value.hint
     check_leaks(replace(entry, test_seen=0.02), profile("lab_h5"), allowed=True)
@@ -169,14 +222,19 @@ def test_when_a_submission_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
 def test_large_data_are_seen_in_fewer_epochs(store: Store) -> None:
     def epochs(most: int | None, **data: int) -> int:
         training = Training(epochs=10, most_patches=most)
-        return on_store(experiment().model_copy(update={"training": training, "data": Data(**data)}), store).training.epochs
+        return on_store(
+            experiment().model_copy(update={"training": training, "data": Data(**data)}), store
+        ).training.epochs
 
-    assert [epochs(most) for most in (None, 1, 59, 60, 100_000)] == [10, 1, 2, 3, 10]  # 20 patches are not copies
+    # 20 patches are not copies
+    assert [epochs(most) for most in (None, 1, 59, 60, 100_000)] == [10, 1, 2, 3, 10]
     assert epochs(60, limit=10) == 6
     assert on_store(experiment(), store).data.drop_copies is True
 
 
-def test_with_folds_only_copies_of_test_patches_are_left_out(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_with_folds_only_copies_of_test_patches_are_left_out(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
     dropped = 0
     for index in (1, 2):
         asked = experiment().model_copy(update={"data": Data(fold=Fold(index=index, of=2))})

@@ -1,4 +1,4 @@
-"""Metrics: equal to scikit-learn's, intervals that cover what they claim, and bad input told apart."""
+"""Metrics: equal to scikit-learn's; intervals cover what they claim; bad input is refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from pcam_kit.evaluation import metrics
 EXACT = 1e-12
 
 
-def predictions(n: int, seed: int, *, decimals: int | None = None, dtype: str = "float64") -> tuple[np.ndarray, np.ndarray]:
+def predictions(
+    n: int, seed: int, *, decimals: int | None = None, dtype: str = "float64"
+) -> tuple[np.ndarray, np.ndarray]:
     """Labels and probabilities that are better than chance; few decimals make ties."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, n)
@@ -37,19 +39,30 @@ def test_agrees_with_scikit_learn(n: int, seed: int, decimals: int | None, dtype
     wide = p.astype(np.float64)  # the reference rounds float32 sums; the numbers are the same
     assert metrics.roc_auc(y, p) == pytest.approx(reference.roc_auc_score(y, wide), abs=EXACT)
     assert metrics.brier(y, p) == pytest.approx(reference.brier_score_loss(y, wide), abs=EXACT)
-    assert metrics.log_loss(y, wide) == pytest.approx(reference.log_loss(y, wide, labels=[0, 1]), abs=EXACT)
+    assert metrics.log_loss(y, wide) == pytest.approx(
+        reference.log_loss(y, wide, labels=[0, 1]), abs=EXACT
+    )
     for threshold in (0.0, 0.3, 0.5, float(wide[0]), 1.0):
         said = wide >= threshold
-        assert metrics.accuracy(y, p, threshold) == pytest.approx(reference.accuracy_score(y, said), abs=EXACT)
+        assert metrics.accuracy(y, p, threshold) == pytest.approx(
+            reference.accuracy_score(y, said), abs=EXACT
+        )
         found = metrics.confusion(y, p, threshold)
-        assert [[found.tn, found.fp], [found.fn, found.tp]] == reference.confusion_matrix(y, said, labels=[0, 1]).tolist()
+        assert [[found.tn, found.fp], [found.fn, found.tp]] == reference.confusion_matrix(
+            y, said, labels=[0, 1]
+        ).tolist()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_certain_and_wrong_is_clipped_like_scikit_learn(dtype: str) -> None:
     y, p = np.array([0, 1, 1]), np.array([1.0, 0.0, 0.5], dtype)
-    assert metrics.log_loss(y, p) == pytest.approx(reference.log_loss(y, p, labels=[0, 1]), rel=1e-6)  # float32 sums
-    assert metrics.log_loss(y, p) == pytest.approx((-2 * np.log(float(np.finfo(dtype).eps)) + np.log(2)) / 3, rel=1e-12)
+    # float32 sums
+    assert metrics.log_loss(y, p) == pytest.approx(
+        reference.log_loss(y, p, labels=[0, 1]), rel=1e-6
+    )
+    assert metrics.log_loss(y, p) == pytest.approx(
+        (-2 * np.log(float(np.finfo(dtype).eps)) + np.log(2)) / 3, rel=1e-12
+    )
 
 
 def test_auc_by_counting_every_pair() -> None:
@@ -62,7 +75,9 @@ def test_a_threshold_between_two_float32_neighbours_is_not_rounded() -> None:
     low = np.float32(0.3)
     high = np.nextafter(low, np.float32(1))
     between = (float(low) + float(high)) / 2
-    assert metrics.confusion([0, 1], np.array([low, high]), between) == metrics.Confusion(tn=1, fp=0, fn=0, tp=1)
+    assert metrics.confusion([0, 1], np.array([low, high]), between) == metrics.Confusion(
+        tn=1, fp=0, fn=0, tp=1
+    )
     assert metrics.accuracy([0, 1], [0.4, 0.5], 0.5) == 1.0  # exactly the threshold is positive
 
 
@@ -97,9 +112,12 @@ def test_delong_variance_by_its_definition() -> None:
 
 @pytest.mark.parametrize(
     ("shift", "positive", "negative", "least"),
-    [(1.8, 150, 150, 0.93), (3.0, 1000, 1000, 0.93), (0.0, 100, 100, 0.93), (3.0, 60, 240, 0.90)],  # the last: said to be narrow
+    # the last: said to be narrow
+    [(1.8, 150, 150, 0.93), (3.0, 1000, 1000, 0.93), (0.0, 100, 100, 0.93), (3.0, 60, 240, 0.90)],
 )
-def test_the_interval_covers_the_truth_as_often_as_it_says(shift: float, positive: int, negative: int, least: float) -> None:
+def test_the_interval_covers_the_truth_as_often_as_it_says(
+    shift: float, positive: int, negative: int, least: float
+) -> None:
     from scipy.stats import norm
 
     truth = norm.cdf(shift / 2**0.5)
@@ -128,7 +146,10 @@ def test_the_bound_of_a_perfect_score_is_rarely_wrong() -> None:
     labels = np.repeat([0, 1], 8)
     for shift in (2.0, 3.0):
         truth = norm.cdf(shift / 2**0.5)
-        too_high = sum(metrics.auc_interval(labels, rng.standard_normal(16) + shift * labels)[0] > truth for _ in range(1000))
+        too_high = sum(
+            metrics.auc_interval(labels, rng.standard_normal(16) + shift * labels)[0] > truth
+            for _ in range(1000)
+        )
         assert too_high <= 50 + 3 * 7  # the lower end errs in at most 5%
 
 
@@ -137,7 +158,8 @@ def test_where_delong_has_no_variance_the_interval_is_not_a_point() -> None:
     assert constant[0] < 0.4 < 0.6 < constant[1]
     single = metrics.auc_interval([0, 0, 0, 1], [0.1, 0.2, 0.4, 0.3])
     assert 0 < single[0] < 2 / 3 < single[1] < 1
-    ends = metrics.auc_interval([0] * 100000 + [1], [0] + [2] * 99999 + [1])  # an AUC of 0.00001: the width must not overflow
+    # an AUC of 0.00001: the width must not overflow
+    ends = metrics.auc_interval([0] * 100000 + [1], [0] + [2] * 99999 + [1])
     assert 0 <= ends[0] < 1e-5 < ends[1] <= 1
 
 
@@ -155,19 +177,27 @@ def test_evaluate_gathers_what_the_single_functions_say() -> None:
     found = metrics.evaluate(y, p, 0.4)
     assert (found.n, found.positive, found.threshold) == (900, int(y.sum()), 0.4)
     assert found.auc == metrics.roc_auc(y, p)
-    assert found.accuracy == metrics.accuracy(y, p, 0.4) != found.accuracy_at_half == metrics.accuracy(y, p, 0.5)
+    assert (
+        found.accuracy
+        == metrics.accuracy(y, p, 0.4)
+        != found.accuracy_at_half
+        == metrics.accuracy(y, p, 0.5)
+    )
     assert found.log_loss == metrics.log_loss(y, p)
     assert found.brier == metrics.brier(y, p)
     assert found.ece == metrics.expected_calibration_error(y, p)
     assert found.confusion == metrics.confusion(y, p, 0.4)
-    assert metrics.evaluate([0, 1], np.array([1, 0], "float32"), 0.5).log_loss == metrics.log_loss([0, 1], np.array([1, 0], "float32"))
+    assert metrics.evaluate([0, 1], np.array([1, 0], "float32"), 0.5).log_loss == metrics.log_loss(
+        [0, 1], np.array([1, 0], "float32")
+    )
 
 
 def test_a_quarter_of_a_million_patches_take_no_time() -> None:
     y, p = predictions(262_144, 0, decimals=6)
     start = time.perf_counter()
     metrics.evaluate(y, p, 0.5)
-    assert time.perf_counter() - start < 5  # 0.13 s alone on 2 cores; a pairwise AUC would take hours
+    # 0.13 s alone on 2 cores; a pairwise AUC would take hours
+    assert time.perf_counter() - start < 5
 
 
 @pytest.mark.parametrize(

@@ -39,12 +39,18 @@ def test_a_file_in_keras_layout(tmp_path: Path):
     ("changes", "words"),
     [
         ({"y_test": None}, "has no y_test; it has x_train, y_train, x_test"),
-        ({"x_train": np.zeros((6, 8, 8), np.uint8)}, r"x_train must be uint8 \[n, 28, 28\], found uint8 \[6, 8, 8\]"),
+        (
+            {"x_train": np.zeros((6, 8, 8), np.uint8)},
+            r"x_train must be uint8 \[n, 28, 28\], found uint8 \[6, 8, 8\]",
+        ),
         ({"x_test": np.zeros((3, 28, 28), np.float32)}, "x_test must be uint8 .* found float32"),
         ({"y_train": np.arange(5)}, r"y_train must be whole numbers \[6\], found int64 \[5\]"),
         ({"y_train": np.arange(6.0)}, "found float64"),
         ({"y_test": np.array([0, 1, 10])}, r"y_test must lie in 0\.\.9, found 0 to 10"),
-        ({"x_test": np.zeros((0, 28, 28), np.uint8), "y_test": np.zeros(0, np.uint8)}, "y_test must be whole numbers"),
+        (
+            {"x_test": np.zeros((0, 28, 28), np.uint8), "y_test": np.zeros(0, np.uint8)},
+            "y_test must be whole numbers",
+        ),
         ({"x_train": np.array([None] * 6, object)}, "cannot read"),
     ],
 )
@@ -87,12 +93,18 @@ SHIPPED = load.list_configs(kind="mnist")
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_configs_round_trip_and_begin_with_command_time_and_score(name: str, tmp_path: Path):
+def test_shipped_configs_round_trip_and_begin_with_command_time_and_score(
+    name: str, tmp_path: Path
+):
     config = load.load_few_digits(name)
     assert (config.name, config.images, config.runs) == (name, 128, 5)
     (tmp_path / "printed.yaml").write_text(load.dump_yaml(config))
     assert load.load_few_digits(str(tmp_path / "printed.yaml")) == config
-    head = "".join(line for line in load.find_config(name, kind="mnist").read_text().splitlines(keepends=True) if line.startswith("#"))
+    head = "".join(
+        line
+        for line in load.find_config(name, kind="mnist").read_text().splitlines(keepends=True)
+        if line.startswith("#")
+    )
     assert "pcam lab mnist" in head
     assert "minutes" in head
     assert "±" in head
@@ -111,7 +123,10 @@ def test_digits_and_patches_have_separate_configs():
 
 
 def test_faults_of_a_digit_config_name_its_command():
-    with pytest.raises(ConfigError, match=r"training: training\.early_stopping needs a validation split|early_stopping needs"):
+    with pytest.raises(
+        ConfigError,
+        match=r"training: training\.early_stopping needs a validation split|early_stopping needs",
+    ):
         load.load_few_digits("lab-mnist", ["training.early_stopping=3"])
     with pytest.raises(ConfigError, match=r"image: unknown key; did you mean 'images'\?") as caught:
         load.load_few_digits("lab-mnist", ["image=3"])
@@ -128,7 +143,10 @@ def test_the_ablation_has_every_regulariser_once_alone():
     assert [one.name.split(" (")[0] for one in variants] == [
         *("only L2", "only dropout", "only RandomResizedCrop", "only Affine", "only Affine"),
     ]
-    assert len({load.dump_yaml(one.config) for one in variants} | {load.dump_yaml(bare)}) == len(variants) + 1
+    assert (
+        len({load.dump_yaml(one.config) for one in variants} | {load.dump_yaml(bare)})
+        == len(variants) + 1
+    )
     assert variants[0].config.model.l2 == report.model.l2  # type: ignore[union-attr]
     assert variants[0].config.model.dropout == 0  # type: ignore[union-attr]
     assert variants[1].config.model.block_dropout == 0.2  # type: ignore[union-attr]
@@ -136,13 +154,27 @@ def test_the_ablation_has_every_regulariser_once_alone():
 
 
 def test_the_ablation_of_training_and_of_the_plain_network():
-    config = CONFIG.model_copy(update={"training": Training(ema=0.9, weight_decay=0.1, label_smoothing=0.1)})
-    assert [one.name for one in ablation.alone(config)] == ["only weight decay", "only label smoothing", "only averaged weights"]
+    config = CONFIG.model_copy(
+        update={"training": Training(ema=0.9, weight_decay=0.1, label_smoothing=0.1)}
+    )
+    assert [one.name for one in ablation.alone(config)] == [
+        "only weight decay",
+        "only label smoothing",
+        "only averaged weights",
+    ]
     assert ablation.without_any(config).config.training == Training()
 
 
 def test_what_hurts_digits_comes_on_top():
-    config = CONFIG.model_copy(update={"augment": CONFIG.augment.model_copy(update={"transforms": [Transform(name="Blur")]})})
+    config = CONFIG.model_copy(
+        update={
+            "augment": CONFIG.augment.model_copy(update={"transforms": [Transform(name="Blur")]})
+        }
+    )
     flips, turns = ablation.harmful(config)
-    assert [t.name for t in flips.config.augment.transforms] == ["HorizontalFlip", "VerticalFlip", "Blur"]
+    assert [t.name for t in flips.config.augment.transforms] == [
+        "HorizontalFlip",
+        "VerticalFlip",
+        "Blur",
+    ]
     assert [t.name for t in turns.config.augment.transforms] == ["Affine", "Blur"]

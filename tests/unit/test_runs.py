@@ -33,7 +33,9 @@ def experiment(name: str) -> Experiment:
 
 def make(folder: Path, name: str, *, slug: str = "synthetic") -> runs.Run:
     """A run that looks as if begun one second after the last."""
-    run = runs.create_run(folder, experiment(name), META | {"competition": META["competition"] | {"slug": slug}})
+    run = runs.create_run(
+        folder, experiment(name), META | {"competition": META["competition"] | {"slug": slug}}
+    )
     later = run.path.with_name(f"20240102T{30405 + len(list(folder.iterdir())):06d}{run.name[15:]}")
     run.path.rename(later)
     return runs.open_run(later)
@@ -64,12 +66,17 @@ def test_update_meta_keeps_the_rest(tmp_path: Path) -> None:
     assert json.loads((run.path / "meta.json").read_text())["schema_version"] == runs.SCHEMA_VERSION
 
 
-@pytest.mark.parametrize(("columns", "views"), [(1, "none"), (8, "d4"), (5, "shifts"), (40, "d4-shifts"), (4, "turns"), (32, "d4-turns")])
+@pytest.mark.parametrize(
+    ("columns", "views"),
+    [(1, "none"), (8, "d4"), (5, "shifts"), (40, "d4-shifts"), (4, "turns"), (32, "d4-turns")],
+)
 def test_predictions_round_trip(tmp_path: Path, columns: int, views: Tta) -> None:
     run = make(tmp_path, "a")
     assert run.load_predictions("valid") is None
     orbit = np.random.default_rng(0).random((5, columns), np.float32)
-    made = runs.Predictions(np.array(["é", "b", "c", "d", "e" * 50]), np.array([0, 1, -1, 0, 1], np.int8), orbit)
+    made = runs.Predictions(
+        np.array(["é", "b", "c", "d", "e" * 50]), np.array([0, 1, -1, 0, 1], np.int8), orbit
+    )
     run.save_predictions("valid", made)
     kept = run.load_predictions("valid")
     assert kept is not None
@@ -86,22 +93,35 @@ def test_predictions_round_trip(tmp_path: Path, columns: int, views: Tta) -> Non
     if columns >= 32:
         np.testing.assert_allclose(kept.probability("d4"), orbit[:, :8].mean(axis=1), rtol=1e-6)
     if columns == 40:
-        np.testing.assert_allclose(kept.probability("shifts"), orbit[:, ::8].mean(axis=1), rtol=1e-6)
+        np.testing.assert_allclose(
+            kept.probability("shifts"), orbit[:, ::8].mean(axis=1), rtol=1e-6
+        )
     else:
-        with pytest.raises(RunError, match=f"predictions of {columns} views of each patch hold none of --tta d4-shifts"):
+        with pytest.raises(
+            RunError,
+            match=f"predictions of {columns} views of each patch hold none of --tta d4-shifts",
+        ):
             kept.probability("d4-shifts")
     assert run.load_predictions("test") is None
 
 
 def test_slides_are_kept_with_predictions_and_old_files_have_none(tmp_path: Path) -> None:
     run = make(tmp_path, "a")
-    made = runs.Predictions(np.array(["a", "b"]), np.array([0, 1], np.int8), np.zeros((2, 1), np.float32), np.array([4, -1], np.int32))
+    made = runs.Predictions(
+        np.array(["a", "b"]),
+        np.array([0, 1], np.int8),
+        np.zeros((2, 1), np.float32),
+        np.array([4, -1], np.int32),
+    )
     run.save_predictions("valid", made)
     kept = run.load_predictions("valid")
     assert kept is not None
     assert kept.groups is not None
     assert (kept.groups.dtype, kept.groups.tolist()) == (np.int32, [4, -1])
-    np.savez(run.path / "predictions" / "test.npz", ids=made.ids, labels=made.labels, orbit=made.orbit)  # as it was
+    # as it was
+    np.savez(
+        run.path / "predictions" / "test.npz", ids=made.ids, labels=made.labels, orbit=made.orbit
+    )
     old = run.load_predictions("test")
     assert old is not None
     assert old.groups is None
@@ -129,9 +149,19 @@ def test_damaged_predictions_are_refused(tmp_path: Path, data: bytes) -> None:
 
 
 def test_find_by_path_name_and_unique_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = make(tmp_path / "runs", "lab").complete(RESULT), make(tmp_path / "runs", "lab").complete(RESULT)
+    first, second = (
+        make(tmp_path / "runs", "lab").complete(RESULT),
+        make(tmp_path / "runs", "lab").complete(RESULT),
+    )
     monkeypatch.chdir(tmp_path)
-    for name in (str(first.path), f"runs/{first.name}", f"runs/{first.name}/", first.name, first.name[:15], first.name[-6:]):
+    for name in (
+        str(first.path),
+        f"runs/{first.name}",
+        f"runs/{first.name}/",
+        first.name,
+        first.name[:15],
+        first.name[-6:],
+    ):
         assert runs.find_run(Path("runs"), name).path.resolve() == first.path.resolve(), name
     assert runs.find_run(tmp_path / "runs", None).name == second.name
 
@@ -155,7 +185,10 @@ def test_find_refuses_what_is_not_one_run(tmp_path: Path) -> None:
 
 
 def test_find_by_completeness_and_competition(tmp_path: Path) -> None:
-    done, other = make(tmp_path, "a").complete(RESULT), make(tmp_path, "b", slug="other").complete(RESULT)
+    done, other = (
+        make(tmp_path, "a").complete(RESULT),
+        make(tmp_path, "b", slug="other").complete(RESULT),
+    )
     stopped = make(tmp_path, "c")
     assert runs.find_run(tmp_path, None).name == other.name
     assert runs.find_run(tmp_path, None, complete=False).name == stopped.name
@@ -184,7 +217,9 @@ def test_listing_tells_what_it_leaves_out(tmp_path: Path) -> None:
 
 def test_runs_of_one_second_are_in_the_order_in_which_they_began(tmp_path: Path) -> None:
     second, first = (
-        runs.create_run(tmp_path, experiment(name), META | {"started": f"2024-01-02T03:04:05.{part}+00:00"})
+        runs.create_run(
+            tmp_path, experiment(name), META | {"started": f"2024-01-02T03:04:05.{part}+00:00"}
+        )
         for name, part in (("a", "250"), ("b", "125"))
     )
     assert [run.name for run in runs.list_runs(tmp_path)] == [first.name, second.name]
@@ -197,7 +232,10 @@ def test_another_schema_is_refused(tmp_path: Path, name: str, version: object) -
     run = make(tmp_path, "a").complete(RESULT)
     values = json.loads((run.path / name).read_text()) | {"schema_version": version}
     (run.path / name).write_text(json.dumps(values))
-    with pytest.raises(RunError, match=f"{name} has schema version {version}, this pcam reads version {runs.SCHEMA_VERSION}"):
+    with pytest.raises(
+        RunError,
+        match=f"{name} has schema version {version}, this pcam reads version {runs.SCHEMA_VERSION}",
+    ):
         runs.open_run(run.path)
 
 
@@ -206,10 +244,18 @@ def test_another_schema_is_refused(tmp_path: Path, name: str, version: object) -
     [
         ("meta.json", "[]", "schema version None"),
         ("meta.json", '{"schema_version": 1}', "has no started, backend"),
-        ("meta.json", json.dumps(META | {"schema_version": 1, "competition": {}}), "unusable competition"),
+        (
+            "meta.json",
+            json.dumps(META | {"schema_version": 1, "competition": {}}),
+            "unusable competition",
+        ),
         ("result.json", "", "cannot read"),
         ("result.json", '{"schema_version": 1, "epochs": 3}', "expected keys"),
-        ("result.json", json.dumps({"schema_version": 1} | vars(replace(RESULT, valid_auc="good"))), "valid_auc"),  # type: ignore[arg-type]
+        (
+            "result.json",
+            json.dumps({"schema_version": 1} | vars(replace(RESULT, valid_auc="good"))),
+            "valid_auc",
+        ),  # type: ignore[arg-type]
         ("config.yaml", "model: {name: perceptron}", "perceptron"),
     ],
 )

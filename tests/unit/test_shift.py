@@ -34,10 +34,23 @@ def stored(folder: Path, *, size: int = 32, **parts: Images) -> Store:
     """A store of these splits, found as the competition `tiny`."""
 
     def part(split: str, images: Images) -> Part:
-        labels = np.full(len(images), -1, np.int8) if split == "test" else (np.arange(len(images)) % 2).astype(np.int8)
-        return Part(split, [str(i) for i in range(len(images))], labels, lambda: (block for block in [images]))  # type: ignore[arg-type]
+        labels = (
+            np.full(len(images), -1, np.int8)
+            if split == "test"
+            else (np.arange(len(images)) % 2).astype(np.int8)
+        )
+        return Part(
+            split,
+            [str(i) for i in range(len(images))],
+            labels,
+            lambda: (block for block in [images]),
+        )  # type: ignore[arg-type]
 
-    raw = RawCompetition(profile("lab_h5", image_size=size), tuple(part(split, parts[split]) for split in SPLITS if split in parts), [])
+    raw = RawCompetition(
+        profile("lab_h5", image_size=size),
+        tuple(part(split, parts[split]) for split in SPLITS if split in parts),
+        [],
+    )
     store = build_store(raw, folder / "tiny" / "store")
     (folder / "tiny" / "fetched.json").write_text('{"time": "2024-01-01"}')
     return store
@@ -54,7 +67,12 @@ def test_statistics_are_what_their_names_say() -> None:
         saturation = [0.0 if max(p) == 0 else (max(p) - min(p)) / max(p) for p in pixels.tolist()]
         white = [min(p) >= 220 for p in pixels.tolist()]
         expected = [amounts[0].mean(), amounts[0].std(), amounts[1].mean(), amounts[1].std()]
-        np.testing.assert_allclose(row, [*expected, pixels.mean() / 255, np.mean(saturation), np.mean(white)], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            row,
+            [*expected, pixels.mean() / 255, np.mean(saturation), np.mean(white)],
+            rtol=1e-4,
+            atol=1e-6,
+        )
 
 
 def darker(images: Images) -> Images:
@@ -71,16 +89,26 @@ def whiter(images: Images) -> Images:
     return images
 
 
-@pytest.mark.parametrize(("change", "words"), [(darker, "is darker"), (redder, "is more saturated"), (whiter, "has more white")])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(darker, "is darker"), (redder, "is more saturated"), (whiter, "has more white")],
+)
 def test_drift_is_named(change: Callable[[Images], Images], words: str, tmp_path: Path) -> None:
-    store = stored(tmp_path, train=tissue(300, 1), valid=tissue(200, 2), test=change(tissue(200, 3)))
+    store = stored(
+        tmp_path, train=tissue(300, 1), valid=tissue(200, 2), test=change(tissue(200, 3))
+    )
     train, valid, test = (colours(store, split) for split in store.splits)
     assert drift(train, valid).sentences == []
     found = drift(train, test)
     assert any(sentence.startswith(f"test {words} than train by ") for sentence in found.sentences)
     name = next(name for name, pair in WORDS.items() if words in pair)
-    a, b = (patch_statistics(store.images[store.rows(split)])[:, list(WORDS).index(name)] for split in ("train", "test"))
-    assert found.differences[name] == pytest.approx((b.mean() - a.mean()) / np.sqrt((a.var() + b.var()) / 2), rel=1e-6)
+    a, b = (
+        patch_statistics(store.images[store.rows(split)])[:, list(WORDS).index(name)]
+        for split in ("train", "test")
+    )
+    assert found.differences[name] == pytest.approx(
+        (b.mean() - a.mean()) / np.sqrt((a.var() + b.var()) / 2), rel=1e-6
+    )
     assert found.largest == max(abs(value) for value in found.differences.values())
     sizes = [abs(found.differences[name]) for name in found.drifted]
     assert sizes == sorted(sizes, reverse=True)
@@ -92,16 +120,25 @@ def test_drift_turns_round_with_the_splits(tmp_path: Path) -> None:
     there, back = drift(train, test), drift(test, train)
     assert there.drifted == back.drifted
     assert any("train is brighter than test" in sentence for sentence in back.sentences)
-    assert there.differences == pytest.approx({name: -value for name, value in back.differences.items()})
+    assert there.differences == pytest.approx(
+        {name: -value for name, value in back.differences.items()}
+    )
 
 
 def test_halves_of_one_split_do_not_drift() -> None:
-    """With few patches chance alone is above the limit, and must not be called drift: 2 of 200 pairs may."""
+    """With few patches chance alone is above the limit, and must not be called drift: 2 of 200
+    pairs may.
+    """
     from pcam_kit.data.shift import Colours
 
     def look(n: int) -> Colours:
         values = RNG.normal(size=(n, len(WORDS)))
-        return Colours("x", n, dict(zip(WORDS, values.mean(0), strict=True)), dict(zip(WORDS, values.std(0), strict=True)))
+        return Colours(
+            "x",
+            n,
+            dict(zip(WORDS, values.mean(0), strict=True)),
+            dict(zip(WORDS, values.std(0), strict=True)),
+        )
 
     pairs = [drift(look(20), look(20)) for _ in range(200)]
     assert sum(pair.largest > LIMIT for pair in pairs) > 150
@@ -123,18 +160,24 @@ def test_large_splits_and_large_patches_are_sampled(tmp_path: Path) -> None:
     first, again, other = (colours(store, "train", seed=seed) for seed in (0, 0, 1))
     assert first == again != other
     assert first.n == SAMPLE
-    np.testing.assert_allclose(list(first.mean.values()), patch_statistics(raw).mean(0), rtol=0.03, atol=0.003)
+    np.testing.assert_allclose(
+        list(first.mean.values()), patch_statistics(raw).mean(0), rtol=0.03, atol=0.003
+    )
 
 
 def test_of_large_patches_every_third_pixel_is_enough(tmp_path: Path) -> None:
     raw = tissue(50, 1, size=96)
     found = colours(stored(tmp_path, size=96, train=raw, valid=raw[:10]), "train")
-    np.testing.assert_allclose(list(found.mean.values()), patch_statistics(raw).mean(0), rtol=0.03, atol=0.003)
+    np.testing.assert_allclose(
+        list(found.mean.values()), patch_statistics(raw).mean(0), rtol=0.03, atol=0.003
+    )
 
 
 @pytest.fixture
 def drifted(tmp_path: Path) -> Folders:
-    stored(tmp_path / "data", train=tissue(300, 1), valid=tissue(200, 2), test=darker(tissue(200, 3)))
+    stored(
+        tmp_path / "data", train=tissue(300, 1), valid=tissue(200, 2), test=darker(tissue(200, 3))
+    )
     return Folders(tmp_path / "data", tmp_path / "runs", tmp_path / "submissions")
 
 
@@ -147,18 +190,24 @@ def test_the_command(drifted: Folders, capsys: pytest.CaptureFixture[str]) -> No
     assert told["drifts"][0]["sentences"] == []
     command.show(shifted)
     seen = capsys.readouterr()
-    assert all(word in seen.out for word in ("train (300)", "test (200)", "test - train", "brightness"))
+    assert all(
+        word in seen.out for word in ("train (300)", "test (200)", "test - train", "brightness")
+    )
     assert "test is darker than train by" in seen.err
     assert "augment.stain.strength" in seen.err
     assert "pcam fetch tiny --stain reinhard" in seen.err
 
 
 def dry_run(folders: Folders, tmp_path: Path) -> None:
-    (tmp_path / "mine.csv").write_text("id,label\n" + "".join(f"{i},0.{i % 9 + 1}\n" for i in range(200)))
+    (tmp_path / "mine.csv").write_text(
+        "id,label\n" + "".join(f"{i},0.{i % 9 + 1}\n" for i in range(200))
+    )
     submit.submit(submit.Request(tmp_path / "mine.csv", dry_run=True), folders, lambda _: True)
 
 
-def test_told_before_a_submission_in_one_line(drifted: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_told_before_a_submission_in_one_line(
+    drifted: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     dry_run(drifted, tmp_path)
     (line,) = (line for line in capsys.readouterr().err.splitlines() if "than train" in line)
     assert line.startswith("test ")
@@ -171,15 +220,27 @@ def test_nothing_is_told_without_drift(tmp_path: Path, capsys: pytest.CaptureFix
     assert "than train" not in capsys.readouterr().err
 
 
-def test_drift_is_that_of_the_patches_the_runs_saw(drifted: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Normalised, test is as dark as train; that of another store, or of one that is not there, is not told."""
+def test_drift_is_that_of_the_patches_the_runs_saw(
+    drifted: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Normalised, test is as dark as train; that of another store, or of one that is not there, is
+    not told.
+    """
     ids = [str(i) for i in range(200)]
     store = drifted.store("tiny")
     for stain, told in ((None, True), ("reinhard", False), ("macenko", False)):
         if stain == "reinhard":
-            build_store(normalised(store, stain, progress=lambda *_: None), drifted.place("tiny", stain))
+            build_store(
+                normalised(store, stain, progress=lambda *_: None), drifted.place("tiny", stain)
+            )
         path = tmp_path / "submissions" / f"{stain}.csv"
-        made = write_csv(path, store.profile, ids, np.random.default_rng(len(str(stain))).random(200), threshold=0.5)
+        made = write_csv(
+            path,
+            store.profile,
+            ids,
+            np.random.default_rng(len(str(stain))).random(200),
+            threshold=0.5,
+        )
         drifted.ledger.written(made, "tiny", Origin(stain=stain))
         submit.submit(submit.Request(path, dry_run=True), drifted, lambda _: True)
         assert ("than train" in capsys.readouterr().err) == told

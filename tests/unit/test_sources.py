@@ -6,7 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_factories import COUNTS, LAYOUTS, fails, labels, patches, profile, read_all, write_lab, write_tifs, zip_folder
+from data_factories import (
+    COUNTS,
+    LAYOUTS,
+    fails,
+    labels,
+    patches,
+    profile,
+    read_all,
+    write_lab,
+    write_tifs,
+    zip_folder,
+)
 
 from pcam_kit.data.raw import silent
 from pcam_kit.data.sources import open_raw
@@ -14,7 +25,9 @@ from pcam_kit.errors import DataError
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("form", ["folder", "nested", "zip", "folder with zip", "zip with a folder"])
+@pytest.mark.parametrize(
+    "form", ["folder", "nested", "zip", "folder with zip", "zip with a folder"]
+)
 def test_every_layout_in_every_form(layout: str, form: str, tmp_path: Path) -> None:
     path = tmp_path / "raw"
     LAYOUTS[layout](path / "inner" if form in ("nested", "zip with a folder") else path)
@@ -36,14 +49,18 @@ def test_every_layout_in_every_form(layout: str, form: str, tmp_path: Path) -> N
         np.testing.assert_array_equal(images[split], expected)
         known = split != "test" or layout == "pcam_h5"
         np.testing.assert_array_equal(part.labels, labels(part.n) if known else np.full(part.n, -1))
-    assert set(parts) == ({"train", "test"} if layout == "tif_folders" else {"train", "valid", "test"})
+    assert set(parts) == (
+        {"train", "test"} if layout == "tif_folders" else {"train", "valid", "test"}
+    )
     if layout != "tif_folders":
         assert parts["test"].ids == [str(i) for i in range(6)]
     assert all(entry["bytes"] > 0 for entry in raw.inventory)
 
 
 def test_counts_are_told_not_enforced(tmp_path: Path) -> None:
-    raw = open_raw(profile("lab_h5", counts={"train": 100_000, "valid": 8, "test": 5}), write_lab(tmp_path))
+    raw = open_raw(
+        profile("lab_h5", counts={"train": 100_000, "valid": 8, "test": 5}), write_lab(tmp_path)
+    )
     assert raw.notes == ("a subset: 24 of 100,000 train", "more than published: 6 of 5 test")
 
 
@@ -52,13 +69,17 @@ def test_a_single_file_stands_for_its_folder(tmp_path: Path) -> None:
     assert [part.n for part in raw.parts] == [24, 8, 6]
 
 
-@pytest.mark.parametrize("text", ["\ufeffid,label\r\n{}\r\n", '"id","label"\n{}\n\n', "label,id\n{}\n"])
+@pytest.mark.parametrize(
+    "text", ["\ufeffid,label\r\n{}\r\n", '"id","label"\n{}\n\n', "label,id\n{}\n"]
+)
 def test_label_tables_of_other_programs(text: str, tmp_path: Path) -> None:
     write_tifs(tmp_path, n_train=3)
     rows = ["train000,1", "train001,0.0", "train002, 1 "]
     if text.startswith("label"):
         rows = [",".join(reversed(row.split(","))) for row in rows]
-    (tmp_path / "train_labels.csv").write_bytes(text.format(("\r\n" if "\r" in text else "\n").join(rows)).encode())
+    (tmp_path / "train_labels.csv").write_bytes(
+        text.format(("\r\n" if "\r" in text else "\n").join(rows)).encode()
+    )
     assert open_raw(profile("tif_folders"), tmp_path).parts[0].labels.tolist() == [1, 0, 1]
 
 
@@ -76,11 +97,19 @@ def test_missing_parts_are_named_with_what_is_there(layout: str, tmp_path: Path)
 
 def test_missing_test_part(tmp_path: Path) -> None:
     (write_lab(tmp_path / "raw") / "patchcam/test_x.h5").unlink()
-    fails("lab_h5", tmp_path / "raw", "no test part", "test_x.h5", "patchcam/train.h5, patchcam/valid.h5")
+    fails(
+        "lab_h5",
+        tmp_path / "raw",
+        "no test part",
+        "test_x.h5",
+        "patchcam/train.h5, patchcam/valid.h5",
+    )
 
 
 def test_missing_valid_part_is_fine(tmp_path: Path) -> None:
-    assert [part.split for part in open_raw(profile("lab_h5"), write_lab(tmp_path, valid=False)).parts] == ["train", "test"]
+    assert [
+        part.split for part in open_raw(profile("lab_h5"), write_lab(tmp_path, valid=False)).parts
+    ] == ["train", "test"]
 
 
 def test_two_of_a_file(tmp_path: Path) -> None:

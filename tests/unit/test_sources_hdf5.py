@@ -7,13 +7,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_factories import fails, gzip_file, labels, patches, profile, read_all, write_csv, write_h5, write_lab, write_pcam
+from data_factories import (
+    fails,
+    gzip_file,
+    labels,
+    patches,
+    profile,
+    read_all,
+    write_csv,
+    write_h5,
+    write_lab,
+    write_pcam,
+)
 
 from pcam_kit.data.sources import open_raw
 
 
 @pytest.mark.parametrize(
-    "y", [labels(24).astype(np.int64), labels(24).astype(np.float32), labels(24).astype(bool), labels(24).reshape(-1, 1, 1, 1)]
+    "y",
+    [
+        labels(24).astype(np.int64),
+        labels(24).astype(np.float32),
+        labels(24).astype(bool),
+        labels(24).reshape(-1, 1, 1, 1),
+    ],
 )
 def test_labels_of_any_kind(y: np.ndarray, tmp_path: Path) -> None:
     write_lab(tmp_path)
@@ -29,7 +46,10 @@ BAD_H5 = [
     ({"x": GOOD["x"]}, "expected a dataset 'y', found x"),
     ({"x/deeper": GOOD["x"], "y": GOOD["y"]}, "expected 'x' to be a dataset, found a group"),
     ({"x": GOOD["x"].astype(np.float32), "y": GOOD["y"]}, "x: expected uint8, found float32"),
-    ({"x": GOOD["x"][:, :30], "y": GOOD["y"]}, "expected shape [n, 32, 32, 3], found [24, 30, 32, 3]"),
+    (
+        {"x": GOOD["x"][:, :30], "y": GOOD["y"]},
+        "expected shape [n, 32, 32, 3], found [24, 30, 32, 3]",
+    ),
     ({"x": GOOD["x"][..., 0], "y": GOOD["y"]}, "found [24, 32, 32]"),
     ({"x": GOOD["x"][:0], "y": GOOD["y"][:0]}, "holds no images"),
     ({"x": GOOD["x"], "y": GOOD["y"][:20]}, "24 images in x, 20 labels in y"),
@@ -42,7 +62,9 @@ BAD_H5 = [
 
 @pytest.mark.parametrize(("content", "message"), BAD_H5)
 @pytest.mark.parametrize("packed", [False, True])
-def test_bad_hdf5(content: dict[str, np.ndarray], message: str, packed: bool, tmp_path: Path) -> None:
+def test_bad_hdf5(
+    content: dict[str, np.ndarray], message: str, packed: bool, tmp_path: Path
+) -> None:
     write_lab(tmp_path / "raw")
     path = write_h5(tmp_path / "raw/patchcam/train.h5", **content)
     if packed:
@@ -81,7 +103,10 @@ def test_gz_name_without_gzip_is_read_by_what_it_is(tmp_path: Path) -> None:
     write_pcam(tmp_path / "raw", packed=False)
     for path in list((tmp_path / "raw").glob("*_x.h5")):
         path.rename(f"{path}.gz")  # browsers unpack gzip on the way and keep the name
-    assert len(read_all(open_raw(profile("pcam_h5"), tmp_path / "raw"), tmp_path / "work")["train"]) == 24
+    assert (
+        len(read_all(open_raw(profile("pcam_h5"), tmp_path / "raw"), tmp_path / "work")["train"])
+        == 24
+    )
 
 
 def test_slides_from_the_meta_file(tmp_path: Path) -> None:
@@ -93,9 +118,15 @@ def test_slides_from_the_meta_file(tmp_path: Path) -> None:
 
 def test_sample_submission_names_the_lab_rows(tmp_path: Path) -> None:
     write_lab(tmp_path / "raw")
-    write_csv(tmp_path / "raw/sample_submission.csv", ("id", "label"), [(i, 0) for i in (3, 1, 2, 0, 5, 4)])
+    write_csv(
+        tmp_path / "raw/sample_submission.csv",
+        ("id", "label"),
+        [(i, 0) for i in (3, 1, 2, 0, 5, 4)],
+    )
     assert open_raw(profile("lab_h5"), tmp_path / "raw").parts[-1].ids == list("012345")
-    write_csv(tmp_path / "raw/sample_submission.csv", ("id", "label"), [(f"t{i}", 0) for i in range(6)])
+    write_csv(
+        tmp_path / "raw/sample_submission.csv", ("id", "label"), [(f"t{i}", 0) for i in range(6)]
+    )
     raw = open_raw(profile("lab_h5"), tmp_path / "raw")
     assert raw.parts[-1].ids == [f"t{i}" for i in range(6)]
     assert "not row numbers" in raw.notes[-1]

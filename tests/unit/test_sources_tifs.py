@@ -19,11 +19,18 @@ def test_truncated_tif(left: float, tmp_path: Path) -> None:
     path = write_tifs(tmp_path / "raw") / "train" / "train007.tif"
     data = path.read_bytes()
     path.write_bytes(data[: int(left * len(data)) if isinstance(left, float) else left])
-    fails("tif_folders", tmp_path / "raw", "train/train007.tif", "expected a whole 32x32 8-bit RGB image")
+    fails(
+        "tif_folders",
+        tmp_path / "raw",
+        "train/train007.tif",
+        "expected a whole 32x32 8-bit RGB image",
+    )
 
 
 @pytest.mark.parametrize("cut", [1, 50, 99, 5_000, 27_600])
-def test_truncated_published_tif(cut: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_truncated_published_tif(
+    cut: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with zipfile.ZipFile(shared("pcam/kaggle_sample.zip")) as archive:
         name = next(name for name in archive.namelist() if name.startswith("train/"))
         data = archive.read(name)
@@ -65,11 +72,24 @@ def relabel(folder: Path, change) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda rows: [*rows, ("ghost1", 0), ("ghost2", 1)], ["2 ids are labelled", "missing in train", "ghost1, ghost2"]),
+        (
+            lambda rows: [*rows, ("ghost1", 0), ("ghost2", 1)],
+            ["2 ids are labelled", "missing in train", "ghost1, ghost2"],
+        ),
         (lambda rows: rows[1:], ["1 id is in train but without a label: train000"]),
-        (lambda rows: [*rows[5:], ("a", 0)], ["5 ids are in train but", "train000, train001, train002 and 2 more", "1 id is labelled"]),
+        (
+            lambda rows: [*rows[5:], ("a", 0)],
+            [
+                "5 ids are in train but",
+                "train000, train001, train002 and 2 more",
+                "1 id is labelled",
+            ],
+        ),
         (lambda rows: [*rows, rows[3]], ["labels 1 ids more than once: train003"]),
-        (lambda rows: [(rows[0][0], 2), (rows[1][0], ""), *rows[2:]], ["2 labels other than 0 and 1", "train000: '2'", "train001: ''"]),
+        (
+            lambda rows: [(rows[0][0], 2), (rows[1][0], ""), *rows[2:]],
+            ["2 labels other than 0 and 1", "train000: '2'", "train001: ''"],
+        ),
         (lambda rows: [(rows[0][0], 0, 0), *rows[1:]], ["line 2", "expected 2 cells, found 3"]),
     ],
 )
@@ -83,10 +103,18 @@ def test_labels_and_images_must_fit(change, words: list[str], tmp_path: Path) ->
 
 def test_sample_submission_must_fit(tmp_path: Path) -> None:
     write_tifs(tmp_path / "raw")
-    write_csv(tmp_path / "raw/sample_submission.csv", ("id", "label"), [("test000", 0), ("test000", 0)])
+    write_csv(
+        tmp_path / "raw/sample_submission.csv", ("id", "label"), [("test000", 0), ("test000", 0)]
+    )
     fails("tif_folders", tmp_path / "raw", "sample_submission.csv repeats 1 ids: test000")
-    write_csv(tmp_path / "raw/sample_submission.csv", ("id", "label"), [(f"test{i:03d}", 0) for i in range(1, 7)])
-    fails("tif_folders", tmp_path / "raw", "asked for by sample_submission.csv", "test006", "test000")
+    write_csv(
+        tmp_path / "raw/sample_submission.csv",
+        ("id", "label"),
+        [(f"test{i:03d}", 0) for i in range(1, 7)],
+    )
+    fails(
+        "tif_folders", tmp_path / "raw", "asked for by sample_submission.csv", "test006", "test000"
+    )
     write_csv(tmp_path / "raw/sample_submission.csv", ("name", "label"), [])
     fails("tif_folders", tmp_path / "raw", "no column id", "found name,label")
 

@@ -51,7 +51,10 @@ def test_unsafe_zip(bad: zipfile.ZipInfo | str, why: str, tmp_path: Path) -> Non
     assert sorted(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize(("old", "new", "why"), [(b"UTF-8 \xc3\xa9", b"UTF-8 \xff\xff", "decode"), (b"\x14\x00", b"\x63\x00", "version")])
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [(b"UTF-8 \xc3\xa9", b"UTF-8 \xff\xff", "decode"), (b"\x14\x00", b"\x63\x00", "version")],
+)
 def test_zip_that_nobody_can_read(old: bytes, new: bytes, why: str, tmp_path: Path) -> None:
     path = zipped(tmp_path, "UTF-8 \xe9")
     path.write_bytes(path.read_bytes().replace(old, new))
@@ -66,7 +69,10 @@ def test_zip_with_a_name_twice(tmp_path: Path) -> None:
 
 def test_zip_bomb(tmp_path: Path) -> None:
     path = tmp_path / "bomb.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive, archive.open("train.h5", "w") as stream:
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("train.h5", "w") as stream,
+    ):
         for _ in range(80):
             stream.write(bytes(1 << 20))
     fails("lab_h5", path, "would unpack from")
@@ -75,11 +81,15 @@ def test_zip_bomb(tmp_path: Path) -> None:
 @pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
 def test_zip_cut_short(keep: float, tmp_path: Path) -> None:
     path = zipped(tmp_path)
-    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep) if isinstance(keep, float) else keep])
+    path.write_bytes(
+        path.read_bytes()[: int(path.stat().st_size * keep) if isinstance(keep, float) else keep]
+    )
     fails("tif_folders", path, "cannot be read as a zip")
 
 
-@pytest.mark.parametrize(("layout", "name"), [("tif_folders", "train/train005.tif"), ("lab_h5", "patchcam/train.h5")])
+@pytest.mark.parametrize(
+    ("layout", "name"), [("tif_folders", "train/train005.tif"), ("lab_h5", "patchcam/train.h5")]
+)
 def test_zip_with_a_flipped_bit_names_the_member(layout: str, name: str, tmp_path: Path) -> None:
     LAYOUTS[layout](tmp_path / "raw")
     path = tmp_path / "all.zip"
@@ -94,7 +104,9 @@ def test_zip_with_a_flipped_bit_names_the_member(layout: str, name: str, tmp_pat
 
 
 def test_the_published_sample_in_its_zip() -> None:
-    raw = open_raw(find_competition("histopathologic-cancer-detection"), shared("pcam/kaggle_sample.zip"))
+    raw = open_raw(
+        find_competition("histopathologic-cancer-detection"), shared("pcam/kaggle_sample.zip")
+    )
     assert [(part.split, part.n) for part in raw.parts] == [("train", 1000), ("test", 200)]
     assert raw.parts[0].labels.mean() == pytest.approx(0.403, abs=0.005)
     block = next(raw.parts[1].blocks())

@@ -19,13 +19,17 @@ def grouped(images: np.ndarray) -> np.ndarray:
 
 def soft(n: int, size: int) -> np.ndarray:
     """Patterns with the contrast and edges of tissue."""
-    return np.stack([cv2.GaussianBlur(image // 2 + 60, (0, 0), size / 48) for image in patches(n, size=size)])
+    return np.stack(
+        [cv2.GaussianBlur(image // 2 + 60, (0, 0), size / 48) for image in patches(n, size=size)]
+    )
 
 
 def real_patches(n: int) -> np.ndarray:
     with np.load(shared("pcam/valid_jpeg.npz")) as archive:
         jpeg, offsets = archive["jpeg"], archive["offsets"]
-    return np.stack([cv2.imdecode(jpeg[offsets[i] : offsets[i + 1]], cv2.IMREAD_COLOR) for i in range(n)])
+    return np.stack(
+        [cv2.imdecode(jpeg[offsets[i] : offsets[i + 1]], cv2.IMREAD_COLOR) for i in range(n)]
+    )
 
 
 def test_exact_copies_share_a_group_and_others_do_not() -> None:
@@ -39,7 +43,9 @@ def test_exact_copies_share_a_group_and_others_do_not() -> None:
 @pytest.mark.parametrize("size", [32, 96, 40])
 def test_near_copies_share_a_group(size: int) -> None:
     images = soft(40, size)
-    jpeg = cv2.imdecode(cv2.imencode(".jpg", images[0], [cv2.IMWRITE_JPEG_QUALITY, 60])[1], cv2.IMREAD_COLOR)
+    jpeg = cv2.imdecode(
+        cv2.imencode(".jpg", images[0], [cv2.IMWRITE_JPEG_QUALITY, 60])[1], cv2.IMREAD_COLOR
+    )
     brighter = np.clip(images[1].astype(int) + 5, 0, 255).astype(np.uint8)
     groups = grouped(np.concatenate([images, [jpeg, brighter]]))
     assert groups[0] == groups[40]
@@ -49,7 +55,9 @@ def test_near_copies_share_a_group(size: int) -> None:
 
 def test_copies_chain_into_one_group() -> None:
     image = cv2.GaussianBlur(patches(1, size=96)[0], (0, 0), 2)
-    chain = np.stack([np.clip(image.astype(int) + 5 * i, 0, 255).astype(np.uint8) for i in range(6)])
+    chain = np.stack(
+        [np.clip(image.astype(int) + 5 * i, 0, 255).astype(np.uint8) for i in range(6)]
+    )
     assert len(np.unique(grouped(chain))) == 1
 
 
@@ -64,7 +72,11 @@ def test_flat_patches_are_grouped_only_when_exact() -> None:
 def test_thousands_of_equal_hashes_cost_seconds_not_hours() -> None:
     n = 20_000
     images = np.broadcast_to(patches(1), (n, 32, 32, 3))
-    looks = Looks(np.arange(n, dtype=np.uint64), np.full(n, 0x1234567890ABCDEF, np.uint64), np.zeros(n, np.bool_))
+    looks = Looks(
+        np.arange(n, dtype=np.uint64),
+        np.full(n, 0x1234567890ABCDEF, np.uint64),
+        np.zeros(n, np.bool_),
+    )
     start = time.perf_counter()
     groups = twins(looks, images)
     assert len(np.unique(groups)) == 1  # neighbours chain, so a bounded window still joins them all
@@ -73,7 +85,14 @@ def test_thousands_of_equal_hashes_cost_seconds_not_hours() -> None:
 
 def test_real_patches_saved_again_are_found() -> None:
     images = real_patches(400)
-    again = np.stack([cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 50])[1], cv2.IMREAD_COLOR) for image in images])
+    again = np.stack(
+        [
+            cv2.imdecode(
+                cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 50])[1], cv2.IMREAD_COLOR
+            )
+            for image in images
+        ]
+    )
     both = np.concatenate([images, again])
     groups = grouped(both)
     assert (groups[:400] == groups[400:]).mean() > 0.9
@@ -100,7 +119,9 @@ def test_crossings_count_copies_of_the_other_part() -> None:
 
 def test_singles_are_split_exactly_by_label() -> None:
     label = (np.arange(1000) < 400).astype(np.int8)
-    valid = choose_valid([f"p{i}" for i in range(1000)], label, np.arange(1000), fraction=0.15, seed=0)
+    valid = choose_valid(
+        [f"p{i}" for i in range(1000)], label, np.arange(1000), fraction=0.15, seed=0
+    )
     assert valid[label == 1].sum() == 60
     assert valid[label == 0].sum() == 90
 
@@ -116,14 +137,26 @@ def test_slides_stay_whole_and_balanced() -> None:
 
 
 def test_seed_changes_the_choice_and_repeats_it() -> None:
-    ids, label, groups = [f"p{i}" for i in range(200)], (np.arange(200) % 2).astype(np.int8), np.arange(200)
-    first, again, other = (choose_valid(ids, label, groups, fraction=0.2, seed=seed) for seed in (1, 1, 2))
+    ids, label, groups = (
+        [f"p{i}" for i in range(200)],
+        (np.arange(200) % 2).astype(np.int8),
+        np.arange(200),
+    )
+    first, again, other = (
+        choose_valid(ids, label, groups, fraction=0.2, seed=seed) for seed in (1, 1, 2)
+    )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
 
 def test_choice_is_the_one_every_machine_makes() -> None:
-    valid = choose_valid([str(i) for i in range(12)], (np.arange(12) % 2).astype(np.int8), np.arange(12) // 2, fraction=0.3, seed=0)
+    valid = choose_valid(
+        [str(i) for i in range(12)],
+        (np.arange(12) % 2).astype(np.int8),
+        np.arange(12) // 2,
+        fraction=0.3,
+        seed=0,
+    )
     assert np.flatnonzero(valid).tolist() == [2, 3, 6, 7]
 
 

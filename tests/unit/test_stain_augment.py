@@ -1,4 +1,4 @@
-"""The stain of a patch, moved: what scaling and shifting its haematoxylin and eosin does to pixels."""
+"""What scaling and shifting haematoxylin and eosin does to the pixels of a patch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from pcam_kit.errors import ConfigError
 from pcam_kit.pipeline.augment import Augmenter
 from pcam_kit.pipeline.stain import restain
 
-HAEMATOXYLIN, EOSIN = (np.array(v) / np.linalg.norm(v) for v in ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11)))
+HAEMATOXYLIN, EOSIN = (
+    np.array(v) / np.linalg.norm(v) for v in ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11))
+)
 REST = np.cross(HAEMATOXYLIN, EOSIN) / np.linalg.norm(np.cross(HAEMATOXYLIN, EOSIN))
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (24, 17, 17, 3), dtype=np.uint8)
@@ -27,7 +29,9 @@ def mixture(h: NDArray[np.float64], e: NDArray[np.float64]) -> NDArray[np.uint8]
     return np.rint(256 * np.exp(-density) - 1).clip(0, 255).astype(np.uint8)
 
 
-def by_hand(image: NDArray[np.uint8], factors: NDArray[np.float32], shifts: NDArray[np.float32]) -> NDArray[np.float64]:
+def by_hand(
+    image: NDArray[np.uint8], factors: NDArray[np.float32], shifts: NDArray[np.float32]
+) -> NDArray[np.float64]:
     """Each step apart, in double precision."""
     density = -np.log((image.astype(np.float64) + 1) / 256)
     amounts = np.linalg.solve(np.stack([HAEMATOXYLIN, EOSIN, REST]).T, density.reshape(-1, 3).T).T
@@ -37,15 +41,22 @@ def by_hand(image: NDArray[np.uint8], factors: NDArray[np.float32], shifts: NDAr
 
 def test_factors_of_one_change_nothing() -> None:
     levels = np.arange(256, dtype=np.uint8)
-    every = np.stack(np.meshgrid(levels[::5], levels[::5], levels[::5]), axis=-1).reshape(1, -1, 52, 3)
+    every = np.stack(np.meshgrid(levels[::5], levels[::5], levels[::5]), axis=-1).reshape(
+        1, -1, 52, 3
+    )
     out = restain(every, np.ones((1, 3), np.float32), np.zeros((1, 3), np.float32))
     assert np.abs(out.astype(int) - every).max() <= 1
-    zero = Augmenter(Augment(d4=False, stain=Stain(strength=0.0)), seed=0)(IMAGES, np.arange(24), 1, 24)
+    zero = Augmenter(Augment(d4=False, stain=Stain(strength=0.0)), seed=0)(
+        IMAGES, np.arange(24), 1, 24
+    )
     assert np.abs(zero.astype(int) - IMAGES).max() <= 1
 
 
 def test_it_is_what_the_steps_give_one_by_one() -> None:
-    factors, shifts = (RNG.uniform(low, high, (24, 3)).astype(np.float32) for low, high in ((0.5, 1.5), (-0.3, 0.3)))
+    factors, shifts = (
+        RNG.uniform(low, high, (24, 3)).astype(np.float32)
+        for low, high in ((0.5, 1.5), (-0.3, 0.3))
+    )
     out = restain(IMAGES, factors, shifts)
     for image, factor, shift, found in zip(IMAGES, factors, shifts, out, strict=True):
         np.testing.assert_allclose(found, by_hand(image, factor, shift), atol=0.51)
@@ -53,16 +64,26 @@ def test_it_is_what_the_steps_give_one_by_one() -> None:
 
 def test_more_haematoxylin_is_more_haematoxylin() -> None:
     h, e = RNG.uniform(0.1, 0.9, (2, 1, 32, 32))
-    for factors, expected in (((1.4, 1, 1), mixture(1.4 * h, e)), ((1, 0.6, 1), mixture(h, 0.6 * e)), ((1, 1, 3), mixture(h, e))):
+    for factors, expected in (
+        ((1.4, 1, 1), mixture(1.4 * h, e)),
+        ((1, 0.6, 1), mixture(h, 0.6 * e)),
+        ((1, 1, 3), mixture(h, e)),
+    ):
         out = restain(mixture(h, e), np.array([factors], np.float32), np.zeros((1, 3), np.float32))
         assert np.abs(out.astype(int) - expected).max() <= 2, "rounding of the pixels, scaled"
 
 
 def test_white_stays_white_and_black_stays_dark() -> None:
-    ends = np.stack([np.full((8, 8, 3), 255, np.uint8), np.full((8, 8, 3), 250, np.uint8), np.zeros((8, 8, 3), np.uint8)])
-    white, bright, black = Augmenter(Augment(stain=Stain(strength=0.3)), seed=1)(ends.repeat(50, 0), np.arange(150), 1, 150).reshape(
-        3, 50, 8, 8, 3
+    ends = np.stack(
+        [
+            np.full((8, 8, 3), 255, np.uint8),
+            np.full((8, 8, 3), 250, np.uint8),
+            np.zeros((8, 8, 3), np.uint8),
+        ]
     )
+    white, bright, black = Augmenter(Augment(stain=Stain(strength=0.3)), seed=1)(
+        ends.repeat(50, 0), np.arange(150), 1, 150
+    ).reshape(3, 50, 8, 8, 3)
     assert white.min() >= 254
     assert bright.min() >= 245
     assert black.max() <= 10
@@ -93,7 +114,9 @@ def test_epochs_and_seeds_differ_and_the_symmetry_is_as_without() -> None:
 
 def test_amounts_are_spread_evenly_over_their_range() -> None:
     h = np.full((4000, 2, 2), 0.6)
-    out = Augmenter(Augment(d4=False, stain=Stain(strength=0.5)), seed=0)(mixture(h, h), np.arange(4000), 1, 4000)
+    out = Augmenter(Augment(d4=False, stain=Stain(strength=0.5)), seed=0)(
+        mixture(h, h), np.arange(4000), 1, 4000
+    )
     density = -np.log((out[:, 0, 0].astype(float) + 1) / 256)
     found = np.linalg.solve(np.stack([HAEMATOXYLIN, EOSIN, REST]).T, density.T)[0] / 0.6
     assert found.min() == pytest.approx(0.5, abs=0.03)

@@ -25,11 +25,16 @@ from pcam_kit.errors import DataError, RunError, UsageError
 from pcam_kit.files import write_json
 
 METHODS: tuple[StainMethod, ...] = get_args(StainMethod)
-LABORATORIES = (np.array([(0.65, 0.70, 0.29), (0.07, 0.99, 0.11)]), np.array([(0.50, 0.75, 0.43), (0.27, 0.80, 0.53)]))
+LABORATORIES = (
+    np.array([(0.65, 0.70, 0.29), (0.07, 0.99, 0.11)]),
+    np.array([(0.50, 0.75, 0.43), (0.27, 0.80, 0.53)]),
+)
 
 
 def amounts(n: int, seed: int, size: int = 32) -> NDArray[np.float64]:
-    """Haematoxylin in spots, eosin between them, some of it empty: [n, size, size, 2] of densities along the stain vectors."""
+    """Haematoxylin in spots, eosin between them, some of it empty: [n, size, size, 2] of densities
+    along the stain vectors.
+    """
     rng = np.random.default_rng(seed)
     spots = rng.random((n, size // 4, size // 4)).repeat(4, 1).repeat(4, 2) < 0.35
     eosin = (0.4 + rng.gamma(4, 0.12, (n, size, size))) * (1 - 0.5 * spots)
@@ -59,7 +64,12 @@ OTHER = (LABORATORIES[1], (1.3, 0.8))  # other stains, more of one and less of t
 
 @pytest.mark.parametrize(
     ("method", "staining", "factor"),
-    [("reinhard", STRONGER, 10.0), ("reinhard", OTHER, 2.0), ("macenko", STRONGER, 10.0), ("macenko", OTHER, 10.0)],
+    [
+        ("reinhard", STRONGER, 10.0),
+        ("reinhard", OTHER, 2.0),
+        ("macenko", STRONGER, 10.0),
+        ("macenko", OTHER, 10.0),
+    ],
 )
 def test_one_tissue_stained_twice_comes_out_alike(
     method: StainMethod, staining: tuple[NDArray[Any], tuple[float, float]], factor: float
@@ -67,7 +77,9 @@ def test_one_tissue_stained_twice_comes_out_alike(
     tissue = amounts(20, 1)
     first = picture(tissue, LABORATORIES[0])
     second = picture(tissue * staining[1], staining[0])
-    assert apart(made_alike(first, method), made_alike(second, method)) < apart(first, second) / factor
+    assert (
+        apart(made_alike(first, method), made_alike(second, method)) < apart(first, second) / factor
+    )
 
 
 def test_macenko_finds_the_stains() -> None:
@@ -83,7 +95,9 @@ def test_macenko_finds_the_stains() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_background_stays_background_and_grows_into_tissue_without_a_step(method: StainMethod) -> None:
+def test_background_stays_background_and_grows_into_tissue_without_a_step(
+    method: StainMethod,
+) -> None:
     found = normalisation(method, picture(amounts(20, 2), LABORATORIES[1]))
     assert found is not None
     ramp = np.arange(255, 150, -1, dtype=np.uint8).repeat(3).reshape(1, 1, -1, 3)
@@ -102,8 +116,12 @@ def test_macenko_leaves_what_has_the_target_stain() -> None:
 
 def test_reinhard_reaches_the_target_and_leaves_what_is_there() -> None:
     shape = (TARGET_MEAN / TARGET_SD) ** 2
-    densities = np.random.default_rng(0).gamma(shape, TARGET_MEAN / shape, (20, 32, 32, 3))  # of the target's mean and sd
-    there, paler = (np.rint(256 * np.exp(-scale * densities) - 1).clip(0, 255).astype(np.uint8) for scale in (1, 0.7))
+    # of the target's mean and sd
+    densities = np.random.default_rng(0).gamma(shape, TARGET_MEAN / shape, (20, 32, 32, 3))
+    there, paler = (
+        np.rint(256 * np.exp(-scale * densities) - 1).clip(0, 255).astype(np.uint8)
+        for scale in (1, 0.7)
+    )
     assert apart(made_alike(there, "reinhard"), there) < 2
     reached = -np.log((made_alike(paler, "reinhard").reshape(-1, 3) + 1.0) / 256)
     np.testing.assert_allclose(reached.mean(0), TARGET_MEAN, atol=0.03)
@@ -122,7 +140,9 @@ def test_nothing_is_made_of_white_or_black(method: StainMethod, level: int) -> N
     st.integers(0, 40),
 )
 @settings(max_examples=60, deadline=None)
-def test_no_picture_gives_nonsense(method: StainMethod, colours: list[tuple[int, int, int]], grain: int) -> None:
+def test_no_picture_gives_nonsense(
+    method: StainMethod, colours: list[tuple[int, int, int]], grain: int
+) -> None:
     rng = np.random.default_rng(grain)
     base = np.array(colours)[rng.integers(len(colours), size=(4, 32, 32))]
     images = (base + rng.integers(-grain, grain + 1, base.shape)).clip(0, 255).astype(np.uint8)
@@ -135,23 +155,38 @@ def test_no_picture_gives_nonsense(method: StainMethod, colours: list[tuple[int,
 
 
 def raw(*, slides: bool, test: Images | None = None) -> RawCompetition:
-    """Train of two slides from two laboratories, valid and test of one; the order of rows mixes slides."""
+    """Train of two slides from two laboratories, valid and test of one; the order of rows mixes
+    slides.
+    """
     from data_factories import profile
 
     def part(split: Any, images: Images, names: list[str]) -> Part:
-        labels = np.full(len(images), -1, np.int8) if split == "test" else (np.arange(len(images)) % 2).astype(np.int8)
+        labels = (
+            np.full(len(images), -1, np.int8)
+            if split == "test"
+            else (np.arange(len(images)) % 2).astype(np.int8)
+        )
         ids = [f"{split}{i}" for i in range(len(images))]
-        return Part(split, ids, labels, lambda: (block for block in [images]), names if slides else None)
+        return Part(
+            split, ids, labels, lambda: (block for block in [images]), names if slides else None
+        )
 
     train = np.empty((40, 32, 32, 3), np.uint8)
-    train[::2], train[1::2] = (picture(amounts(20, 4 + i), stains) for i, stains in enumerate(LABORATORIES))
+    train[::2], train[1::2] = (
+        picture(amounts(20, 4 + i), stains) for i, stains in enumerate(LABORATORIES)
+    )
     other = picture(amounts(12, 6), LABORATORIES[0])
     parts = (
         part("train", train, ["a", "b"] * 20),
         part("valid", other, ["c"] * 12),
         part("test", other[::-1] if test is None else test, ["d"] * 12),
     )
-    return RawCompetition(profile("pcam_h5"), parts, [{"name": "x", "files": 1, "bytes": 1}], ("a subset: 40 of 50 train",))
+    return RawCompetition(
+        profile("pcam_h5"),
+        parts,
+        [{"name": "x", "files": 1, "bytes": 1}],
+        ("a subset: 40 of 50 train",),
+    )
 
 
 @pytest.fixture
@@ -179,9 +214,13 @@ def test_a_second_store_beside_the_first(method: StainMethod, folders: Folders) 
         a, b = store.rows(split), made.rows(split)
         assert store.ids[a].tolist() == made.ids[b].tolist()
         np.testing.assert_array_equal(store.labels[a], made.labels[b])
-        assert [store.manifest["slides"][i] for i in store.groups[a]] == [made.manifest["slides"][i] for i in made.groups[b]]
+        assert [store.manifest["slides"][i] for i in store.groups[a]] == [
+            made.manifest["slides"][i] for i in made.groups[b]
+        ]
     assert "a subset: 40 of 50 train" in made.notes
-    assert any("unlabelled test patches with the statistics of test patches" in note for note in made.notes)
+    assert any(
+        "unlabelled test patches with the statistics of test patches" in note for note in made.notes
+    )
     assert len([note for note in made.notes if note.startswith("of the test patches")]) == 1
 
 
@@ -191,7 +230,9 @@ def test_each_slide_is_judged_by_itself(folders: Folders) -> None:
     rows = store.rows("train")
     for slide in (0, 1):
         own = store.images[rows[slide::2]]
-        np.testing.assert_array_equal(made.images[made.rows("train")][slide::2], made_alike(own, "macenko"))
+        np.testing.assert_array_equal(
+            made.images[made.rows("train")][slide::2], made_alike(own, "macenko")
+        )
     assert not any("split as a whole" in note for note in made.notes)
 
 
@@ -200,13 +241,20 @@ def test_without_slides_the_split_is_judged(tmp_path: Path) -> None:
     empty = np.full((12, 32, 32, 3), 255, np.uint8)
     store = build_store(raw(slides=False, test=empty), places.home("tiny") / "store")
     made = fetch.normalise(store, "macenko", places)
-    np.testing.assert_array_equal(made.images[made.rows("train")], made_alike(store.images[store.rows("train")], "macenko"))
+    np.testing.assert_array_equal(
+        made.images[made.rows("train")], made_alike(store.images[store.rows("train")], "macenko")
+    )
     np.testing.assert_array_equal(made.images[made.rows("test")], empty)
-    assert any(note.endswith("the stain was judged for the split as a whole: train, valid, test") for note in made.notes)
+    assert any(
+        note.endswith("the stain was judged for the split as a whole: train, valid, test")
+        for note in made.notes
+    )
     assert "12 patches hold too little tissue and keep their stain" in made.notes
 
 
-def test_again_it_is_verified_and_kept(folders: Folders, capsys: pytest.CaptureFixture[str]) -> None:
+def test_again_it_is_verified_and_kept(
+    folders: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
     store = folders.store("tiny")
     first = fetch.normalise(store, "reinhard", folders)
     stamp = (first.path / "manifest.json").stat().st_mtime_ns
@@ -221,7 +269,9 @@ def other_store(folders: Folders) -> Store:
     published = raw(slides=True)
     labels = published.parts[0].labels.copy()
     labels[:2] = 1 - labels[:2]
-    changed = replace(published, parts=(replace(published.parts[0], labels=labels), *published.parts[1:]))
+    changed = replace(
+        published, parts=(replace(published.parts[0], labels=labels), *published.parts[1:])
+    )
     return build_store(changed, folders.home("tiny") / "store")
 
 
@@ -246,7 +296,11 @@ def run_on(folders: Folders, store: Store, stain: StainMethod | None) -> runs.Ru
         "store_fingerprint": store.fingerprint,
         "split_hash": store.split_hash,
     }
-    return runs.create_run(folders.runs, Experiment(name="x", data=Data(stain=stain), model=LabCnn(name="lab_cnn")), meta)
+    return runs.create_run(
+        folders.runs,
+        Experiment(name="x", data=Data(stain=stain), model=LabCnn(name="lab_cnn")),
+        meta,
+    )
 
 
 def test_a_run_gets_patches_normalised_as_its_own_were(folders: Folders) -> None:
@@ -258,7 +312,11 @@ def test_a_run_gets_patches_normalised_as_its_own_were(folders: Folders) -> None
     for stain in METHODS:
         assert folders.store_of(run_on(folders, made[stain], stain)).path == made[stain].path
     assert folders.store_of(run_on(folders, store, None)).path == store.path
-    for wrong in (run_on(folders, store, "macenko"), run_on(folders, made["macenko"], None), run_on(folders, made["macenko"], "reinhard")):
+    for wrong in (
+        run_on(folders, store, "macenko"),
+        run_on(folders, made["macenko"], None),
+        run_on(folders, made["macenko"], "reinhard"),
+    ):
         with pytest.raises(RunError, match="was trained on a store with fingerprint"):
             folders.store_of(wrong)
 
@@ -266,11 +324,16 @@ def test_a_run_gets_patches_normalised_as_its_own_were(folders: Folders) -> None
 def test_a_store_at_the_wrong_place_is_refused(folders: Folders) -> None:
     made = fetch.normalise(folders.store("tiny"), "macenko", folders)
     made.path.rename(made.path.with_name("store-reinhard"))
-    with pytest.raises(DataError, match=r"expected patches normalised \(reinhard\), found patches normalised \(macenko\)"):
+    with pytest.raises(
+        DataError,
+        match=r"expected patches normalised \(reinhard\), found patches normalised \(macenko\)",
+    ):
         folders.store("tiny", "reinhard")
     (folders.home("tiny") / "store").rename(folders.home("tiny") / "aside")
     made.path.with_name("store-reinhard").rename(folders.home("tiny") / "store")
-    with pytest.raises(DataError, match=r"expected patches as published, found patches normalised \(macenko\)"):
+    with pytest.raises(
+        DataError, match=r"expected patches as published, found patches normalised \(macenko\)"
+    ):
         folders.store("tiny")
 
 
@@ -300,7 +363,10 @@ def test_the_doctor_knows_both_stores(folders: Folders) -> None:
     for run_store, stain in ((store, None), (made, "macenko")):
         run_on(folders, run_store, stain)
     subject = checks.Subject(store.profile)
-    assert [check.message.split(" is intact")[0] for check in checks.stores(subject, folders)] == ["tiny", "tiny (store-macenko)"]
+    assert [check.message.split(" is intact")[0] for check in checks.stores(subject, folders)] == [
+        "tiny",
+        "tiny (store-macenko)",
+    ]
     assert [check.status for check in checks.runs(subject, folders)] == ["ok"]
     images = made.path / "images.npy"
     images.write_bytes(images.read_bytes()[:-1] + b"\0\0")

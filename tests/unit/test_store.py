@@ -10,7 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_factories import flip, labels, patches, profile, write_csv, write_h5, write_lab, write_pcam, write_tifs
+from data_factories import (
+    flip,
+    labels,
+    patches,
+    profile,
+    write_csv,
+    write_h5,
+    write_lab,
+    write_pcam,
+    write_tifs,
+)
 
 from pcam_kit.data.raw import RawCompetition
 from pcam_kit.data.sources import open_raw
@@ -38,14 +48,22 @@ def other(raw: RawCompetition) -> RawCompetition:
 
 def test_everything_comes_back(lab: RawCompetition, place: Path) -> None:
     told: list[tuple[str, int, int]] = []
-    store = build_store(lab, place, progress=lambda what, done, total: told.append((what, done, total)))
-    assert store.splits == {"train": SplitCount(24, 8), "valid": SplitCount(8, 3), "test": SplitCount(6, None)}
+    store = build_store(
+        lab, place, progress=lambda what, done, total: told.append((what, done, total))
+    )
+    assert store.splits == {
+        "train": SplitCount(24, 8),
+        "valid": SplitCount(8, 3),
+        "test": SplitCount(6, None),
+    }
     for split, n, seed in (("train", 24, 1), ("valid", 8, 2), ("test", 6, 3)):
         rows = store.rows(split)
         assert rows.dtype == np.int64
         np.testing.assert_array_equal(store.images[rows], patches(n, seed))
         assert store.ids[rows].tolist() == [str(i) for i in range(n)]
-        np.testing.assert_array_equal(store.labels[rows], np.full(n, -1) if split == "test" else labels(n))
+        np.testing.assert_array_equal(
+            store.labels[rows], np.full(n, -1) if split == "test" else labels(n)
+        )
     assert store.groups.dtype == np.int32
     assert (store.groups == -1).all()
     assert isinstance(store.images, np.memmap)
@@ -87,7 +105,9 @@ def test_fingerprint_follows_the_data(lab: RawCompetition, tmp_path: Path) -> No
 
 
 def test_split_is_cut_by_slide_where_slides_are_known(tmp_path: Path, place: Path) -> None:
-    raw = open_raw(profile("pcam_h5"), write_pcam(tmp_path / "raw", packed=False, valid=False, slides=True))
+    raw = open_raw(
+        profile("pcam_h5"), write_pcam(tmp_path / "raw", packed=False, valid=False, slides=True)
+    )
     store = build_store(raw, place, seed=1)
     assert store.manifest["split"] == {"method": "slides", "seed": 1, "fraction": 0.25}
     assert not set(store.groups[store.rows("train")]) & set(store.groups[store.rows("valid")])
@@ -165,7 +185,10 @@ def test_a_flipped_pixel_shows_only_when_verified(place: Path, built: Store) -> 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"schema_version": SCHEMA - 1}, f"schema {SCHEMA - 1}: this version reads schema {SCHEMA}"),
+        (
+            {"schema_version": SCHEMA - 1},
+            f"schema {SCHEMA - 1}: this version reads schema {SCHEMA}",
+        ),
         ({"schema_version": None}, "schema None"),
         ({"profile": {"slug": "tiny"}}, "profile in the manifest does not fit"),
         ({"files": {}}, "manifest is damaged"),
@@ -175,7 +198,9 @@ def test_a_flipped_pixel_shows_only_when_verified(place: Path, built: Store) -> 
         ({"synthetic": "no"}, "manifest is damaged"),
     ],
 )
-def test_manifests_that_do_not_fit(changes: dict[str, object], words: str, place: Path, built: Store) -> None:
+def test_manifests_that_do_not_fit(
+    changes: dict[str, object], words: str, place: Path, built: Store
+) -> None:
     edit(place, **changes)
     refused(place, words)
 
@@ -199,7 +224,10 @@ def test_opening_a_large_index_is_instant(place: Path, built: Store) -> None:
     packed = pack_index(index)
     (place / "index.npz").write_bytes(packed)
     np.lib.format.open_memmap(place / "images.npy", "w+", np.uint8, (n, 32, 32, 3))  # sparse
-    files = {name: {"bytes": (place / name).stat().st_size, "sha256": ""} for name in ("images.npy", "index.npz")}
+    files = {
+        name: {"bytes": (place / name).stat().st_size, "sha256": ""}
+        for name in ("images.npy", "index.npz")
+    }
     edit(place, files=files)
     times = []
     for _ in range(5):
@@ -212,10 +240,18 @@ def test_opening_a_large_index_is_instant(place: Path, built: Store) -> None:
 
 def test_repeat_of_tifs_from_folder_gives_the_same_store(tmp_path: Path) -> None:
     write_tifs(tmp_path / "raw")
-    first, second = (build_store(open_raw(profile("tif_folders"), tmp_path / "raw"), tmp_path / name) for name in ("a", "b"))
+    first, second = (
+        build_store(open_raw(profile("tif_folders"), tmp_path / "raw"), tmp_path / name)
+        for name in ("a", "b")
+    )
     assert first.fingerprint == second.fingerprint
     assert first.splits["valid"].n == 6
     write_csv(
-        tmp_path / "raw/train_labels.csv", ("id", "label"), [(f"train{i:03d}", 1 - label) for i, label in enumerate(labels(24).tolist())]
+        tmp_path / "raw/train_labels.csv",
+        ("id", "label"),
+        [(f"train{i:03d}", 1 - label) for i, label in enumerate(labels(24).tolist())],
     )
-    assert build_store(open_raw(profile("tif_folders"), tmp_path / "raw"), tmp_path / "c").fingerprint != first.fingerprint
+    assert (
+        build_store(open_raw(profile("tif_folders"), tmp_path / "raw"), tmp_path / "c").fingerprint
+        != first.fingerprint
+    )

@@ -1,4 +1,6 @@
-"""Building a store when something stands there already, is killed, or the disk is full: nothing is lost, nothing is half there."""
+"""Building a store when something stands there already, is killed, or the disk is full: nothing is
+lost, nothing is half there.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_factories import contents, flip, gzip_file, labels, patches, profile, write_h5, write_lab, write_pcam
+from data_factories import (
+    contents,
+    flip,
+    gzip_file,
+    labels,
+    patches,
+    profile,
+    write_h5,
+    write_lab,
+    write_pcam,
+)
 
 from pcam_kit.data import store_writer
 from pcam_kit.data.raw import Part, RawCompetition
@@ -109,7 +121,9 @@ def test_a_failing_source_leaves_the_old_store(lab: RawCompetition, place: Path)
         (lambda: (patches(5) for _ in range(1)), "ends early: expected 24 patches, found 5"),
     ):
         with pytest.raises(DataError, match=message):
-            build_store(replace(lab, parts=(replace(lab.parts[0], blocks=blocks), *lab.parts[1:])), place)
+            build_store(
+                replace(lab, parts=(replace(lab.parts[0], blocks=blocks), *lab.parts[1:])), place
+            )
         assert contents(place.parent) == before
 
 
@@ -142,7 +156,12 @@ build_store(open_raw(profile("pcam_h5"), Path({raw!r})), Path({place!r}), progre
 def test_killed_at_any_moment_the_next_build_finishes(at: int, tmp_path: Path, place: Path) -> None:
     raw = write_pcam(tmp_path / "raw")
     code = KILLED.format(tests=str(Path(__file__).parent), at=at, raw=str(raw), place=str(place))
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=Path(__file__).parents[2], check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
     assert result.returncode == -signal.SIGKILL, result.stderr.decode()
     assert any(".partial-" in path.name for path in place.parent.iterdir())
     with pytest.raises(DataError, match="does not exist"):
@@ -157,7 +176,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     if (
         os.geteuid() != 0
-        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False).returncode
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder],
+            capture_output=True,
+            check=False,
+        ).returncode
     ):
         pytest.skip("needs root and the right to mount a small disk")
     try:
@@ -167,19 +190,30 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def big(n: int = 600) -> RawCompetition:
-    part = Part("train", [str(i) for i in range(n)], labels(n).astype(np.int8), lambda: (patches(50, i) for i in range(n // 50)))
+    part = Part(
+        "train",
+        [str(i) for i in range(n)],
+        labels(n).astype(np.int8),
+        lambda: (patches(50, i) for i in range(n // 50)),
+    )
     return RawCompetition(profile("lab_h5"), (part,), [])
 
 
 def test_too_small_a_disk_is_told_before_writing(small_disk: Path, lab: RawCompetition) -> None:
-    with pytest.raises(StorageError, match=r"not enough space in .*: 3\.\d MB needed, 1\.0 MB free"):
+    with pytest.raises(
+        StorageError, match=r"not enough space in .*: 3\.\d MB needed, 1\.0 MB free"
+    ):
         build_store(big(), small_disk / "store")
     assert list(small_disk.iterdir()) == []
 
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_disk_that_fills_up_while_writing(
-    packed: bool, small_disk: Path, lab: RawCompetition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    packed: bool,
+    small_disk: Path,
+    lab: RawCompetition,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(store_writer, "check_space", lambda folder, needed: None)
     build_store(lab, small_disk / "store")
@@ -188,7 +222,9 @@ def test_a_disk_that_fills_up_while_writing(
     if packed:
         write_pcam(tmp_path / "packed")
         path = tmp_path / "packed/camelyonpatch_level_2_split_train_x.h5"
-        write_h5(path, x=np.random.default_rng(0).integers(0, 256, (600, 32, 32, 3), dtype=np.uint8))
+        write_h5(
+            path, x=np.random.default_rng(0).integers(0, 256, (600, 32, 32, 3), dtype=np.uint8)
+        )
         gzip_file(path)
         raw = open_raw(profile("pcam_h5"), tmp_path / "packed")
     with pytest.raises(StorageError, match="no space left on the disk"):
@@ -205,7 +241,9 @@ def test_read_only_folder(small_disk: Path, lab: RawCompetition) -> None:
         build_store(lab, small_disk / "deeper" / "store")
 
 
-def test_the_old_store_comes_back_when_the_last_step_fails(lab: RawCompetition, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_old_store_comes_back_when_the_last_step_fails(
+    lab: RawCompetition, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     build_store(lab, place)
     before = contents(place.parent)
     rename = Path.rename

@@ -1,4 +1,6 @@
-"""Submission CSVs: written as the competition wants them, every fault named; and the ledger that remembers what was sent."""
+"""Submission CSVs: written as the competition wants them, every fault named; and the ledger that
+remembers what was sent.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,10 @@ class TestWriting:
     def test_probabilities_are_untouched_and_short(self, tmp_path: Path) -> None:
         p = np.array([0.1, 1e-10, 1 / 3, 0.0, -0.0, 1.0], np.float32)
         found = write_csv(tmp_path / "a.csv", HCD, list("abcdef"), p, threshold=0.9)
-        assert found.path.read_text() == "id,label\na,0.1\nb,1e-10\nc,0.33333334\nd,0.0\ne,0.0\nf,1.0\n"
+        assert (
+            found.path.read_text()
+            == "id,label\na,0.1\nb,1e-10\nc,0.33333334\nd,0.0\ne,0.0\nf,1.0\n"
+        )
         np.testing.assert_array_equal(found.values, p)
         assert found.values.dtype == np.float32
         assert found.positive_rate == 1 / 6
@@ -69,15 +74,25 @@ class TestWriting:
             ([0.1, 0.2, 0.3], float("nan"), "needs a threshold"),
         ],
     )
-    def test_bad_predictions_write_nothing(self, tmp_path: Path, values: list[float], threshold: float | None, says: str) -> None:
-        before = write_csv(tmp_path / "a.csv", LAB, IDS[:3], np.ones(3), threshold=0.5).path.read_bytes()
+    def test_bad_predictions_write_nothing(
+        self, tmp_path: Path, values: list[float], threshold: float | None, says: str
+    ) -> None:
+        before = write_csv(
+            tmp_path / "a.csv", LAB, IDS[:3], np.ones(3), threshold=0.5
+        ).path.read_bytes()
         with pytest.raises(SubmissionError, match=says):
             write_csv(tmp_path / "a.csv", LAB, IDS[:3], np.array(values), threshold=threshold)
         assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
         assert (tmp_path / "a.csv").read_bytes() == before
 
     @pytest.mark.parametrize(
-        ("ids", "says"), [([], "no test images"), (["a", "b", "a"], "'a' stands there more"), (["a", " b"], "' b'"), (["a\nb"], "usable")]
+        ("ids", "says"),
+        [
+            ([], "no test images"),
+            (["a", "b", "a"], "'a' stands there more"),
+            (["a", " b"], "' b'"),
+            (["a\nb"], "usable"),
+        ],
     )
     def test_ids_that_cannot_be_submitted(self, tmp_path: Path, ids: list[str], says: str) -> None:
         with pytest.raises(SubmissionError, match=says):
@@ -86,7 +101,13 @@ class TestWriting:
             check_csv(tmp_path / "a.csv", LAB, ids)
 
     def test_ids_with_commas_and_quotes(self, tmp_path: Path) -> None:
-        found = write_csv(tmp_path / "a.csv", HCD, ["a,b", 'c"d', "é;"], np.array([0.25, 0.5, 0.75]), threshold=None)
+        found = write_csv(
+            tmp_path / "a.csv",
+            HCD,
+            ["a,b", 'c"d', "é;"],
+            np.array([0.25, 0.5, 0.75]),
+            threshold=None,
+        )
         assert found.values.tolist() == [0.25, 0.5, 0.75]
 
     def test_a_place_that_cannot_be_written(self, tmp_path: Path) -> None:
@@ -99,16 +120,24 @@ class TestAccepted:
     @pytest.mark.parametrize("end", ["\n", "\r\n"])
     @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
     @pytest.mark.parametrize("last", [True, False])
-    def test_windows_line_ends_a_byte_order_mark_and_no_last_line_end(self, tmp_path: Path, end: str, mark: bytes, last: bool) -> None:
+    def test_windows_line_ends_a_byte_order_mark_and_no_last_line_end(
+        self, tmp_path: Path, end: str, mark: bytes, last: bool
+    ) -> None:
         path = tmp_path / "a.csv"
         path.write_bytes(mark + (end.join(GOOD) + (end if last else "")).encode())
         found = check_csv(path, LAB, IDS)
-        assert found == CheckedCsv(path, hashlib.sha256(path.read_bytes()).hexdigest(), 12, 0.5, found.values)
+        assert found == CheckedCsv(
+            path, hashlib.sha256(path.read_bytes()).hexdigest(), 12, 0.5, found.values
+        )
         assert found.values.tolist() == [int(i) % 2 for i in IDS]
 
-    @pytest.mark.parametrize("value", ["1", "0", "0.5", ".5", "1.", "5e-1", "+0.5", "1E-300", '"0.5"'])
+    @pytest.mark.parametrize(
+        "value", ["1", "0", "0.5", ".5", "1.", "5e-1", "+0.5", "1E-300", '"0.5"']
+    )
     def test_ways_to_write_a_probability(self, tmp_path: Path, value: str) -> None:
-        assert check_csv(save(tmp_path, ["id,label", f"a,{value}"]), HCD, ["a"]).values.tolist() == [np.float32(value.strip('"'))]
+        assert check_csv(
+            save(tmp_path, ["id,label", f"a,{value}"]), HCD, ["a"]
+        ).values.tolist() == [np.float32(value.strip('"'))]
 
 
 class TestRefused:
@@ -141,7 +170,10 @@ class TestRefused:
             ("4,", "line 6: id '4' has no value; expected 0 or 1"),
             ("4,nan", "line 6: id '4' has 'nan'; expected 0 or 1"),
             ("4,NaN", "line 6: id '4' has 'NaN'; expected 0 or 1"),
-            ("4,1.0", "line 6: id '4' has '1.0'; expected the whole number 1, without sign or decimals"),
+            (
+                "4,1.0",
+                "line 6: id '4' has '1.0'; expected the whole number 1, without sign or decimals",
+            ),
             ("4,-0", "line 6: id '4' has '-0'; expected the whole number 0,"),
             ("4,0.7", "line 6: id '4' has '0.7'; expected 0 or 1, not a probability"),
             ("4,2", "line 6: id '4' has '2'; expected 0 or 1"),
@@ -155,7 +187,23 @@ class TestRefused:
         assert "1 fault\n" in message or row == ""  # an empty line also loses its id
 
     @pytest.mark.parametrize(
-        "value", ["nan", "inf", "-inf", "Infinity", "1.0001", "-0.1", "", "x", "1e999", "1_0", "٠", "0x1", "0.5 ", "1e"]
+        "value",
+        [
+            "nan",
+            "inf",
+            "-inf",
+            "Infinity",
+            "1.0001",
+            "-0.1",
+            "",
+            "x",
+            "1e999",
+            "1_0",
+            "٠",
+            "0x1",
+            "0.5 ",
+            "1e",
+        ],
     )
     def test_value_for_probabilities(self, tmp_path: Path, value: str) -> None:
         message = refused(save(tmp_path, ["id,label", "a,0.5", f"b,{value}"]), HCD, ["a", "b"])
@@ -165,14 +213,21 @@ class TestRefused:
 
     def test_missing_extra_repeated_and_altered_ids(self, tmp_path: Path) -> None:
         assert "1 fault\n  missing: id '4'" in refused(save(tmp_path, [*GOOD[:5], *GOOD[6:]]))
-        assert "1 fault\n  line 14: id '12' is not a test id" in refused(save(tmp_path, [*GOOD, "12,0"]))
-        assert "1 fault\n  line 14: id '4' again, first on line 6; expected each id once" in refused(save(tmp_path, [*GOOD, "4,0"]))
+        assert "1 fault\n  line 14: id '12' is not a test id" in refused(
+            save(tmp_path, [*GOOD, "12,0"])
+        )
+        assert (
+            "1 fault\n  line 14: id '4' again, first on line 6; expected each id once"
+            in refused(save(tmp_path, [*GOOD, "4,0"]))
+        )
         message = refused(save(tmp_path, changed(6, "04,0")))
         assert "2 faults\n  line 6: id '04' is not a test id\n  missing: id '4'" in message
 
     def test_another_order_has_its_own_message(self, tmp_path: Path) -> None:
         path = save(tmp_path, [GOOD[0], *GOOD[:0:-1]])
-        with pytest.raises(SubmissionError, match="right ids in another order: line 2 is '11', expected '0'") as caught:
+        with pytest.raises(
+            SubmissionError, match="right ids in another order: line 2 is '11', expected '0'"
+        ) as caught:
             check_csv(path, LAB, IDS)
         assert "sort" in caught.value.hint
 
@@ -205,12 +260,25 @@ class TestRefused:
 
 
 ORIGIN = Origin(
-    ["run-1", "run-2"], ["lab"], "abc123", "d4", 0.9, 0.8, 0.8, 0.78, float("nan"), mean="logits", weights="fitted", stain="macenko"
+    ["run-1", "run-2"],
+    ["lab"],
+    "abc123",
+    "d4",
+    0.9,
+    0.8,
+    0.8,
+    0.78,
+    float("nan"),
+    mean="logits",
+    weights="fitted",
+    stain="macenko",
 )
 
 
 def csv(tmp_path: Path, name: str = "a.csv", seed: int = 0) -> CheckedCsv:
-    return write_csv(tmp_path / name, HCD, IDS, np.random.default_rng(seed).random(12), threshold=None)
+    return write_csv(
+        tmp_path / name, HCD, IDS, np.random.default_rng(seed).random(12), threshold=None
+    )
 
 
 class TestLedger:
@@ -248,11 +316,29 @@ class TestLedger:
         other.scored(name, "complete", public=0.91, private=0.9)
         other.scored(name, "pending")  # an answer that came late
         (entry,) = ledger.entries()
-        assert (entry.id, entry.ref, entry.status, entry.public_score, entry.private_score) == (name, 41, "complete", 0.91, 0.9)
-        assert (entry.message, entry.file_name, entry.runs, entry.valid_auc) == ("first try", "a.csv", ["run-1", "run-2"], 0.9)
+        assert (entry.id, entry.ref, entry.status, entry.public_score, entry.private_score) == (
+            name,
+            41,
+            "complete",
+            0.91,
+            0.9,
+        )
+        assert (entry.message, entry.file_name, entry.runs, entry.valid_auc) == (
+            "first try",
+            "a.csv",
+            ["run-1", "run-2"],
+            0.9,
+        )
         assert entry.sent is not None
-        assert entry == Ledger(path).by_sha256(made.sha256) == Ledger(path).newest() == Ledger(path).newest(HCD.slug)
-        assert all(json.loads(line)["schema_version"] == 1 for line in path.read_text().splitlines())
+        assert (
+            entry
+            == Ledger(path).by_sha256(made.sha256)
+            == Ledger(path).newest()
+            == Ledger(path).newest(HCD.slug)
+        )
+        assert all(
+            json.loads(line)["schema_version"] == 1 for line in path.read_text().splitlines()
+        )
 
     def test_an_intent_is_on_disk_before_it_returns(self, tmp_path: Path) -> None:
         made = csv(tmp_path)
@@ -285,7 +371,11 @@ class TestLedger:
         assert ledger.entries()[0].error == "no network"
         second = ledger.intent(made, HCD.slug, message="")
         ledger.sent(second, 7)
-        for sha256, competition, expected in ((made.sha256, HCD.slug, second), (made.sha256, LAB.slug, None), ("0" * 64, HCD.slug, None)):
+        for sha256, competition, expected in (
+            (made.sha256, HCD.slug, second),
+            (made.sha256, LAB.slug, None),
+            ("0" * 64, HCD.slug, None),
+        ):
             found = ledger.already_sent(sha256, competition)
             assert (found.id if found is not None else None) == expected
         ledger.failed(second, "could not ask for the score")  # Kaggle numbered it, so it was sent
@@ -301,10 +391,18 @@ class TestLedger:
         ledger.written(a, HCD.slug, ORIGIN)
         ids = [ledger.intent(a, HCD.slug, message="") for _ in range(2)]
         ledger.written(b, LAB.slug, Origin())
-        assert [(entry.id, entry.status) for entry in ledger.entries()] == [(ids[0], "sending"), (ids[1], "sending"), (None, "written")]
+        assert [(entry.id, entry.status) for entry in ledger.entries()] == [
+            (ids[0], "sending"),
+            (ids[1], "sending"),
+            (None, "written"),
+        ]
         assert [entry.runs for entry in ledger.entries()] == [ORIGIN.runs, ORIGIN.runs, []]
         newest = {name: ledger.newest(name) for name in (None, HCD.slug, "other")}
-        assert [entry and entry.csv for entry in newest.values()] == [str(b.path), str(a.path), None]
+        assert [entry and entry.csv for entry in newest.values()] == [
+            str(b.path),
+            str(a.path),
+            None,
+        ]
         moved = csv(tmp_path, "c.csv")  # the bytes of a.csv again, under another name
         assert moved.sha256 == a.sha256
         ledger.written(moved, HCD.slug, ORIGIN)
@@ -321,8 +419,12 @@ class TestLedger:
         entry = Ledger(tmp_path / "new" / "ledger.jsonl").newest()
         assert entry is not None
         assert Path(entry.csv).is_file()
-        Ledger(tmp_path / "new" / "ledger.jsonl").written(csv(tmp_path, "outside.csv", 3), HCD.slug, ORIGIN)
-        assert [entry.csv for entry in Ledger(tmp_path / "new" / "ledger.jsonl").entries()][1] == str(tmp_path / "outside.csv")
+        Ledger(tmp_path / "new" / "ledger.jsonl").written(
+            csv(tmp_path, "outside.csv", 3), HCD.slug, ORIGIN
+        )
+        assert [entry.csv for entry in Ledger(tmp_path / "new" / "ledger.jsonl").entries()][
+            1
+        ] == str(tmp_path / "outside.csv")
 
     def test_half_a_line_and_strange_lines_are_passed_over(self, tmp_path: Path) -> None:
         path, made = tmp_path / "ledger.jsonl", csv(tmp_path)
@@ -330,7 +432,8 @@ class TestLedger:
         ledger.written(made, HCD.slug, ORIGIN)
         with path.open("ab") as handle:
             handle.write(
-                b'[1]\n\xff\xfe\n\n{"event": "sent"}\n{"schema_version": 1, "event": "later"}\n{"schema_version": 1, "event": "int'
+                b'[1]\n\xff\xfe\n\n{"event": "sent"}\n{"schema_version": 1, "event": '
+                b'"later"}\n{"schema_version": 1, "event": "int'
             )
         name = ledger.intent(made, HCD.slug, message="")
         ledger.sent(name, 5)
@@ -340,7 +443,9 @@ class TestLedger:
         path = tmp_path / "ledger.jsonl"
         path.write_text('{"schema_version": 2, "event": "written"}\n')
         for read in (Ledger(path).entries, Ledger(path).newest):
-            with pytest.raises(SubmissionError, match=r"newer pcam-kit \(schema 2, this one knows 1") as caught:
+            with pytest.raises(
+                SubmissionError, match=r"newer pcam-kit \(schema 2, this one knows 1"
+            ) as caught:
                 read()
             assert "--submissions-dir" in caught.value.hint
 

@@ -39,7 +39,8 @@ def test_the_definition_is_flip_first_then_rotate() -> None:
     x = images()
     for element in ELEMENTS:
         flipped = x[:, :, ::-1] if element >= 4 else x
-        turned = np.stack([np.rot90(image, element % 4) for image in flipped])  # rot90 of one [h, w, c] image: counter-clockwise
+        # rot90 of one [h, w, c] image: counter-clockwise
+        turned = np.stack([np.rot90(image, element % 4) for image in flipped])
         np.testing.assert_array_equal(symmetry.apply(x, element), turned)
 
 
@@ -54,13 +55,19 @@ def test_compose_agrees_with_doing_both() -> None:
 def test_the_table_is_a_group_and_not_commutative() -> None:
     table = np.array([[symmetry.compose(a, b) for b in ELEMENTS] for a in ELEMENTS])
     for line in (*table, *table.T):
-        assert sorted(line) == list(ELEMENTS)  # a Latin square: closed, and each element has an inverse
+        # a Latin square: closed, and each element has an inverse
+        assert sorted(line) == list(ELEMENTS)
     np.testing.assert_array_equal(table[0], ELEMENTS)
     np.testing.assert_array_equal(table[:, 0], ELEMENTS)
-    np.testing.assert_array_equal(table[table, :], table[:, table])  # (ab)c == a(bc) for all 512 triples
+    # (ab)c == a(bc) for all 512 triples
+    np.testing.assert_array_equal(table[table, :], table[:, table])
     assert (table != table.T).any()
     for element in ELEMENTS:
-        assert table[element, symmetry.inverse(element)] == 0 == table[symmetry.inverse(element), element]
+        assert (
+            table[element, symmetry.inverse(element)]
+            == 0
+            == table[symmetry.inverse(element), element]
+        )
 
 
 def test_the_orbit_of_an_asymmetric_image_is_eight_images() -> None:

@@ -42,7 +42,9 @@ def test_parts_are_as_asked(tissue: dict[str, tuple[np.ndarray, Part]]) -> None:
 
 
 def test_same_seed_same_pixels_other_seed_others() -> None:
-    first, again, other = (synthetic_parts({"train": 60, "test": 20}, 32, seed=seed) for seed in (5, 5, 6))
+    first, again, other = (
+        synthetic_parts({"train": 60, "test": 20}, 32, seed=seed) for seed in (5, 5, 6)
+    )
     for a, b, c in zip(first, again, other, strict=True):
         np.testing.assert_array_equal(pixels(a), pixels(b))
         np.testing.assert_array_equal(pixels(a), pixels(a))  # blocks can be read again
@@ -80,7 +82,9 @@ def test_small_negatives_hold_no_tumour() -> None:
     assert not nuclei.any()
 
 
-def test_mean_colour_tells_something_but_not_much(tissue: dict[str, tuple[np.ndarray, Part]]) -> None:
+def test_mean_colour_tells_something_but_not_much(
+    tissue: dict[str, tuple[np.ndarray, Part]],
+) -> None:
     (train, train_part), (valid, valid_part) = tissue["train"], tissue["valid"]
     model = LogisticRegression(max_iter=2000).fit(train.mean(axis=(1, 2)) / 20, train_part.labels)
     auc = roc_auc_score(valid_part.labels, model.decision_function(valid.mean(axis=(1, 2)) / 20))
@@ -90,7 +94,11 @@ def test_mean_colour_tells_something_but_not_much(tissue: dict[str, tuple[np.nda
 def test_the_size_of_nuclei_tells_more(tissue: dict[str, tuple[np.ndarray, Part]]) -> None:
     images, part = tissue["valid"]
     widest = [
-        cv2.distanceTransform(cv2.threshold(image[..., 0], 0, 255, cv2.THRESH_OTSU | cv2.THRESH_BINARY_INV)[1], cv2.DIST_L2, 5).max()
+        cv2.distanceTransform(
+            cv2.threshold(image[..., 0], 0, 255, cv2.THRESH_OTSU | cv2.THRESH_BINARY_INV)[1],
+            cv2.DIST_L2,
+            5,
+        ).max()
         for image in images
     ]
     assert roc_auc_score(part.labels, widest) > 0.8
@@ -107,7 +115,9 @@ def test_the_source_needs_no_path_and_says_what_it_is() -> None:
     raw = open_raw(profile("synthetic"), None, seed=4)
     assert {part.split: part.n for part in raw.parts} == {"train": 24, "valid": 8, "test": 6}
     assert any("made-up" in note for note in raw.notes)
-    assert (open_raw(profile("synthetic"), None, seed=5).parts[0].labels != raw.parts[0].labels).any()
+    assert (
+        open_raw(profile("synthetic"), None, seed=5).parts[0].labels != raw.parts[0].labels
+    ).any()
     with pytest.raises(DataError, match="at least 32"):
         open_raw(profile("synthetic", image_size=16), None)
     with pytest.raises(DataError, match="no test patches"):

@@ -25,8 +25,13 @@ MODEL = LabCnn(name="lab_cnn")
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "one.yaml").write_text("seed: 9\ndata: {crop: 16}\nmodel: {name: lab_cnn}\n")
-    return build_store(open_raw(profile("lab_h5"), write_lab(tmp_path / "raw")), tmp_path / "data" / "tiny" / "store")
+    (tmp_path / "configs" / "one.yaml").write_text(
+        "seed: 9\ndata: {crop: 16}\nmodel: {name: lab_cnn}\n"
+    )
+    return build_store(
+        open_raw(profile("lab_h5"), write_lab(tmp_path / "raw")),
+        tmp_path / "data" / "tiny" / "store",
+    )
 
 
 def taught(*configs: str, weight: float = 0.7, data: Data | None = None) -> Experiment:
@@ -35,14 +40,25 @@ def taught(*configs: str, weight: float = 0.7, data: Data | None = None) -> Expe
 
 
 def complete(store: Store, experiment: Experiment, **meta: object) -> Run:
-    origin = {"started": "now", "backend": "tensorflow", "seed": 0, "competition": store.profile.model_dump(mode="json")}
-    run = create_run(Path("runs"), experiment, origin | {"store_fingerprint": store.fingerprint, "split_hash": store.split_hash} | meta)
+    origin = {
+        "started": "now",
+        "backend": "tensorflow",
+        "seed": 0,
+        "competition": store.profile.model_dump(mode="json"),
+    }
+    run = create_run(
+        Path("runs"),
+        experiment,
+        origin | {"store_fingerprint": store.fingerprint, "split_hash": store.split_hash} | meta,
+    )
     return run.complete(Result(1, 1, 8, 0.5, 0.4, 0.6, 0.5, 0.5, 0.5, 0.4, 0.6, "none", 60.0))
 
 
 def answers(store: Store, orbit: np.ndarray) -> Predictions:
     rows = store.rows("train")
-    return Predictions(names(store, rows), store.labels[rows], orbit.astype(np.float32), store.groups[rows])
+    return Predictions(
+        names(store, rows), store.labels[rows], orbit.astype(np.float32), store.groups[rows]
+    )
 
 
 def test_teachers_see_the_same_patches_with_the_same_seed(store: Store) -> None:
@@ -51,14 +67,22 @@ def test_teachers_see_the_same_patches_with_the_same_seed(store: Store) -> None:
     assert (config, changes) == other
     assert config == "one"
     assert set(changes) == {
-        *('competition="tiny"', "seed=3", "data.stain=null", "data.limit=7", "data.drop_copies=true"),
+        *(
+            'competition="tiny"',
+            "seed=3",
+            "data.stain=null",
+            "data.limit=7",
+            "data.drop_copies=true",
+        ),
         'data.fold={"index": 2, "of": 3, "seed": 0}',
     }
     assert recipes(Experiment(name="x", model=MODEL), store) == []
 
 
 def test_faults_are_told_before_anything_is_trained(store: Store) -> None:
-    Path("configs/two.yaml").write_text("model: {name: lab_cnn}\ntraining: {teachers: {configs: [one]}}\n")
+    Path("configs/two.yaml").write_text(
+        "model: {name: lab_cnn}\ntraining: {teachers: {configs: [one]}}\n"
+    )
     with pytest.raises(ConfigError, match="two has teachers itself"):
         recipes(taught("one", "two"), store)
     with pytest.raises(ConfigError, match="no config called 'onee'; did you mean 'one'"):
@@ -69,11 +93,16 @@ def test_faults_are_told_before_anything_is_trained(store: Store) -> None:
 def test_targets_are_labels_mixed_with_the_mean_of_the_logits(store: Store, weight: float) -> None:
     rng = np.random.default_rng(0)
     n = len(store.rows("train"))
-    said = [rng.uniform(0.05, 0.95, (n, 8)), rng.uniform(0.05, 0.95, (n, 8))]  # d4: the teachers average over the symmetries
+    # d4: the teachers average over the symmetries
+    said = [rng.uniform(0.05, 0.95, (n, 8)), rng.uniform(0.05, 0.95, (n, 8))]
     teachers = [complete(store, Experiment(name=f"t{i}", model=MODEL)) for i in range(2)]
     for run, orbit in zip(teachers, said, strict=True):
         run.save_predictions("train", answers(store, orbit))
-    student = complete(store, taught("one", weight=weight), teachers=[{"run": run.name, "seconds": 60.0} for run in teachers])
+    student = complete(
+        store,
+        taught("one", weight=weight),
+        teachers=[{"run": run.name, "seconds": 60.0} for run in teachers],
+    )
     logits = np.mean([np.log(p / (1 - p)) for p in (orbit.mean(axis=1) for orbit in said)], axis=0)
     expected = store.labels.astype(float)
     rows = store.rows("train")
@@ -87,6 +116,8 @@ def test_targets_are_labels_mixed_with_the_mean_of_the_logits(store: Store, weig
 
 
 def test_a_teacher_that_is_gone(store: Store) -> None:
-    student = complete(store, taught("one"), teachers=[{"run": "20260101T000000-one-abcd", "seconds": 1.0}])
+    student = complete(
+        store, taught("one"), teachers=[{"run": "20260101T000000-one-abcd", "seconds": 1.0}]
+    )
     with pytest.raises(RunError, match="learns from 20260101T000000-one-abcd, and that is gone"):
         targets(replace(student, result=None), store, Folders(data=Path("data"), runs=Path("runs")))

@@ -1,4 +1,6 @@
-"""Temperature, cross-fitting, and the cuts and priors that use no labels: checked against scipy, and on shifts made on purpose."""
+"""Temperature, cross-fitting, and the cuts and priors that use no labels: checked against scipy,
+and on shifts made on purpose.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +15,25 @@ from sklearn.model_selection import KFold
 
 from pcam_kit.errors import DataError
 from pcam_kit.evaluation import metrics
-from pcam_kit.evaluation.calibration import at_temperature, best_threshold, cut_for_rate, fit_temperature
+from pcam_kit.evaluation.calibration import (
+    at_temperature,
+    best_threshold,
+    cut_for_rate,
+    fit_temperature,
+)
 from pcam_kit.evaluation.crossfit import cross_fit
 
 
-def draw(n: int, seed: int, *, says_too_much: float = 1.0, share: float = 0.5, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and probabilities float32; calibrated at share 0.5 when `says_too_much` is 1 and `shift` 0."""
+def draw(
+    n: int, seed: int, *, says_too_much: float = 1.0, share: float = 0.5, shift: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and probabilities float32; calibrated at share 0.5 when `says_too_much` is 1 and
+    `shift` 0.
+    """
     rng = np.random.default_rng(seed)
     y = (rng.random(n) < share).astype(np.int8)
-    log_odds = 2.0 * (y - 0.5) * 1.5 + 3.0**0.5 * rng.standard_normal(n)  # means ±1.5, variance 3: the log-odds of themselves
+    # means ±1.5, variance 3: the log-odds of themselves
+    log_odds = 2.0 * (y - 0.5) * 1.5 + 3.0**0.5 * rng.standard_normal(n)
     return y, (1 / (1 + np.exp(-(says_too_much * log_odds + shift)))).astype(np.float32)
 
 
@@ -30,12 +42,17 @@ def test_the_temperature_is_where_scipy_finds_it(says_too_much: float) -> None:
     y, p = draw(4000, 0, says_too_much=says_too_much)
     found = fit_temperature(y, p)
     best = minimize_scalar(
-        lambda t: metrics.log_loss(y, at_temperature(p, t)), bounds=(0.05, 20), method="bounded", options={"xatol": 1e-9}
+        lambda t: metrics.log_loss(y, at_temperature(p, t)),
+        bounds=(0.05, 20),
+        method="bounded",
+        options={"xatol": 1e-9},
     )
     assert found.value == pytest.approx(best.x, rel=1e-4)
     assert found.value == pytest.approx(says_too_much, rel=0.1)
     assert found.log_loss_before == metrics.log_loss(y, p)
-    assert found.log_loss_after == pytest.approx(metrics.log_loss(y, at_temperature(p, found.value)), abs=1e-12)
+    assert found.log_loss_after == pytest.approx(
+        metrics.log_loss(y, at_temperature(p, found.value)), abs=1e-12
+    )
     assert found.log_loss_after <= found.log_loss_before
     assert found.ece_before == metrics.expected_calibration_error(y, p)
     if says_too_much != 1:
@@ -43,7 +60,9 @@ def test_the_temperature_is_where_scipy_finds_it(says_too_much: float) -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1, width=32)), min_size=2, max_size=30).filter(lambda x: len({y for y, _ in x}) == 2)
+    st.lists(
+        st.tuples(st.integers(0, 1), st.floats(0, 1, width=32)), min_size=2, max_size=30
+    ).filter(lambda x: len({y for y, _ in x}) == 2)
 )
 @settings(max_examples=100, deadline=None)
 def test_no_temperature_nearby_is_better(case: list[tuple[int, float]]) -> None:
@@ -51,12 +70,17 @@ def test_no_temperature_nearby_is_better(case: list[tuple[int, float]]) -> None:
     found = fit_temperature(y, p)
     assert 1 / 20 <= found.value <= 20 * (1 + 1e-9)
     for other in (0.05, found.value * 0.98, found.value * 1.02, 1.0, 20.0):
-        assert found.log_loss_after <= metrics.log_loss(y, at_temperature(p, float(np.clip(other, 0.05, 20)))) + 1e-7
+        assert (
+            found.log_loss_after
+            <= metrics.log_loss(y, at_temperature(p, float(np.clip(other, 0.05, 20)))) + 1e-7
+        )
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=20), st.floats(0.05, 20))
 @settings(max_examples=100, deadline=None)
-def test_order_stays_and_temperatures_undo_one_another(values: list[float], temperature: float) -> None:
+def test_order_stays_and_temperatures_undo_one_another(
+    values: list[float], temperature: float
+) -> None:
     p = np.array(values, np.float32)
     after = at_temperature(p, temperature)
     assert ((after >= 0) & (after <= 1)).all()
@@ -76,7 +100,8 @@ def test_ends_of_the_range() -> None:
 
 def test_cross_fitting_is_fitting_on_the_other_folds() -> None:
     y, p = draw(600, 1, says_too_much=3.0, shift=1.0)
-    groups = np.repeat(np.arange(5), 120).astype(np.int32)  # five slides, five folds: each slide is one
+    # five slides, five folds: each slide is one
+    groups = np.repeat(np.arange(5), 120).astype(np.int32)
     said, tempered = np.empty(600), np.empty(600)
     for rest, here in KFold(5).split(y):
         said[here] = p[here] >= best_threshold(y[rest], p[rest]).value
@@ -109,12 +134,15 @@ def test_cross_fitting_flatters_less_than_choosing_and_measuring_at_once() -> No
         ([0, 1] * 10, [-1] * 20, "patches"),
         ([0, 1] * 10, [0] * 20, "patches"),
         ([0, 1] * 10, [0, 0, 1, 1] * 5, "slides"),
-        ([0, 1] * 10, [0, 1] * 10, "patches"),  # a slide a class: without it the other class is alone
+        # a slide a class: without it the other class is alone
+        ([0, 1] * 10, [0, 1] * 10, "patches"),
         ([1] * 5 + [0] * 15, [0] * 5 + [1, 2, 3] * 5, "patches"),  # all tumour in one slide
         ([0, 0, 0, 1, 1], None, "patches"),
     ],
 )
-def test_folds_hold_whole_slides_where_both_classes_allow_it(labels: list[int], groups: list[int] | None, by: str) -> None:
+def test_folds_hold_whole_slides_where_both_classes_allow_it(
+    labels: list[int], groups: list[int] | None, by: str
+) -> None:
     p = np.random.default_rng(0).random(len(labels))
     found = cross_fit(labels, p, None if groups is None else np.array(groups, np.int32))
     assert found is not None
@@ -134,7 +162,11 @@ def test_no_cut_comes_nearer_to_the_rate(values: list[float], rate: float) -> No
     assert not np.isin(cut, p)
     edges = np.unique(np.concatenate([[0.0], p, [1.0]]))
     others = [low + (high - low) / 2 for low, high in pairwise(edges)]
-    nearest = min(abs((p >= other).mean() - rate) for other in others if 0 < other < 1 and not np.isin(other, p))
+    nearest = min(
+        abs((p >= other).mean() - rate)
+        for other in others
+        if 0 < other < 1 and not np.isin(other, p)
+    )
     assert abs((p >= cut).mean() - rate) == pytest.approx(nearest, abs=1e-12)
 
 
@@ -149,7 +181,9 @@ def test_the_rate_cut_undoes_a_shift_and_hurts_with_a_wrong_rate() -> None:
 
 
 def test_bad_input_is_named() -> None:
-    with pytest.raises(DataError, match="a temperature needs both classes, found 2 labels that are all 1"):
+    with pytest.raises(
+        DataError, match="a temperature needs both classes, found 2 labels that are all 1"
+    ):
         fit_temperature([1, 1], [0.2, 0.3])
     for temperature in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(DataError, match="a finite number above 0"):

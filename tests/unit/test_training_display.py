@@ -8,7 +8,9 @@ from pcam_kit.commands import console
 from pcam_kit.commands.console import TrainingDisplay
 
 
-def test_the_time_left_is_that_of_this_process_steps(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_the_time_left_is_that_of_this_process_steps(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     now = 100.0
     monkeypatch.setattr(console.time, "monotonic", lambda: now)
     with TrainingDisplay() as display:

@@ -1,4 +1,6 @@
-"""The views of a patch: each pixel where it should be, and found again among those predicted together."""
+"""The views of a patch: each pixel where it should be, and found again among those predicted
+together.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,12 @@ def mirrored(i: int, side: int) -> int:
     return -i if i < 0 else 2 * (side - 1) - i if i >= side else i
 
 
-@pytest.mark.parametrize(("shift", "down", "right"), [(0, 0, 0), (1, -3, 0), (2, 3, 0), (3, 0, -3), (4, 0, 3)])
-def test_a_shift_moves_every_pixel_and_mirrors_what_it_lays_bare(shift: int, down: int, right: int) -> None:
+@pytest.mark.parametrize(
+    ("shift", "down", "right"), [(0, 0, 0), (1, -3, 0), (2, 3, 0), (3, 0, -3), (4, 0, 3)]
+)
+def test_a_shift_moves_every_pixel_and_mirrors_what_it_lays_bare(
+    shift: int, down: int, right: int
+) -> None:
     made = seen(IMAGES, (shift, 0))
     for row in range(32):
         for column in range(32):
@@ -36,7 +42,9 @@ def test_a_shift_is_a_twelfth_of_the_side(side: int, step: int) -> None:
 
 @pytest.mark.parametrize(("place", "degrees"), [(5, 22.5), (6, 45.0), (7, 67.5)])
 def test_a_turn_is_counter_clockwise_about_the_middle(place: int, degrees: float) -> None:
-    """Of a smooth image, so that the way to interpolate is of no weight; what comes from outside is left out."""
+    """Of a smooth image, so that the way to interpolate is of no weight; what comes from outside is
+    left out.
+    """
     at = np.arange(96) - 47.5
     down, right = np.meshgrid(at, at, indexing="ij")
 
@@ -45,18 +53,27 @@ def test_a_turn_is_counter_clockwise_about_the_middle(place: int, degrees: float
 
     images = np.repeat(smooth(down, right).round().astype(np.uint8)[None, :, :, None], 3, axis=3)
     turn = np.deg2rad(degrees)
-    expected = smooth(np.cos(turn) * down + np.sin(turn) * right, np.cos(turn) * right - np.sin(turn) * down)
+    expected = smooth(
+        np.cos(turn) * down + np.sin(turn) * right, np.cos(turn) * right - np.sin(turn) * down
+    )
     inside = np.hypot(down, right) < 46
-    np.testing.assert_allclose(seen(images, (place, 0))[0, ..., 0][inside], expected[inside], atol=2)
+    np.testing.assert_allclose(
+        seen(images, (place, 0))[0, ..., 0][inside], expected[inside], atol=2
+    )
 
 
 def test_turns_and_symmetries_are_sixteen_directions_and_their_mirror_images() -> None:
-    """The mean over them does not know a mirror image from the original: 22.5 mirrored is 67.5 the other way and a quarter."""
+    """The mean over them does not know a mirror image from the original: 22.5 mirrored is 67.5 the
+    other way and a quarter.
+    """
     mirror = seen(IMAGES, (0, 4))
     for place, other in ((5, 7), (6, 6), (7, 5)):
         forms = [seen(IMAGES, (other, element)).astype(int) for element in range(8)]
         nearest = min(int(np.abs(seen(mirror, (place, 0)) - form).max()) for form in forms)
-        assert nearest < 16, "equal but for the 32nds of a pixel that OpenCV counts in; of other forms it is above 100"
+        assert nearest < 16, (
+            "equal but for the 32nds of a pixel that OpenCV counts in; of other forms it is "
+            "above 100"
+        )
 
 
 @pytest.mark.parametrize("tta", ["d4-shifts", "d4-turns"])
@@ -68,7 +85,10 @@ def test_the_symmetries_are_those_of_the_moved_patch(tta: Tta) -> None:
 
 
 def test_all_views_differ() -> None:
-    assert len({seen(IMAGES, view).tobytes() for view in (*VIEWS["d4-shifts"], *VIEWS["d4-turns"])}) == 64
+    assert (
+        len({seen(IMAGES, view).tobytes() for view in (*VIEWS["d4-shifts"], *VIEWS["d4-turns"])})
+        == 64
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,10 +113,16 @@ def test_all_views_differ() -> None:
         ("none", 3, None),  # no file of ours
     ],
 )
-def test_views_are_found_among_those_predicted_together(tta: Tta, number: int, expected: list[int] | None) -> None:
+def test_views_are_found_among_those_predicted_together(
+    tta: Tta, number: int, expected: list[int] | None
+) -> None:
     assert columns(tta, number) == expected
 
 
 def test_the_command_offers_every_view() -> None:
     offered = get_type_hints(cli.predict, include_extras=False)["tta"]
-    assert set(get_args(Tta)) == set(VIEWS) == {name for part in get_args(offered) for name in get_args(part)}
+    assert (
+        set(get_args(Tta))
+        == set(VIEWS)
+        == {name for part in get_args(offered) for name in get_args(part)}
+    )

@@ -5,7 +5,8 @@
     account.py   Kaggle: credentials, connection, clock, rules, submissions left
     files.py     disk, stores, runs, ledger
 
-Only the standard library is imported here and at the top of packages.py and machine.py: a doctor must work where the rest does not.
+Only the standard library is imported here and at the top of packages.py and machine.py: a doctor
+must work where the rest does not.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ Status = Literal["ok", "warning", "problem"]
 
 @dataclass(frozen=True)
 class Check:
-    """One line. `fix`: the command or the address that mends it, "" when there is nothing to mend."""
+    """One line.
+
+    `fix`: the command or the address that mends it, "" when there is nothing to mend.
+    """
 
     name: str
     status: Status
@@ -45,16 +49,26 @@ def guarded(name: str, check: Callable[[], Iterable[Check]], *, debug: bool) -> 
     except Exception as error:
         if debug:
             traceback.print_exc()
-        yield Check(name, "problem", f"this check failed: {type(error).__name__}: {error}", "see where: pcam doctor --debug")
+        yield Check(
+            name,
+            "problem",
+            f"this check failed: {type(error).__name__}: {error}",
+            "see where: pcam doctor --debug",
+        )
 
 
 @contextmanager
-def beside(code: str, *arguments: str, seconds: float, **variables: str) -> Generator[Callable[[], tuple[int, str, str]]]:
-    """Run Python code in a process of its own while the block runs: the result waits for it and is exit code, stdout, stderr.
+def beside(
+    code: str, *arguments: str, seconds: float, **variables: str
+) -> Generator[Callable[[], tuple[int, str, str]]]:
+    """Run Python code in a process of its own while the block runs: the result waits for it and is
+    exit code, stdout, stderr.
 
-    It raises subprocess.TimeoutExpired `seconds` after the start; the process never outlives the block. `variables`: of its environment.
+    It raises subprocess.TimeoutExpired `seconds` after the start; the process never outlives the
+    block. `variables`: of its environment.
     """
-    # -P: a keras.py in the working directory is not Keras. The package's folder comes last, where a checkout needs it.
+    # -P: a keras.py in the working directory is not Keras. The package's folder comes last, where a
+    # checkout needs it.
     code = f"import sys; sys.path.append({str(Path(__file__).resolve().parents[3])!r})\n{code}"
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8", **variables}
     began = time.monotonic()

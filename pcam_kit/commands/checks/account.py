@@ -1,7 +1,8 @@
-"""Kaggle: which credentials win, whether Kaggle takes them, rules, clock, and submissions left today.
+"""Kaggle: which credentials win, whether Kaggle takes them, rules, clock, and submissions left
+today.
 
-Everything that uses the network runs in a process of its own that is ended after some seconds: looking up a name cannot be
-given a timeout, and importing the official client already signs in.
+Everything that uses the network runs in a process of its own that is ended after some seconds:
+looking up a name cannot be given a timeout, and importing the official client already signs in.
 """
 
 from __future__ import annotations
@@ -28,10 +29,17 @@ ASK = "from pcam_kit.commands.checks.account import main; main()"
 
 
 def credentials(subject: Subject) -> Iterator[Check]:
-    """Which credentials are used, which they hide, and who may read them. The network is not needed."""
+    """Which credentials are used, which they hide, and who may read them.
+
+    The network is not needed.
+    """
     winner, *hidden = [*kaggle_client.find_sources()] or [""]
     if winner:
-        yield Check("credentials", "ok", f"{winner} is used" + (f"; it hides {' and '.join(hidden)}" if hidden else ""))
+        yield Check(
+            "credentials",
+            "ok",
+            f"{winner} is used" + (f"; it hides {' and '.join(hidden)}" if hidden else ""),
+        )
     else:
         try:
             kaggle_client.credentials_source()
@@ -40,12 +48,20 @@ def credentials(subject: Subject) -> Iterator[Check]:
             yield Check("credentials", subject.trouble, text, error.hint)
     for path in kaggle_client.exposed_files():
         shown = kaggle_client.shown(path)
-        name = shown if shlex.quote(shown[1:]) == shown[1:] else shlex.quote(str(path))  # the shell wants its ~ bare
-        yield Check("credentials", "warning", f"others on this machine may read {shown}", f"chmod 600 {name}")
+        # the shell wants its ~ bare
+        name = shown if shlex.quote(shown[1:]) == shown[1:] else shlex.quote(str(path))
+        yield Check(
+            "credentials",
+            "warning",
+            f"others on this machine may read {shown}",
+            f"chmod 600 {name}",
+        )
 
 
 @contextmanager
-def asking_kaggle(subject: Subject, *, offline: bool, seconds: float = KAGGLE_SECONDS) -> Generator[Callable[[], Iterator[Check]]]:
+def asking_kaggle(
+    subject: Subject, *, offline: bool, seconds: float = KAGGLE_SECONDS
+) -> Generator[Callable[[], Iterator[Check]]]:
     """Ask Kaggle while the block runs; the result waits for the answers and tells."""
     if offline:
         yield lambda: iter([Check("kaggle", "ok", "not asked (--offline)")])
@@ -58,13 +74,17 @@ def asking_kaggle(subject: Subject, *, offline: bool, seconds: float = KAGGLE_SE
             with beside(ASK, subject.kaggle_slug, subject.trouble, seconds=seconds) as ended:
                 yield lambda: _answers(ended, subject, seconds)
         finally:
-            with suppress(OSError):  # the official client makes the folder that a kaggle.json would lie in
+            # the official client makes the folder that a kaggle.json would lie in
+            with suppress(OSError):
                 for folder in missing:
                     folder.rmdir()
 
 
 def main() -> None:
-    """What the other process does: asks, and prints each line as JSON once known. Arguments: the slug or "", how grave a failure is."""
+    """What the other process does: asks, and prints each line as JSON once known.
+
+    Arguments: the slug or "", how grave a failure is.
+    """
     slug, trouble = sys.argv[1:]
     for check in ask(slug, "problem" if trouble == "problem" else "warning"):
         print(json.dumps(asdict(check)), flush=True)
@@ -90,11 +110,17 @@ def ask(slug: str, trouble: Status) -> Iterator[Check]:
             yield Check("kaggle", "ok", "answers and takes the credentials")
         if heard.clock is not None and abs(heard.clock) > CLOCK:
             way = "behind" if heard.clock > 0 else "ahead of"
-            text = f"this machine's clock is {duration(abs(heard.clock))} {way} Kaggle's; TLS and daily limits go by the right time"
-            yield Check("clock", "warning", text, "set the clock, e.g. sudo timedatectl set-ntp true")
+            text = (
+                f"this machine's clock is {duration(abs(heard.clock))} {way} Kaggle's; TLS "
+                "and daily limits go by the right time"
+            )
+            yield Check(
+                "clock", "warning", text, "set the clock, e.g. sudo timedatectl set-ntp true"
+            )
         if state is not None:
             try:
-                accepted = state.entered or kaggle_client.may_download(slug)  # the first is not told of every competition
+                # the first is not told of every competition
+                accepted = state.entered or kaggle_client.may_download(slug)
             except KaggleError as error:
                 yield Check("rules", "warning", error.message, error.hint)
                 return
@@ -106,10 +132,17 @@ def ask(slug: str, trouble: Status) -> Iterator[Check]:
 def _rules(slug: str, state: CompetitionState, trouble: Status, *, accepted: bool) -> Check:
     url = f"https://www.kaggle.com/competitions/{slug}"
     if not accepted:
-        return Check("rules", trouble, f"the rules of {slug} are not accepted yet", f"accept them at {url}/rules")
+        return Check(
+            "rules",
+            trouble,
+            f"the rules of {slug} are not accepted yet",
+            f"accept them at {url}/rules",
+        )
     text = f"the rules of {slug} are accepted"
     if state.deadline is not None:
-        text += f"; its deadline {'was' if state.over else 'is'} {state.deadline:%Y-%m-%d %H:%M} UTC"
+        text += (
+            f"; its deadline {'was' if state.over else 'is'} {state.deadline:%Y-%m-%d %H:%M} UTC"
+        )
     return Check("rules", "ok", text)
 
 
@@ -119,7 +152,12 @@ def _left(slug: str, state: CompetitionState) -> Check:
     if state.submissions_disabled:
         return Check("limit", "warning", f"{slug} takes no submissions now", f"see {url}")
     if state.notebooks_only:
-        return Check("limit", "warning", f"{slug} takes notebooks only: pcam submit cannot send a CSV there", f"see {url}/overview")
+        return Check(
+            "limit",
+            "warning",
+            f"{slug} takes notebooks only: pcam submit cannot send a CSV there",
+            f"see {url}/overview",
+        )
     try:
         limits = kaggle_client.submission_limits(slug)
     except KaggleError as error:
@@ -136,13 +174,18 @@ def _left(slug: str, state: CompetitionState) -> Check:
     )
 
 
-def _answers(ended: Callable[[], tuple[int, str, str]], subject: Subject, seconds: float) -> Iterator[Check]:
+def _answers(
+    ended: Callable[[], tuple[int, str, str]], subject: Subject, seconds: float
+) -> Iterator[Check]:
     try:
         code, out, err = ended()
     except subprocess.TimeoutExpired as error:
         said = error.output or b""
         yield from _lines(said.decode("utf-8", "replace") if isinstance(said, bytes) else said)
-        fix = "check the connection and the proxy settings (http_proxy, https_proxy), then run the same command again"
+        fix = (
+            "check the connection and the proxy settings (http_proxy, https_proxy), then run "
+            "the same command again"
+        )
         yield Check("kaggle", subject.trouble, f"no answer from Kaggle within {seconds:.0f} s", fix)
         return
     if code != 0:
@@ -155,4 +198,6 @@ def _answers(ended: Callable[[], tuple[int, str, str]], subject: Subject, second
 
 def _lines(out: str) -> Iterator[Check]:
     """The whole lines of what the other process printed."""
-    return (Check(**json.loads(line)) for line in out.splitlines(keepends=True) if line.endswith("\n"))
+    return (
+        Check(**json.loads(line)) for line in out.splitlines(keepends=True) if line.endswith("\n")
+    )

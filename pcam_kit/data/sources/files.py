@@ -19,7 +19,8 @@ from pcam_kit.files import PARTIAL, storage_error
 
 DEPTH = 4  # folders below the given one that are looked into
 GZIP = b"\x1f\x8b"
-UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError)  # gzip.BadGzipFile is an OSError
+# gzip.BadGzipFile is an OSError
+UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError)
 
 
 class RawFiles(Protocol):
@@ -82,7 +83,8 @@ class ZipFiles:
 
 
 def open_files(path: Path, slug: str, looks_right: Callable[[str], bool]) -> RawFiles:
-    """The files at `path`: a folder, a zip, a folder that holds the zip instead of the files, or one of several files.
+    """The files at `path`: a folder, a zip, a folder that holds the zip instead of the files, or
+    one of several files.
 
     `looks_right` says of a base name whether the layout knows it.
     """
@@ -91,7 +93,9 @@ def open_files(path: Path, slug: str, looks_right: Callable[[str], bool]) -> Raw
             return _zip(path)
         return FolderFiles(path.parent, dict(_walk(path.parent, "", 0)))
     if not path.is_dir():
-        raise DataError(f"there is nothing at {path}", hint=f"pcam fetch {slug} --from FOLDER_OR_ZIP")
+        raise DataError(
+            f"there is nothing at {path}", hint=f"pcam fetch {slug} --from FOLDER_OR_ZIP"
+        )
     try:
         sizes = dict(_walk(path, "", DEPTH))
     except OSError as error:
@@ -107,11 +111,16 @@ def open_files(path: Path, slug: str, looks_right: Callable[[str], bool]) -> Raw
 
 def _zip(path: Path) -> ZipFiles:
     archive, sizes = open_zip(path)
-    return ZipFiles(path, archive, {name: size for name, size in sizes.items() if not _hidden(name)})
+    return ZipFiles(
+        path, archive, {name: size for name, size in sizes.items() if not _hidden(name)}
+    )
 
 
 def _hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/")) or PARTIAL in name
+    return (
+        any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+        or PARTIAL in name
+    )
 
 
 def _walk(folder: Path, prefix: str, depth: int) -> Iterator[tuple[str, int]]:
@@ -126,16 +135,24 @@ def _walk(folder: Path, prefix: str, depth: int) -> Iterator[tuple[str, int]]:
 
 
 def find(files: RawFiles, names: Sequence[str]) -> str | None:
-    """The file with one of these base names, the one least deep. Raises DataError when two lie equally deep."""
+    """The file with one of these base names, the one least deep.
+
+    Raises DataError when two lie equally deep.
+    """
     found = [name for name in files.sizes if name.rpartition("/")[2] in names]
     if not found:
         return None
     least = min(name.count("/") for name in found)
-    best = sorted((name for name in found if name.count("/") == least), key=lambda name: names.index(name.rpartition("/")[2]))
+    best = sorted(
+        (name for name in found if name.count("/") == least),
+        key=lambda name: names.index(name.rpartition("/")[2]),
+    )
     same = [name for name in best if name.rpartition("/")[2] == best[0].rpartition("/")[2]]
     if len(same) > 1:
         raise DataError(
-            f"{files.where} holds {same[0].rpartition('/')[2]} more than once: {few(same, len(same))}", hint="name the folder of one"
+            f"{files.where} holds {same[0].rpartition('/')[2]} more than once: "
+            f"{few(same, len(same))}",
+            hint="name the folder of one",
         )
     return best[0]
 
@@ -143,13 +160,19 @@ def find(files: RawFiles, names: Sequence[str]) -> str | None:
 def missing(files: RawFiles, what: str, looked_for: str, slug: str) -> DataError:
     """The error for a part that is not there: what was looked for, and what there is instead."""
     there = few(sorted(files.sizes), len(files.sizes), 6) or "no files"
-    return DataError(f"{files.where} has no {what}: looked for {looked_for}, found {there}", hint=f"pcam fetch {slug} --from FOLDER_OR_ZIP")
+    return DataError(
+        f"{files.where} has no {what}: looked for {looked_for}, found {there}",
+        hint=f"pcam fetch {slug} --from FOLDER_OR_ZIP",
+    )
 
 
 def unreadable(files: RawFiles, name: str, error: Exception) -> DataError:
     """The error for a file whose bytes cannot be had."""
     why = "it is cut short" if isinstance(error, EOFError) else str(error) or type(error).__name__
-    return DataError(f"{files.where}: {name} cannot be read: {why}", hint="the file is damaged or cut short: download it again")
+    return DataError(
+        f"{files.where}: {name} cannot be read: {why}",
+        hint="the file is damaged or cut short: download it again",
+    )
 
 
 def read(files: RawFiles, name: str) -> bytes:
@@ -193,7 +216,8 @@ def unpacked_bytes(files: RawFiles, name: str) -> int:
 
 
 def unpack(files: RawFiles, name: str, target: Path, tell: Callable[[int], None]) -> None:
-    """Write the file's bytes, gzip undone, to `target` in a stream; `tell` gets the bytes written since the last call.
+    """Write the file's bytes, gzip undone, to `target` in a stream; `tell` gets the bytes written
+    since the last call.
 
     Raises DataError when the source is damaged, StorageError when the target cannot be written.
     """
@@ -209,7 +233,10 @@ def unpack(files: RawFiles, name: str, target: Path, tell: Callable[[int], None]
 def _chunks(files: RawFiles, name: str) -> Iterator[bytes]:
     packed = head(files, name, 2) == GZIP
     try:
-        with files.open(name) as stream, gzip.GzipFile(fileobj=stream) if packed else stream as source:
+        with (
+            files.open(name) as stream,
+            gzip.GzipFile(fileobj=stream) if packed else stream as source,
+        ):
             while data := source.read(1 << 20):
                 yield data
     except UNREADABLE as error:

@@ -1,4 +1,6 @@
-"""Patches in HDF5 files: `x` uint8 [n, h, w, 3] and `y` [n] or [n, 1, 1, 1], plain, gzipped or in a zip."""
+"""Patches in HDF5 files: `x` uint8 [n, h, w, 3] and `y` [n] or [n, 1, 1, 1], plain, gzipped or in a
+zip.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,16 @@ import h5py
 import numpy as np
 
 from pcam_kit.competitions import Competition, Split
-from pcam_kit.data.raw import Images, Labels, Part, Progress, RawCompetition, block_rows, count_notes, few
+from pcam_kit.data.raw import (
+    Images,
+    Labels,
+    Part,
+    Progress,
+    RawCompetition,
+    block_rows,
+    count_notes,
+    few,
+)
 from pcam_kit.data.sources.files import RawFiles, head, is_packed, missing, unpack, unpacked_bytes
 from pcam_kit.errors import DataError
 
@@ -22,7 +33,9 @@ DAMAGED = "the file is damaged or cut short: download it again"
 
 @dataclass(frozen=True)
 class PartFiles:
-    """Where one part lies: raw file names of its pixels and labels (the same file, or none), and what else is known."""
+    """Where one part lies: raw file names of its pixels and labels (the same file, or none), and
+    what else is known.
+    """
 
     split: Split
     x: str
@@ -32,16 +45,32 @@ class PartFiles:
 
 
 def open_h5_parts(
-    profile: Competition, files: RawFiles, sources: Sequence[PartFiles], others: Sequence[str], notes: Sequence[str]
+    profile: Competition,
+    files: RawFiles,
+    sources: Sequence[PartFiles],
+    others: Sequence[str],
+    notes: Sequence[str],
 ) -> RawCompetition:
-    """The parts of `sources`, checked; where a file is packed, checked as far as that goes until it is unpacked.
+    """The parts of `sources`, checked; where a file is packed, checked as far as that goes until it
+    is unpacked.
 
-    `others` are further files that were used (for the inventory). Raises DataError naming file, expected and found.
+    `others` are further files that were used (for the inventory). Raises DataError naming file,
+    expected and found.
     """
-    names = list(dict.fromkeys(name for source in sources for name in (source.x, source.y) if name is not None))
-    inventory = [{"name": name, "files": 1, "bytes": files.sizes[name]} for name in (*names, *others)]
+    names = list(
+        dict.fromkeys(
+            name for source in sources for name in (source.x, source.y) if name is not None
+        )
+    )
+    inventory = [
+        {"name": name, "files": 1, "bytes": files.sizes[name]} for name in (*names, *others)
+    ]
     packed = [name for name in names if is_packed(files, name)]
-    paths = {name: path for name in names if name not in packed and (path := files.local(name)) is not None}
+    paths = {
+        name: path
+        for name in names
+        if name not in packed and (path := files.local(name)) is not None
+    }
 
     def finish(paths: dict[str, Path]) -> RawCompetition:
         parts = tuple(_part(source, files.where, paths, profile.image_size) for source in sources)
@@ -60,7 +89,9 @@ def open_h5_parts(
     return RawCompetition(profile, (), inventory, tuple(notes), unpack_all, sum(sizes.values()))
 
 
-def _unpack(files: RawFiles, sizes: dict[str, int], work: Path, progress: Progress) -> dict[str, Path]:
+def _unpack(
+    files: RawFiles, sizes: dict[str, int], work: Path, progress: Progress
+) -> dict[str, Path]:
     """Small files first: what is wrong with labels shows before gigabytes are unpacked."""
     total, done = max(1, sum(sizes.values())), 0
     paths: dict[str, Path] = {}
@@ -80,7 +111,11 @@ def _unpack(files: RawFiles, sizes: dict[str, int], work: Path, progress: Progre
 
 def _check_signature(first: bytes, where: str) -> None:
     if first != SIGNATURE:
-        raise DataError(f"{where} is not HDF5: expected it to start with {SIGNATURE[:4]!r}, found {first[:4]!r}", hint=DAMAGED)
+        raise DataError(
+            f"{where} is not HDF5: expected it to start with {SIGNATURE[:4]!r}, found "
+            f"{first[:4]!r}",
+            hint=DAMAGED,
+        )
 
 
 def _part(source: PartFiles, where: str, paths: dict[str, Path], size: int) -> Part:
@@ -90,10 +125,15 @@ def _part(source: PartFiles, where: str, paths: dict[str, Path], size: int) -> P
     if source.y is not None:
         labels = _use(paths[source.y], f"{where}: {source.y}", _read_labels)
         if len(labels) != n:
-            raise DataError(f"{where}: {source.x} and {source.y} do not fit: {n:,} images in x, {len(labels):,} labels in y")
+            raise DataError(
+                f"{where}: {source.x} and {source.y} do not fit: {n:,} images in x, "
+                f"{len(labels):,} labels in y"
+            )
     for what, values in (("ids", source.ids), ("slides", source.slides)):
         if values is not None and len(values) != n:
-            raise DataError(f"{where}: {source.x} has {n:,} images, but {len(values):,} {what} are given for it")
+            raise DataError(
+                f"{where}: {source.x} has {n:,} images, but {len(values):,} {what} are given for it"
+            )
     ids = [str(i) for i in range(n)] if source.ids is None else source.ids
     blocks = partial(_blocks, paths[source.x], f"{where}: {source.x}", n, rows)
     return Part(source.split, ids, labels, blocks, source.slides)
@@ -114,14 +154,21 @@ def _dataset(file: Any, key: str, where: str) -> Any:
     try:
         data = file[key]
     except KeyError as error:
-        raise DataError(f"{where}: expected a dataset {key!r}, found {few(sorted(file), len(file), 6) or 'nothing'}") from error
+        raise DataError(
+            f"{where}: expected a dataset {key!r}, found "
+            f"{few(sorted(file), len(file), 6) or 'nothing'}"
+        ) from error
     if not isinstance(data, h5py.Dataset):
-        raise DataError(f"{where}: expected {key!r} to be a dataset, found a {type(data).__name__.lower()}")
+        raise DataError(
+            f"{where}: expected {key!r} to be a dataset, found a {type(data).__name__.lower()}"
+        )
     return data
 
 
 def _check_images(file: Any, where: str, *, size: int) -> tuple[int, int]:
-    """Number of images, and rows to read at a time: whole chunks, or each would be unpacked again and again."""
+    """Number of images, and rows to read at a time: whole chunks, or each would be unpacked again
+    and again.
+    """
     x = _dataset(file, "x", where)
     if x.dtype != np.uint8:
         raise DataError(f"{where}: x: expected uint8, found {x.dtype}")
@@ -143,7 +190,9 @@ def _read_labels(file: Any, where: str) -> Labels:
     wrong = (values != 0) & (values != 1)
     if wrong.any():
         found = [str(value) for value in np.unique(values[wrong]).tolist()]
-        raise DataError(f"{where}: y: {int(wrong.sum()):,} labels other than 0 and 1: {few(found, len(found))}")
+        raise DataError(
+            f"{where}: y: {int(wrong.sum()):,} labels other than 0 and 1: {few(found, len(found))}"
+        )
     return values.astype(np.int8)
 
 
@@ -157,7 +206,9 @@ def _blocks(path: Path, where: str, n: int, rows: int) -> Generator[Images, None
         raise DataError(f"{where} cannot be read: {error}", hint=DAMAGED) from error
 
 
-def require(files: RawFiles, found: str | None, what: str, looked_for: Sequence[str], slug: str) -> str:
+def require(
+    files: RawFiles, found: str | None, what: str, looked_for: Sequence[str], slug: str
+) -> str:
     """`found`, or the error that says what was looked for."""
     if found is None:
         raise missing(files, what, " or ".join(looked_for), slug)

@@ -1,4 +1,7 @@
-"""Layout `lab_h5`: train.h5 (x, y), valid.h5 (x, y), test_x.h5 (x), in patchcam/ or at the top. Ids are row numbers."""
+"""Layout `lab_h5`: train.h5 (x, y), valid.h5 (x, y), test_x.h5 (x), in patchcam/ or at the top.
+
+Ids are row numbers.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ def knows(name: str) -> bool:
 
 
 def open_lab_h5(profile: Competition, files: RawFiles) -> RawCompetition:
-    """Train and test must be there. A sample submission whose ids are not row numbers names the test rows, in its order."""
+    """Train and test must be there.
+
+    A sample submission whose ids are not row numbers names the test rows, in its order.
+    """
     train = require(files, find(files, TRAIN), "train part", TRAIN[:1], profile.slug)
     valid = find(files, VALID)
     test = require(files, find(files, TEST), "test part", TEST[:1], profile.slug)
@@ -33,7 +39,10 @@ def open_lab_h5(profile: Competition, files: RawFiles) -> RawCompetition:
         if set(ids) == {str(i) for i in range(len(ids))}:
             ids = [str(i) for i in range(len(ids))]
         else:
-            notes.append(f"the ids of {sample} are not row numbers: they are taken to name the test rows in order")
+            notes.append(
+                f"the ids of {sample} are not row numbers: they are taken to name the test rows "
+                "in order"
+            )
     sources = [PartFiles("train", train, train)]
     if valid is not None:
         sources.append(PartFiles("valid", valid, valid))

@@ -1,6 +1,8 @@
-"""Layout `pcam_h5`: camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5[.gz], with slides in *_meta.csv[.gz].
+"""Layout `pcam_h5`: camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5[.gz], with slides in
+*_meta.csv[.gz].
 
-Kaggle's copy (the dataset andrewmvd/metastatic-tissue-classification-patchcamelyon) has {training,validation,test}_split.h5 for x.
+Kaggle's copy (the dataset andrewmvd/metastatic-tissue-classification-patchcamelyon) has
+{training,validation,test}_split.h5 for x.
 """
 
 from __future__ import annotations
@@ -12,7 +14,12 @@ from pcam_kit.data.sources.hdf5 import PartFiles, open_h5_parts, require
 from pcam_kit.data.sources.tables import read_columns
 
 STEM = "camelyonpatch_level_2_split_"
-IMAGES: dict[Split, str] = {"train": "training_split", "valid": "validation_split", "test": "test_split"}  # on Kaggle
+# on Kaggle
+IMAGES: dict[Split, str] = {
+    "train": "training_split",
+    "valid": "validation_split",
+    "test": "test_split",
+}
 SLIDE = "wsi"  # the column of the meta file
 
 
@@ -22,7 +29,9 @@ def knows(name: str) -> bool:
 
 
 def open_pcam_h5(profile: Competition, files: RawFiles) -> RawCompetition:
-    """Train (x and y) and test (x) must be there; valid, the test labels and the slides may be missing."""
+    """Train (x and y) and test (x) must be there; valid, the test labels and the slides may be
+    missing.
+    """
     sources: list[PartFiles] = []
     metas: list[str] = []
     for split in SPLITS:

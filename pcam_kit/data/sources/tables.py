@@ -1,4 +1,6 @@
-"""CSV tables of raw data: BOM and Windows line ends are fine, a missing column or an uneven row is not."""
+"""CSV tables of raw data: BOM and Windows line ends are fine, a missing column or an uneven row is
+not.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,10 @@ from pcam_kit.errors import DataError
 
 
 def read_columns(files: RawFiles, name: str, columns: Sequence[str]) -> list[list[str]]:
-    """The named columns of a CSV with a header, as text. Raises DataError naming the file and line."""
+    """The named columns of a CSV with a header, as text.
+
+    Raises DataError naming the file and line.
+    """
     where = f"{files.where}: {name}"
     try:
         text = read(files, name).decode("utf-8-sig")
@@ -25,7 +30,8 @@ def read_columns(files: RawFiles, name: str, columns: Sequence[str]) -> list[lis
     lost = [column for column in columns if column not in header]
     if lost:
         raise DataError(
-            f"{where} has no column {' and no column '.join(lost)}: expected {','.join(columns)}, found {','.join(header) or 'nothing'}"
+            f"{where} has no column {' and no column '.join(lost)}: expected "
+            f"{','.join(columns)}, found {','.join(header) or 'nothing'}"
         )
     places = [header.index(column) for column in columns]
     result: list[list[str]] = [[] for _ in columns]
@@ -33,7 +39,9 @@ def read_columns(files: RawFiles, name: str, columns: Sequence[str]) -> list[lis
         if not row:
             continue
         if len(row) != len(header):
-            raise DataError(f"{where}, line {rows.line_num}: expected {len(header)} cells, found {len(row)}")
+            raise DataError(
+                f"{where}, line {rows.line_num}: expected {len(header)} cells, found {len(row)}"
+            )
         for values, place in zip(result, places, strict=True):
             values.append(row[place].strip())
     return result
@@ -43,17 +51,27 @@ def read_ids(files: RawFiles, name: str, column: str) -> list[str]:
     """The ids of a sample submission, in its order. Raises DataError when one is repeated."""
     ids = read_columns(files, name, [column])[0]
     if twice := repeated(ids):
-        raise DataError(f"{files.where}: {name} repeats {len(twice):,} ids: {few(twice, len(twice))}")
+        raise DataError(
+            f"{files.where}: {name} repeats {len(twice):,} ids: {few(twice, len(twice))}"
+        )
     return ids
 
 
-def read_labels(files: RawFiles, name: str, id_column: str, target_column: str) -> tuple[list[str], Labels]:
+def read_labels(
+    files: RawFiles, name: str, id_column: str, target_column: str
+) -> tuple[list[str], Labels]:
     """Ids and their 0/1 labels. Raises DataError on a repeated id or another label."""
     ids, texts = read_columns(files, name, [id_column, target_column])
     if twice := repeated(ids):
-        raise DataError(f"{files.where}: {name} labels {len(twice):,} ids more than once: {few(twice, len(twice))}")
+        raise DataError(
+            f"{files.where}: {name} labels {len(twice):,} ids more than once: "
+            f"{few(twice, len(twice))}"
+        )
     known = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
     wrong = [f"{key}: {text!r}" for key, text in zip(ids, texts, strict=True) if text not in known]
     if wrong:
-        raise DataError(f"{files.where}: {name} has {len(wrong):,} labels other than 0 and 1: {few(wrong, len(wrong))}")
+        raise DataError(
+            f"{files.where}: {name} has {len(wrong):,} labels other than 0 and 1: "
+            f"{few(wrong, len(wrong))}"
+        )
     return ids, np.array([known[text] for text in texts], dtype=np.int8)

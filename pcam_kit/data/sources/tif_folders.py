@@ -1,4 +1,6 @@
-"""Layout `tif_folders`: train/*.tif, test/*.tif, train_labels.csv and perhaps sample_submission.csv (Kaggle's PCam)."""
+"""Layout `tif_folders`: train/*.tif, test/*.tif, train_labels.csv and perhaps sample_submission.csv
+(Kaggle's PCam).
+"""
 
 from __future__ import annotations
 
@@ -28,27 +30,51 @@ def knows(name: str) -> bool:
 
 
 def open_tif_folders(profile: Competition, files: RawFiles) -> RawCompetition:
-    """Ids against labels and against the sample submission; pixels are read later. Raises DataError."""
+    """Ids against labels and against the sample submission; pixels are read later.
+
+    Raises DataError.
+    """
     labels_name = find(files, [LABELS])
     if labels_name is None:
         raise missing(files, "labels", f"{LABELS} beside train/ and test/", profile.slug)
     root = labels_name.removesuffix(LABELS)
     train, test = (_tifs(files, profile, f"{root}{folder}/") for folder in ("train", "test"))
     ids, labels = read_labels(files, labels_name, profile.id_column, profile.target_column)
-    _compare(files, set(ids), set(train), f"labelled in {labels_name} but missing in {root}train", f"in {root}train but without a label")
+    _compare(
+        files,
+        set(ids),
+        set(train),
+        f"labelled in {labels_name} but missing in {root}train",
+        f"in {root}train but without a label",
+    )
     sample = f"{root}{SAMPLE}"
     test_ids = sorted(test)
     if sample in files.sizes:
         test_ids = read_ids(files, sample, profile.id_column)
-        _compare(files, set(test_ids), set(test), f"asked for by {sample} but missing in {root}test", f"in {root}test but not in {sample}")
+        _compare(
+            files,
+            set(test_ids),
+            set(test),
+            f"asked for by {sample} but missing in {root}test",
+            f"in {root}test but not in {sample}",
+        )
     size = profile.image_size
     parts = (
         Part("train", ids, labels, partial(_blocks, files, [train[key] for key in ids], size)),
-        Part("test", test_ids, np.full(len(test_ids), -1, np.int8), partial(_blocks, files, [test[key] for key in test_ids], size)),
+        Part(
+            "test",
+            test_ids,
+            np.full(len(test_ids), -1, np.int8),
+            partial(_blocks, files, [test[key] for key in test_ids], size),
+        ),
     )
     tables = [name for name in (labels_name, sample) if name in files.sizes]
     inventory = [
-        {"name": f"{root}{folder}/*.tif", "files": len(names), "bytes": sum(files.sizes[name] for name in names.values())}
+        {
+            "name": f"{root}{folder}/*.tif",
+            "files": len(names),
+            "bytes": sum(files.sizes[name] for name in names.values()),
+        }
         for folder, names in (("train", train), ("test", test))
     ] + [{"name": name, "files": 1, "bytes": files.sizes[name]} for name in tables]
     return RawCompetition(profile, parts, inventory, count_notes(profile, parts))
@@ -56,29 +82,41 @@ def open_tif_folders(profile: Competition, files: RawFiles) -> RawCompetition:
 
 def _tifs(files: RawFiles, profile: Competition, folder: str) -> dict[str, str]:
     """id -> name of the tifs below `folder`."""
-    names = [name for name in files.sizes if name.startswith(folder) and name.lower().endswith(SUFFIXES)]
+    names = [
+        name for name in files.sizes if name.startswith(folder) and name.lower().endswith(SUFFIXES)
+    ]
     if not names:
         raise missing(files, f"{folder}*.tif", f"tifs in {folder}", profile.slug)
     result = {name.rpartition("/")[2].rpartition(".")[0]: name for name in names}
     if len(result) < len(names):
         twice = [name for name in names if name not in set(result.values())]
-        raise DataError(f"{files.where}: {len(twice):,} ids have more than one tif in {folder}: {few(twice, len(twice))}")
+        raise DataError(
+            f"{files.where}: {len(twice):,} ids have more than one tif in {folder}: "
+            f"{few(twice, len(twice))}"
+        )
     return result
 
 
 def _compare(files: RawFiles, wanted: set[str], there: set[str], lost: str, extra: str) -> None:
     """Raises DataError when the two sets differ, with counts and the first names of each kind."""
     faults = [
-        f"{len(ids):,} {'id is' if len(ids) == 1 else 'ids are'} {what}: {few(sorted(ids), len(ids))}"
+        f"{len(ids):,} {'id is' if len(ids) == 1 else 'ids are'} {what}: "
+        f"{few(sorted(ids), len(ids))}"
         for ids, what in ((wanted - there, lost), (there - wanted, extra))
         if ids
     ]
     if faults:
-        raise DataError(f"{files.where}: {'; '.join(faults)}", hint="download or unpack the files again; both must list the same ids")
+        raise DataError(
+            f"{files.where}: {'; '.join(faults)}",
+            hint="download or unpack the files again; both must list the same ids",
+        )
 
 
 def _blocks(files: RawFiles, names: Sequence[str], size: int) -> Generator[Images, None, None]:
-    """Decoded blocks in order, a few ahead of the reader. OpenCV's own complaints are silenced: ours name the file."""
+    """Decoded blocks in order, a few ahead of the reader.
+
+    OpenCV's own complaints are silenced: ours name the file.
+    """
     rows = max(1, block_rows(size) // 2)
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(0)
@@ -104,7 +142,10 @@ def _decode_all(files: RawFiles, names: Sequence[str], size: int) -> Images:
 
 
 def decode(files: RawFiles, name: str, size: int, out: Images) -> None:
-    """Decode one tif to RGB in `out`: uint8 [size, size, 3]. Raises DataError naming what was expected and found."""
+    """Decode one tif to RGB in `out`: uint8 [size, size, 3].
+
+    Raises DataError naming what was expected and found.
+    """
     data = read(files, name)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
@@ -112,9 +153,15 @@ def decode(files: RawFiles, name: str, size: int, out: Images) -> None:
         image = None
     expected = f"expected a whole {size}x{size} 8-bit RGB image"
     if image is None:
-        raise DataError(f"{files.where}: {name}: {expected}, found {len(data):,} bytes that do not decode", hint="download the file again")
+        raise DataError(
+            f"{files.where}: {name}: {expected}, found {len(data):,} bytes that do not decode",
+            hint="download the file again",
+        )
     if image.shape != (size, size, 3) or image.dtype != np.uint8:
         height, width = image.shape[:2]
         channels = image.shape[2] if image.ndim == 3 else 1
-        raise DataError(f"{files.where}: {name}: {expected}, found {width}x{height}, {channels} channels of {image.dtype}")
+        raise DataError(
+            f"{files.where}: {name}: {expected}, found {width}x{height}, {channels} channels of "
+            f"{image.dtype}"
+        )
     cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=out)

@@ -1,15 +1,18 @@
-"""Group-equivariant layers for Keras 3: turn or flip the image, and the features turn and flip with it, exactly.
+"""Group-equivariant layers for Keras 3: turn or flip the image, and the features turn and flip with
+it, exactly.
 
-A feature map on a group has the channels of every element side by side: [n, h, w, order * channels], channel `element * channels + i`,
-elements as in `symmetry.py`: p4 has the 4 rotations, p4m the 4 rotations and their mirror images. Laid out so, pooling over space,
-activations, dropout and addition are the plain Keras layers; putting maps side by side is `GroupConcatenate`. Moving the input by
-element h moves the maps in space by h, and the map of element g goes to element "g, then h".
+A feature map on a group has the channels of every element side by side: [n, h, w, order *
+channels], channel `element * channels + i`, elements as in `symmetry.py`: p4 has the 4 rotations,
+p4m the 4 rotations and their mirror images. Laid out so, pooling over space, activations, dropout
+and addition are the plain Keras layers; putting maps side by side is `GroupConcatenate`. Moving the
+input by element h moves the maps in space by h, and the map of element g goes to element "g, then
+h".
 
-Exact equivariance needs square inputs, odd kernels, and downsampling by pooling windows that divide the size; a stride would pick other
-pixels after a turn, so the convolutions have none.
+Exact equivariance needs square inputs, odd kernels, and downsampling by pooling windows that divide
+the size; a stride would pick other pixels after a turn, so the convolutions have none.
 
-Cohen and Welling, "Group equivariant convolutional networks" (2016); Veeling and others, "Rotation equivariant CNNs for digital
-pathology" (2018).
+Cohen and Welling, "Group equivariant convolutional networks" (2016); Veeling and others, "Rotation
+equivariant CNNs for digital pathology" (2018).
 """
 
 # pyright: basic
@@ -38,20 +41,28 @@ def order_of(group: str) -> int:
 
 
 def lifting_index(size: int, order: int) -> NDArray[np.int32]:
-    """[order, size * size]: where in a kernel [size * size] each place of its moved copies comes from."""
+    """[order, size * size]: where in a kernel [size * size] each place of its moved copies comes
+    from.
+    """
     places = np.arange(size * size, dtype=np.int32).reshape(size, size, 1)
     return np.stack([symmetry.apply(places, element).reshape(-1) for element in range(order)])
 
 
 def group_index(size: int, order: int) -> NDArray[np.int32]:
-    """[order, size * size * order]: the same for a kernel [size * size, order] on the group, moved in space and in the group."""
+    """[order, size * size * order]: the same for a kernel [size * size, order] on the group, moved
+    in space and in the group.
+    """
     moved = lifting_index(size, order)
-    relative = [[symmetry.compose(k, symmetry.inverse(g)) for k in range(order)] for g in range(order)]
+    relative = [
+        [symmetry.compose(k, symmetry.inverse(g)) for k in range(order)] for g in range(order)
+    ]
     return (moved[:, :, None] * order + np.array(relative, np.int32)[:, None, :]).reshape(order, -1)
 
 
 class _Convolution(layers.Layer):
-    """What both convolutions share: a kernel that is learnt once and used in every position of the group."""
+    """What both convolutions share: a kernel that is learnt once and used in every position of the
+    group.
+    """
 
     def __init__(
         self,
@@ -67,7 +78,10 @@ class _Convolution(layers.Layer):
     ) -> None:
         super().__init__(**options)
         if kernel_size % 2 == 0 and padding == "same":
-            raise ValueError(f"an even kernel has no centre to turn about under padding 'same'; found kernel_size {kernel_size}")
+            raise ValueError(
+                "an even kernel has no centre to turn about under padding 'same'; found "
+                f"kernel_size {kernel_size}"
+            )
         self.filters = filters
         self.kernel_size = kernel_size
         self.group = group
@@ -92,11 +106,21 @@ class _Convolution(layers.Layer):
             self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
     def expanded_kernel(self) -> Any:
-        """The kernel of the plain convolution that this is: [size, size, channels in, order * filters]."""
+        """The kernel of the plain convolution that this is: [size, size, channels in, order *
+        filters].
+        """
         size, orders, channels = self.kernel_size, self._orders, self._channels
-        flat = ops.reshape(ops.convert_to_tensor(self.kernel), (size * size * orders, channels, self.filters))
-        moved = ops.reshape(ops.take(flat, self._index, axis=0), (self.order, size, size, orders * channels, self.filters))
-        return ops.reshape(ops.transpose(moved, (1, 2, 3, 0, 4)), (size, size, orders * channels, self.order * self.filters))
+        flat = ops.reshape(
+            ops.convert_to_tensor(self.kernel), (size * size * orders, channels, self.filters)
+        )
+        moved = ops.reshape(
+            ops.take(flat, self._index, axis=0),
+            (self.order, size, size, orders * channels, self.filters),
+        )
+        return ops.reshape(
+            ops.transpose(moved, (1, 2, 3, 0, 4)),
+            (size, size, orders * channels, self.order * self.filters),
+        )
 
     def expanded_bias(self) -> Any:
         """The same for the bias: [order * filters]."""
@@ -104,14 +128,23 @@ class _Convolution(layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """[n, h, w, channels in] -> [n, h, w, order * filters]."""
-        outputs: Any = ops.conv(inputs, ops.cast(self.expanded_kernel(), inputs.dtype), padding=self.padding, data_format="channels_last")
+        outputs: Any = ops.conv(
+            inputs,
+            ops.cast(self.expanded_kernel(), inputs.dtype),
+            padding=self.padding,
+            data_format="channels_last",
+        )
         return outputs + ops.cast(self.expanded_bias(), outputs.dtype) if self.use_bias else outputs
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """As `call` does it."""
         n, *sides, _ = input_shape
         lost = 0 if self.padding == "same" else self.kernel_size - 1
-        return (n, *(None if side is None else side - lost for side in sides), self.order * self.filters)
+        return (
+            n,
+            *(None if side is None else side - lost for side in sides),
+            self.order * self.filters,
+        )
 
     def get_config(self) -> dict[str, Any]:
         """What `from_config` needs."""
@@ -128,7 +161,10 @@ class _Convolution(layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class LiftingConv2D(_Convolution):
-    """From images to maps on the group: [n, h, w, channels] -> [n, h, w, order * filters]. Every element sees the kernel moved by it."""
+    """From images to maps on the group: [n, h, w, channels] -> [n, h, w, order * filters].
+
+    Every element sees the kernel moved by it.
+    """
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the weights."""
@@ -137,7 +173,9 @@ class LiftingConv2D(_Convolution):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class GroupConv2D(_Convolution):
-    """From maps on the group to maps on the group: [n, h, w, order * channels] -> [n, h, w, order * filters]."""
+    """From maps on the group to maps on the group: [n, h, w, order * channels] -> [n, h, w, order *
+    filters].
+    """
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the weights."""
@@ -147,7 +185,9 @@ class GroupConv2D(_Convolution):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class GroupBatchNormalization(layers.BatchNormalization):
-    """Batch normalisation whose statistics and scales are shared by all elements: per channel, over images, space and the group."""
+    """Batch normalisation whose statistics and scales are shared by all elements: per channel, over
+    images, space and the group.
+    """
 
     def __init__(self, *, group: Group = "p4m", **options: Any) -> None:
         super().__init__(**options)
@@ -162,9 +202,11 @@ class GroupBatchNormalization(layers.BatchNormalization):
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """[n, h, w, order * channels], the same shape back; masks are not looked at.
 
-        Not the parent's `call` on reshaped maps: on CPU, sums over few channels side by side made training steps 1.24 times as long.
+        Not the parent's `call` on reshaped maps: on CPU, sums over few channels side by side made
+        training steps 1.24 times as long.
         """
-        values: Any = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))  # bfloat16 has too few digits for sums
+        # bfloat16 has too few digits for sums
+        values: Any = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
         mean: Any = self.moving_mean
         variance: Any = self.moving_variance
         if training and self.trainable:
@@ -173,11 +215,16 @@ class GroupBatchNormalization(layers.BatchNormalization):
             variance = ops.maximum(square - ops.square(mean), 0.0)
             pairs: Any = ((self.moving_mean, mean), (self.moving_variance, variance))
             for moving, now in pairs:
-                moving.assign(moving * self.momentum + ops.cast(now, moving.dtype) * (1 - self.momentum))
+                moving.assign(
+                    moving * self.momentum + ops.cast(now, moving.dtype) * (1 - self.momentum)
+                )
         scale: Any = ops.rsqrt(variance + self.epsilon)
         scale = scale * self.gamma if self.scale else scale
         shift: Any = self.beta if self.center else 0.0
-        return ops.cast(values * ops.tile(scale, (self.order,)) + ops.tile(shift - mean * scale, (self.order,)), inputs.dtype)
+        return ops.cast(
+            values * ops.tile(scale, (self.order,)) + ops.tile(shift - mean * scale, (self.order,)),
+            inputs.dtype,
+        )
 
     def _over_the_group(self, means: Any) -> Any:
         return ops.mean(ops.reshape(means, (self.order, -1)), axis=0)
@@ -189,9 +236,13 @@ class GroupBatchNormalization(layers.BatchNormalization):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class GroupPooling(layers.Layer):
-    """The largest or the mean over the elements: [n, h, w, order * channels] -> [n, h, w, channels], which only moves in space."""
+    """The largest or the mean over the elements: [n, h, w, order * channels] -> [n, h, w,
+    channels], which only moves in space.
+    """
 
-    def __init__(self, *, group: Group = "p4m", reduce: Literal["max", "mean"] = "max", **options: Any) -> None:
+    def __init__(
+        self, *, group: Group = "p4m", reduce: Literal["max", "mean"] = "max", **options: Any
+    ) -> None:
         super().__init__(**options)
         if reduce not in {"max", "mean"}:
             raise ValueError(f"reduce must be max or mean; found {reduce!r}")
@@ -216,7 +267,9 @@ class GroupPooling(layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class GroupConcatenate(layers.Layer):
-    """Maps on the group side by side within each element: several [n, h, w, order * channels] -> [n, h, w, order * all channels]."""
+    """Maps on the group side by side within each element: several [n, h, w, order * channels] ->
+    [n, h, w, order * all channels].
+    """
 
     def __init__(self, *, group: Group = "p4m", **options: Any) -> None:
         super().__init__(**options)
@@ -226,12 +279,22 @@ class GroupConcatenate(layers.Layer):
     def call(self, inputs: list[Any]) -> Any:
         """Join."""
         height, width = inputs[0].shape[1:3]
-        split = [ops.reshape(x, (-1, height, width, self.order, x.shape[-1] // self.order)) for x in inputs]
-        return ops.reshape(ops.concatenate(split, axis=-1), (-1, height, width, sum(x.shape[-1] for x in inputs)))
+        split = [
+            ops.reshape(x, (-1, height, width, self.order, x.shape[-1] // self.order))
+            for x in inputs
+        ]
+        return ops.reshape(
+            ops.concatenate(split, axis=-1), (-1, height, width, sum(x.shape[-1] for x in inputs))
+        )
 
-    def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
+    def compute_output_shape(
+        self, input_shape: list[tuple[int | None, ...]]
+    ) -> tuple[int | None, ...]:
         """As `call` does it."""
-        return (*input_shape[0][:-1], self.order * sum(_channels(shape, self.order, self.name) for shape in input_shape))
+        return (
+            *input_shape[0][:-1],
+            self.order * sum(_channels(shape, self.order, self.name) for shape in input_shape),
+        )
 
     def get_config(self) -> dict[str, Any]:
         """What `from_config` needs."""
@@ -241,5 +304,8 @@ class GroupConcatenate(layers.Layer):
 def _channels(shape: tuple[int | None, ...], order: int, name: str) -> int:
     merged = int(shape[-1] or 0)
     if merged % order != 0 or merged == 0:
-        raise ValueError(f"{name}: expected a multiple of {order} channels, {order} elements side by side; found {list(shape)}")
+        raise ValueError(
+            f"{name}: expected a multiple of {order} channels, {order} elements side by side; "
+            f"found {list(shape)}"
+        )
     return merged // order

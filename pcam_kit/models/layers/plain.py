@@ -1,4 +1,6 @@
-"""A model with group-equivariant layers as one of plain Keras layers: the same answers, readable without this package."""
+"""A model with group-equivariant layers as one of plain Keras layers: the same answers, readable
+without this package.
+"""
 
 # pyright: basic
 
@@ -10,16 +12,29 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from pcam_kit.models.layers.group import GroupBatchNormalization, GroupConcatenate, GroupConv2D, GroupPooling, LiftingConv2D
+from pcam_kit.models.layers.group import (
+    GroupBatchNormalization,
+    GroupConcatenate,
+    GroupConv2D,
+    GroupPooling,
+    LiftingConv2D,
+)
 
-_GROUP_LAYERS = (LiftingConv2D, GroupConv2D, GroupBatchNormalization, GroupPooling, GroupConcatenate)
+_GROUP_LAYERS = (
+    LiftingConv2D,
+    GroupConv2D,
+    GroupBatchNormalization,
+    GroupPooling,
+    GroupConcatenate,
+)
 
 
 def plain(model: keras.Model) -> keras.Model:
-    """The same functional model with plain convolutions, normalisation and pooling; itself when it has no group layers.
+    """The same functional model with plain convolutions, normalisation and pooling; itself when it
+    has no group layers.
 
-    The kernels are written out for every element: more weights, the same arithmetic. What was tied is no longer, so it is for prediction,
-    not for further training.
+    The kernels are written out for every element: more weights, the same arithmetic. What was tied
+    is no longer, so it is for prediction, not for further training.
     """
     if not any(isinstance(layer, _GROUP_LAYERS) for layer in model.layers):
         return model
@@ -35,9 +50,20 @@ def _plain_layer(layer: Any) -> Any:
     match layer:
         case LiftingConv2D() | GroupConv2D():
             filters = layer.order * layer.filters
-            return layers.Conv2D(filters, layer.kernel_size, padding=layer.padding, use_bias=layer.use_bias, name=layer.name)
+            return layers.Conv2D(
+                filters,
+                layer.kernel_size,
+                padding=layer.padding,
+                use_bias=layer.use_bias,
+                name=layer.name,
+            )
         case GroupBatchNormalization():
-            options = {"momentum": layer.momentum, "epsilon": layer.epsilon, "center": layer.center, "scale": layer.scale}
+            options = {
+                "momentum": layer.momentum,
+                "epsilon": layer.epsilon,
+                "center": layer.center,
+                "scale": layer.scale,
+            }
             return layers.BatchNormalization(**options, name=layer.name)
         case GroupPooling():
             height, width, channels = found.shape[1:]
@@ -52,8 +78,15 @@ def _plain_layer(layer: Any) -> Any:
         case GroupConcatenate():
             given: Any = layer.input
             inputs: Any = [keras.Input(x.shape[1:]) for x in given]
-            split = [layers.Reshape((*x.shape[1:3], layer.order, x.shape[-1] // layer.order))(x) for x in inputs]
-            return keras.Model(inputs, layers.Reshape(found.shape[1:])(layers.Concatenate()(split)), name=layer.name)
+            split = [
+                layers.Reshape((*x.shape[1:3], layer.order, x.shape[-1] // layer.order))(x)
+                for x in inputs
+            ]
+            return keras.Model(
+                inputs,
+                layers.Reshape(found.shape[1:])(layers.Concatenate()(split)),
+                name=layer.name,
+            )
         case _:
             return layer.__class__.from_config(layer.get_config())
 
@@ -61,7 +94,9 @@ def _plain_layer(layer: Any) -> Any:
 def _weights(layer: Any) -> list[Any]:
     match layer:
         case LiftingConv2D() | GroupConv2D():
-            bias = [np.asarray(ops.convert_to_numpy(layer.expanded_bias()))] if layer.use_bias else []
+            bias = (
+                [np.asarray(ops.convert_to_numpy(layer.expanded_bias()))] if layer.use_bias else []
+            )
             return [np.asarray(ops.convert_to_numpy(layer.expanded_kernel())), *bias]
         case GroupBatchNormalization():
             return [np.tile(weight, layer.order) for weight in layer.get_weights()]

@@ -4,23 +4,27 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 WORKERS ?= 2
+ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults check fmt lint types imports docs bench clean
+.PHONY: help demo test quick faults check fmt lint types imports docs bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-demo: $(VENV)/.installed  ## the whole road on made-up tissue, no account, about a minute
+demo: $(VENV)/.installed  ## the whole road on synthetic tissue, no account, about a minute
 	$(BIN)/pcam demo
 
-test: $(VENV)/.installed-dev  ## all tests; those that need real patches skip where there are none
-	$(BIN)/python -m pytest -n $(WORKERS)
+test: $(VENV)/.installed-dev  ## all tests, or some: make test ARGS='-k resume'
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+quick: lint types imports  ## linters and the fast tests, under a minute; ARGS as for test
+	$(BIN)/python -m pytest -n $(WORKERS) tests/unit tests/property tests/kaggle -m "not slow" $(ARGS)
 
 faults: $(VENV)/.installed-dev  ## the whole fault table, about two minutes; writes docs/faults.md
 	PCAM_FAULTS=full $(BIN)/python -m pytest tests/faults
 
-check: lint types imports docs-check test  ## everything that must be green before a commit
+check: lint types imports docs-check test  ## everything that must pass before a commit
 
 fmt: $(VENV)/.installed-dev  ## format and fix
 	$(BIN)/ruff format .
@@ -36,7 +40,7 @@ types: $(VENV)/.installed-dev  ## types
 imports: $(VENV)/.installed-dev  ## who may import whom
 	$(BIN)/lint-imports --no-cache
 
-docs: $(VENV)/.installed  ## write docs/cli.md from --help
+docs: $(VENV)/.installed  ## write docs/cli.md and docs/structure.md
 	$(BIN)/python docs/generate.py
 
 .PHONY: docs-check

@@ -3,7 +3,7 @@
 
 Trains every shipped config, networks as users of this benchmark write them, and the plain networks
 that the equivariant ones are to be compared with, `--seeds` times each; runs that are finished are
-used again. Then writes docs/quality.md, where a row stays as it was if it tells of more runs than
+used again. Then writes docs/quality.md, where a row stays as it was if it reports more runs than
 are here. `--there` trains nothing: it writes the table of the runs that are finished. `--only WORD`
 trains just the contestants whose name has WORD. DIR has stores of PCam's patches:
 `tnm-112-lab-2-2024` (32 px), `pcam` (96 px), or one of them.
@@ -22,17 +22,20 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from pcam_kit.commands import train
-from pcam_kit.commands.console import duration, quiet_import, spread
-from pcam_kit.commands.folders import Folders
-from pcam_kit.commands.teachers import seconds_of_teachers
-from pcam_kit.config.load import load_experiment
+import pcam_kit as pcam
+from pcam_kit.cli.console import show_messages
 from pcam_kit.data.store import Store
+from pcam_kit.display import ConsoleDisplay
 from pcam_kit.errors import DataError
 from pcam_kit.evaluation.crossfit import cross_fit
 from pcam_kit.evaluation.ensemble import combine
-from pcam_kit.evaluation.metrics import roc_auc
-from pcam_kit.runs import Predictions, Result, Run
+from pcam_kit.formatting import duration, mean_sd
+from pcam_kit.metrics import roc_auc
+from pcam_kit.run_folders import Predictions, Result, Run
+from pcam_kit.training.backend import quiet_import
+from pcam_kit.workflows.distillation import teacher_seconds
+from pcam_kit.workflows.train import find_runs
+from pcam_kit.workspace import Workspace
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "quality.md"
 # the training of an equivariant network for a plain one, with what that other does by itself
@@ -81,12 +84,12 @@ CONTESTANTS = {
         Contestant("`lab-p4m`", "lab-p4m"),
         Contestant("**`lab-distilled`**, the default, taught by the two above", "lab-distilled"),
         Contestant(
-            "the plain twin of `lab-p4m` of as many parameters",
+            "plain network of equal parameters, trained as `lab-p4m`",
             "lab-p4m",
             (*PLAIN32, "model.widths=[11, 22, 45, 90]"),
         ),
         Contestant(
-            "the plain twin of `lab-p4m` of as much compute, with the rate that suits it better",
+            "plain network of equal compute, trained as `lab-p4m` at half its rate",
             "lab-p4m",
             (*PLAIN32, "model.widths=[32, 64, 128, 256]", "training.learning_rate=3e-3"),
         ),
@@ -106,12 +109,12 @@ CONTESTANTS = {
         Contestant("`pcam96-p4m`", "pcam96-p4m"),
         Contestant("**`pcam96-p4m-wide`**, the default", "pcam96-p4m-wide"),
         Contestant(
-            "the plain twin of `pcam96-p4m` of as many parameters",
+            "plain network of equal parameters, trained as `pcam96-p4m`",
             "pcam96-p4m",
             (*PLAIN96, "model.widths=[11, 22, 45, 90]"),
         ),
         Contestant(
-            "the plain twin of `pcam96-p4m` of as much compute, with half its rate",
+            "plain network of equal compute, trained as `pcam96-p4m` at half its rate",
             "pcam96-p4m",
             (*PLAIN96, "model.widths=[32, 64, 128, 256]", "training.learning_rate=2e-3"),
         ),
@@ -135,33 +138,43 @@ def main() -> None:
     parser.add_argument("--there", action="store_true")
     parser.add_argument("--only", default="")
     arguments = parser.parse_args()
-    folders = Folders(data=arguments.data_dir, runs=arguments.runs_dir)
+    show_messages()
+    workspace = Workspace(data=arguments.data_dir, runs=arguments.runs_dir)
     parts = [HEAD]
     sections = PAGE.read_text(encoding="utf-8").split("\n## ")[1:]
     for (slug, contestants), section in zip(CONTESTANTS.items(), sections, strict=True):
         try:
-            store = folders.store(slug)
+            store = workspace.store(slug)
         except DataError as error:
             print(f"its table stays as it was: {error.message}")
             parts.append(f"## {section}")
             continue
-        runs = {one.name: _runs(one, store, folders, arguments) for one in contestants}
+        runs = {one.name: _runs(one, store, workspace, arguments) for one in contestants}
         parts.append(_section(store, runs, f"## {section}"))
     PAGE.write_text("\n".join(parts), encoding="utf-8")
     print(PAGE)
 
 
 def _runs(
-    one: Contestant, store: Store, folders: Folders, arguments: argparse.Namespace
+    one: Contestant, store: Store, workspace: Workspace, arguments: argparse.Namespace
 ) -> list[Run]:
-    found: list[Run] = []
+    overrides = [*one.changes, f"competition={store.profile.slug}"]
+    if not arguments.there and arguments.only in one.name:
+        series = pcam.train_series(
+            one.config,
+            seeds=arguments.seeds,
+            overrides=overrides,
+            seed=0,
+            workspace=workspace,
+            display=ConsoleDisplay(),
+        )
+        return list(series.runs)
+    finished: list[Run] = []
     for seed in range(arguments.seeds):
-        changes = (*one.changes, f"seed={seed}", f"competition={store.profile.slug}")
-        if arguments.there or arguments.only not in one.name:
-            found += train.finished(load_experiment(one.config, changes), store, folders)[-1:]
-        else:
-            found.append(train.train_once(one.config, changes, store, folders))
-    return found
+        experiment = pcam.load_config(one.config, overrides, seed=seed)
+        runs = find_runs(experiment, store, workspace)
+        finished += [run for run in runs if run.result is not None][-1:]
+    return finished
 
 
 def _section(store: Store, runs: dict[str, list[Run]], before: str) -> str:
@@ -201,13 +214,13 @@ def _row(name: str, found: list[Run], size: int) -> str:
     ]
     cells = [
         f"{_parameters(found[0], size):,}",
-        spread([result.valid_auc for result in results]),
-        spread(crossed),
-        spread([result.valid_accuracy_at_half for result in results]),
+        mean_sd([result.valid_auc for result in results]),
+        mean_sd(crossed),
+        mean_sd([result.valid_accuracy_at_half for result in results]),
         str(len(found)),
         duration(
             statistics.fmean(
-                result.seconds + seconds_of_teachers(run)
+                result.seconds + teacher_seconds(run)
                 for run, result in zip(found, results, strict=True)
             )
         ),
@@ -251,14 +264,27 @@ def _parameters(run: Run, size: int) -> int:
 
 HEAD = """# How well the networks do
 
-Written by `python benchmarks/quality.py`: every network on the same patches, on 2 CPU cores, without downloads; mean ± sd over seeds where
-there are several runs. Everything was chosen on the validation patches, the best epoch included, so all figures are optimistic, and
-alike for all rows. The validation patches come from other slides than the training patches; which, is not known here, so the standard error
-of one accuracy, about 0.008 at 2,407 patches if these were independent, is a lower limit. Plain networks are scored with the 8 symmetries
-averaged; the equivariant ones have them built in, and are scored with 5 shifts (32x32) or 4 turns (96x96) averaged, their plain twins with
-the symmetries of these. Times are those of the runs as they were made, with their teachers': most on one core, the other one busy; those of
-the plain twins, the students' networks and `pcam96` on cores 1.3 to 1.8 times as fast as the others'. EXPERIMENTS.md has the road here,
-failures included.
+Written by `python benchmarks/quality.py`. Every network is trained and measured on the same
+patches, on 2 CPU cores, without downloads. Rows of several runs give the mean ± sd over seeds.
+
+- **All figures are optimistic, alike for all rows.** Everything was chosen on the validation
+  patches, the best epoch included.
+- **The standard error of one accuracy is about 0.008 or more.** 0.008 is its value for 2,407
+  independent patches. Patches of one slide are not independent, and the slides are not known here.
+  They are other slides than those of the training patches.
+- **Most predictions are averages over views of a patch.** `lab-notebook` and `lab-report` see it
+  once. The other plain networks see the 8 symmetries of the square (D4). The rotation- and
+  reflection-equivariant networks (p4m) have these built in. They see 5 shifts (32x32) or 4 rotations
+  (96x96).
+- **The plain networks of equal parameters and of equal compute** are what the p4m networks are to
+  be compared with. They have the training of the p4m network, with D4 as augmentation. They see the
+  8 symmetries of its shifts or rotations. That of equal compute has half the learning rate, which
+  suits it better at 32x32 (not measured at 96x96).
+- **Times include those of the teachers.** They were not all measured under the same conditions.
+  Most runs had one core, with the other one busy. The plain networks of equal parameters and of
+  equal compute, the students' networks and `pcam96` had cores 1.3 to 1.8 times as fast.
+
+EXPERIMENTS.md has every experiment behind these tables, failures included.
 """
 
 if __name__ == "__main__":

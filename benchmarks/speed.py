@@ -1,7 +1,7 @@
 """How long the parts of a training take on this machine: python benchmarks/speed.py [--size 32|96]
 [--rounds N].
 
-Medians over interleaved rounds on made-up tissue. Each rate says what it includes; the first call
+Medians over interleaved rounds on synthetic tissue. Each rate says what it includes; the first call
 of each part is not counted.
 """
 
@@ -21,12 +21,12 @@ import numpy as np
 
 from pcam_kit.competitions import find_competition
 from pcam_kit.config import load
-from pcam_kit.data.sources import open_raw
+from pcam_kit.data.layouts import open_raw
 from pcam_kit.data.store import build_store, open_store, verify_store
 from pcam_kit.inference import predict
 from pcam_kit.pipeline.augment import Augmenter
 from pcam_kit.pipeline.batches import Batches, take
-from pcam_kit.training.fit import compiled
+from pcam_kit.training.fit import compile_model
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
         augmenter = Augmenter(experiment.augment, seed=0)
         size = experiment.training.batch_size
         batches = Batches(store.images, store.labels, rows, size, arguments.size, augmenter, 0)
-        model = compiled(experiment, arguments.size, 1000)
+        model = compile_model(experiment, arguments.size, 1000)
         fixed = take(store.images, rows[:size], arguments.size), np.zeros((size, 1), np.float32)
 
         def steps() -> int:

@@ -1,6 +1,4 @@
-"""`pcam`, also `python -m pcam_kit`: runs the command line; every error a user can meet ends here,
-in one place.
-"""
+"""`pcam`, also `python -m pcam_kit`: runs the command line and reports every error in one place."""
 
 from __future__ import annotations
 
@@ -9,35 +7,44 @@ import os
 import sys
 from pathlib import Path
 
-from pcam_kit.cli import app
+from pcam_kit.cli.app import app
+from pcam_kit.cli.console import show_messages
 from pcam_kit.errors import Interrupted, PcamError
 
 STOPPED = Interrupted("stopped; what was finished is kept", hint="run the same command again")
 
 
 def with_resume_value(arguments: list[str]) -> list[str]:
-    """`--resume` without a value becomes `--resume=`: Typer has no optional values."""
+    """`arguments`, where `--resume` without a value becomes `--resume=`.
+
+    Typer has no options whose value may be left out.
+    """
     result: list[str] = []
     for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
-        result.append(
-            "--resume=" if argument == "--resume" and following.startswith("-") else argument
-        )
+        if argument == "--resume" and following.startswith("-"):
+            argument = "--resume="
+        result.append(argument)
     return result
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; every error a user can meet ends here, in one place."""
-    given = with_resume_value(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given
-    for stream in (sys.stdout, sys.stderr):  # others' words may hold what the terminal cannot show
+    """Run the command line with `arguments`, by default those of the process, and exit.
+
+    An error ends as one line on stderr, a hint, and its exit code; with --debug as a traceback.
+    """
+    arguments = with_resume_value(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        # file names and server messages may hold characters that the terminal cannot show
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    show_messages()
     try:
         try:
-            app(args=given, prog_name="pcam", standalone_mode=True)
+            app(args=arguments, prog_name="pcam", standalone_mode=True)
         finally:
-            if sys.stdout is not None:  # as after a shell's `>&-`
-                sys.stdout.flush()  # here, where a closed pipe can still be dealt with
+            if sys.stdout is not None:  # None after a shell's `>&-`
+                sys.stdout.flush()  # a closed pipe must fail here, where it is handled
     except PcamError as error:
         if debug:
             raise
@@ -47,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _fail(STOPPED)
     except SystemExit as stop:
-        if stop.code == Interrupted.exit_code:  # Typer has turned a Ctrl-C into it, without a word
+        if stop.code == Interrupted.exit_code:  # Typer turns Ctrl-C into this, without a message
             _fail(STOPPED)
         raise
     except BrokenPipeError:  # e.g. `pcam runs | head`
@@ -56,17 +63,19 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         if debug:
             raise
-        from pcam_kit.files import storage_error
-
-        _fail(
-            storage_error(error, Path(error.filename or "?"), "use")
-            if error.errno
-            else PcamError(str(error))
-        )
+        _fail(_as_pcam_error(error))
     except MemoryError:
         if debug:
             raise
         _fail(PcamError("out of memory", hint="try a smaller --set training.batch_size=..."))
+
+
+def _as_pcam_error(error: OSError) -> PcamError:
+    from pcam_kit.files import storage_error
+
+    if not error.errno:
+        return PcamError(str(error))
+    return storage_error(error, Path(error.filename or "?"), "use")
 
 
 def _fail(error: PcamError) -> None:

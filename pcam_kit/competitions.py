@@ -1,5 +1,6 @@
-"""Competition profiles: where data comes from and where predictions go, as YAML in
-`configs/competitions/`.
+"""Competition profiles: where data comes from and where predictions go.
+
+A profile is a YAML file in `configs/competitions/`.
 """
 
 from __future__ import annotations
@@ -8,19 +9,24 @@ import re
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pcam_kit.config import load
+from pcam_kit.config.faults import suggestion
 from pcam_kit.errors import ConfigError
+from pcam_kit.metrics import METRICS
 
 Split = Literal["train", "valid", "test"]
+LAYOUTS = Path(__file__).parent / "data" / "layouts"
 
 
 class Overlap(BaseModel):
-    """Patches that two competitions share: those of `split` of another `competition` (its slug) are
-    among this one's split `ours`.
+    """Patches that two competitions share.
+
+    Patches of `split` of the other `competition` (its slug) are also in this one's split `ours`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -32,26 +38,44 @@ class Overlap(BaseModel):
 
 
 class Competition(BaseModel):
-    """One competition, or a dataset in the same role. Counts are told, not enforced."""
+    """One competition, or a dataset used like one.
+
+    `counts` are the published numbers of patches; they are not enforced.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     slug: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     title: str
     aliases: list[str] = []
-    layout: Literal["tif_folders", "lab_h5", "pcam_h5", "synthetic"]
-    image_size: int = Field(gt=0)  # pixels a side
+    layout: str  # a module in `data/layouts/`
+    image_size: int = Field(gt=0)  # side of a patch in pixels
     id_column: str = "id"
     target_column: str
     target: Literal["probability", "class"]
-    metric: Literal["roc_auc", "accuracy"]
+    metric: str  # a name in `metrics.METRICS`
     counts: dict[Split, int]
     default_config: str
-    # used where the raw files have no validation part
+    # used when the raw files have no validation split
     valid_fraction: float = Field(default=0.15, gt=0, lt=1)
-    missing_hint: str = ""  # said when Kaggle does not know the slug
-    # knowledge about the data: not part of what a store or a run remembers
+    missing_hint: str = ""  # printed when Kaggle does not know the slug
+    # a fact about the data, looked up when needed: stores and runs do not keep a copy
     overlaps: list[Overlap] = Field(default=[], exclude=True)
+
+    @field_validator("layout")
+    @classmethod
+    def _known_layout(cls, name: str) -> str:
+        known = [module.name for module in iter_modules([str(LAYOUTS)])]
+        if name not in known:
+            raise ValueError(f"input should be one of {', '.join(map(repr, known))}")
+        return name
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, name: str) -> str:
+        if name not in METRICS:
+            raise ValueError(f"input should be one of {', '.join(map(repr, METRICS))}")
+        return name
 
     @property
     def url(self) -> str:
@@ -60,28 +84,28 @@ class Competition(BaseModel):
 
     @property
     def header(self) -> tuple[str, str]:
-        """The two columns of a submission."""
+        """The names of the two columns of a submission."""
         return self.id_column, self.target_column
 
 
 def find_competition(name: str) -> Competition:
     """The profile for a slug, an alias, a Kaggle URL or a path to a YAML file.
 
-    Raises ConfigError naming those there are.
+    Raises ConfigError, which lists the available profiles.
     """
     if Path(name).suffix in {".yaml", ".yml"}:
         return read_profile(Path(name))
     slug = slug_of(name)
-    known = load.list_configs(kind="competitions")
-    if slug in known:
+    slugs = load.list_configs(kind="competitions")
+    if slug in slugs:
         return read_profile(load.find_config(slug, kind="competitions"))
-    for other in known:
-        profile = read_profile(load.find_config(other, kind="competitions"))
+    for candidate in slugs:
+        profile = read_profile(load.find_config(candidate, kind="competitions"))
         if slug == profile.slug or slug in profile.aliases:
             return profile
     raise ConfigError(
-        f"no profile for the competition {slug!r}{load.suggestion(slug, known)}",
-        hint=f"known: {', '.join(known)}. For another year or a private copy, copy one of "
+        f"no profile for the competition {slug!r}{suggestion(slug, slugs)}",
+        hint=f"known: {', '.join(slugs)}. For another year or a private copy, copy one of "
         "configs/competitions/*.yaml to "
         f"configs/competitions/{slug}.yaml, change its slug and columns, and run the same "
         "command again",
@@ -91,32 +115,36 @@ def find_competition(name: str) -> Competition:
 def find_overlaps(
     slug: str, splits: Collection[str] = get_args(Split)
 ) -> list[tuple[Competition, Overlap]]:
-    """The competitions among whose patches are some of the `splits` of `slug`.
+    """The competitions whose patches include some of the `splits` of `slug`.
 
-    Profiles that cannot be read are passed over.
+    Profiles that cannot be read are skipped.
     """
-    found: list[tuple[Competition, Overlap]] = []
+    overlaps: list[tuple[Competition, Overlap]] = []
     for name in load.list_configs(kind="competitions"):
-        with suppress(ConfigError):  # a fault in another profile is told when that one is used
+        with suppress(ConfigError):  # a fault in another profile is reported when that one is used
             profile = read_profile(load.find_config(name, kind="competitions"))
-            found.extend(
-                (profile, one)
-                for one in profile.overlaps
-                if one.competition == slug and one.split in splits
+            overlaps.extend(
+                (profile, overlap)
+                for overlap in profile.overlaps
+                if overlap.competition == slug and overlap.split in splits
             )
-    return found
+    return overlaps
 
 
 def slug_of(name: str) -> str:
-    """`https://www.kaggle.com/c/some-slug/data` or `some-slug` -> `some-slug`."""
+    """The slug in a Kaggle address: `https://www.kaggle.com/c/some-slug/data` -> `some-slug`."""
     match = re.match(
         r"^(?:https?://)?(?:www\.)?kaggle\.com/(?:competitions|c|t)/([^/?#]+)", name.strip()
     )
-    return (match.group(1) if match else name.strip()).lower()
+    slug = match.group(1) if match else name.strip()
+    return slug.lower()
 
 
 def read_profile(path: Path) -> Competition:
-    """Read one profile. Raises ConfigError with every fault in it."""
+    """Read one profile.
+
+    Raises ConfigError, which lists every fault in it.
+    """
     if not path.is_file():
         raise ConfigError(f"no competition profile at {path}")
     return load.validate(Competition, load.read_yaml_file(path), str(path))

@@ -1,32 +1,32 @@
 """Every error a user can meet, as one tree.
 
     PcamError                     exit 1
-    ├── UsageError (ValueError)   exit 2   a wrong argument, or nothing to work on
+    ├── UsageError (ValueError)   exit 2   a wrong argument, or no run, CSV or store to work on
     ├── ConfigError (ValueError)  exit 2   a YAML file or --set that does not fit the schema
     ├── DataError (ValueError)    exit 3   raw files or a store that cannot be trusted
     ├── RunError (ValueError)     exit 4   a run that is missing, incomplete or of another schema
     ├── TrainingError (ArithmeticError)  exit 5   a loss that is not finite
     ├── SubmissionError (ValueError)     exit 6   a CSV that would be refused, or was sent before
-    ├── KaggleError (RuntimeError)       exit 7   Kaggle said no, or did not answer
+    ├── KaggleError (RuntimeError)       exit 7   Kaggle refused, or did not answer
     │   ├── CredentialsError             no credentials, or refused ones
     │   ├── AccessError                  rules not accepted, or no such competition
-    │   └── TransferError                a download or an upload that could not be finished
+    │   └── TransferError                a download or an upload that failed
     │       └── OutcomeUnknownError      a submission that may or may not have arrived
-    ├── StorageError (OSError)    exit 8   disk full, folder read-only, lock held by another
+    ├── StorageError (OSError)    exit 8   disk full, folder read-only, or locked elsewhere
     ├── MismatchError (ArithmeticError)  exit 9   two computations that must agree do not
-    └── Interrupted               exit 130 Ctrl-C; what was done so far is kept
+    └── Interrupted               exit 130 Ctrl-C; finished work is kept
 
-A message says what is wrong, where, what was expected and what was found; the hint says what to
-type next.
+A message says what is wrong, where, what was expected and what was found. The hint says what to
+do next.
 """
 
 from __future__ import annotations
 
 
 class PcamError(Exception):
-    """An error meant for a person.
+    """An error with a message for the user.
 
-    `hint` is the next thing to do, `exit_code` what the process returns.
+    `hint` says what to do next, `exit_code` is the exit status of the process.
     """
 
     exit_code = 1
@@ -35,6 +35,8 @@ class PcamError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint:
+            self.add_note(f"-> {hint}")  # printed below a traceback, as in a notebook
 
     def __str__(self) -> str:
         return self.message
@@ -49,7 +51,7 @@ class UsageError(PcamError, ValueError):
 class ConfigError(PcamError, ValueError):
     """A configuration or competition profile that does not fit its schema.
 
-    All its faults are listed at once.
+    The message lists all faults at once.
     """
 
     exit_code = 2
@@ -68,7 +70,7 @@ class RunError(PcamError, ValueError):
 
 
 class TrainingError(PcamError, ArithmeticError):
-    """Training cannot go on, e.g. the loss is not finite."""
+    """Training cannot continue, e.g. because the loss is not finite."""
 
     exit_code = 5
 
@@ -80,7 +82,7 @@ class SubmissionError(PcamError, ValueError):
 
 
 class KaggleError(PcamError, RuntimeError):
-    """Kaggle said no, or did not answer."""
+    """Kaggle refused a request, or did not answer."""
 
     exit_code = 7
 
@@ -94,26 +96,33 @@ class AccessError(KaggleError):
 
 
 class TransferError(KaggleError):
-    """A download or an upload that could not be finished."""
+    """A download or an upload that failed."""
 
 
 class OutcomeUnknownError(TransferError):
-    """A submission was sent and the answer to it was lost: it may have arrived."""
+    """A submission was sent but Kaggle's reply was lost: it may have arrived."""
 
 
 class StorageError(PcamError, OSError):
-    """The disk is full, a folder is read-only, or another process holds a lock."""
+    """The disk is full, a folder is read-only, or another process holds the lock."""
 
     exit_code = 8
 
 
 class MismatchError(PcamError, ArithmeticError):
-    """Two computations that must agree do not."""
+    """Two computations that must agree do not.
+
+    `result`: the result of the comparison, for a closer look.
+    """
 
     exit_code = 9
 
+    def __init__(self, message: str, *, hint: str = "", result: object = None) -> None:
+        super().__init__(message, hint=hint)
+        self.result = result
+
 
 class Interrupted(PcamError):
-    """Stopped by Ctrl-C; what was done so far is kept."""
+    """Stopped by Ctrl-C; everything finished so far is kept."""
 
     exit_code = 130

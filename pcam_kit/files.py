@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: temporary name, fsync, rename.
+"""Atomic files, either complete or absent: temporary name, fsync, rename.
 
 Used for every write of this package.
 """
@@ -25,15 +25,17 @@ from pcam_kit.errors import StorageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# begins every temporary name; what carries it is never read and may be deleted
+# prefix of every temporary name; such files are never read and may be deleted
 PARTIAL = ".partial-"
+# names that Windows reserves
 DEVICES = re.compile(r"(con|prn|aux|nul|com[1-9]|lpt[1-9])(\..*)?", re.IGNORECASE)
-SPARE_BYTES = 1 << 20  # left free beside what is known to be needed
+SPARE_BYTES = 1 << 20  # kept free on top of the bytes that are needed
 
 
 def storage_error(error: OSError, path: Path, doing: str = "write") -> StorageError:
-    """The OSError as a sentence about `path` and what was being done with it, with what to do about
-    it.
+    """The OSError as a StorageError about `path`, with a hint.
+
+    doing: what was attempted, as a verb.
     """
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
@@ -48,7 +50,7 @@ def storage_error(error: OSError, path: Path, doing: str = "write") -> StorageEr
             )
         case _:
             hint = (
-                "mend that, or choose other folders with --data-dir, --runs-dir, "
+                "fix that, or choose other folders with --data-dir, --runs-dir, "
                 "--submissions-dir; then run the same command again"
             )
             return StorageError(f"cannot {doing} {path}: {error.strerror or error}", hint=hint)
@@ -56,13 +58,12 @@ def storage_error(error: OSError, path: Path, doing: str = "write") -> StorageEr
 
 @contextmanager
 def writing(path: Path) -> Generator[Path]:
-    """Yield a temporary path beside `path`; on success it is fsynced and renamed to `path`, on
-    failure removed.
+    """Yield a temporary path beside `path`, renamed to `path` when the block succeeds.
 
-    Raises StorageError when the disk is full or the folder is read-only; what stood at `path` is
-    then untouched.
+    It is fsynced first, and removed when the block fails. Raises StorageError when the disk is full
+    or the folder is read-only; an existing file at `path` is then unchanged.
     """
-    # Keras wants its suffix kept
+    # the suffix stays the last part: Keras chooses the format by it
     temporary = path.with_name(f"{PARTIAL}{secrets.token_hex(4)}.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,26 +77,27 @@ def writing(path: Path) -> Generator[Path]:
             raise
         raise storage_error(error, path) from error
     finally:
-        with suppress(OSError):  # the error under way is the one that matters
+        with suppress(OSError):  # must not hide the error that is being raised
             temporary.unlink(missing_ok=True)
 
 
 def clear_partial(folder: Path) -> None:
-    """Delete what killed writers left below `folder`.
+    """Delete the temporary files that killed processes left below `folder`.
 
-    The caller holds the lock under which it is written.
+    The caller must hold the lock of its writers.
     """
     for path in folder.rglob(f"{PARTIAL}*"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
-            with suppress(OSError):  # it is in nobody's way
+            with suppress(OSError):  # a leftover file does no harm
                 path.unlink()
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Raises StorageError when the disk of `folder`, which is there, has not `needed` bytes free,
-    before anything is written.
+    """Check that the disk of `folder`, which must exist, has `needed` bytes free.
+
+    Call it before anything is written. Raises StorageError.
     """
     free = shutil.disk_usage(folder).free
     if free < needed + SPARE_BYTES:
@@ -107,12 +109,15 @@ def check_space(folder: Path, needed: int) -> None:
 
 
 def unsafe_name(name: str) -> str:
-    """Why a file from elsewhere must not be written under this relative name, here or on Windows;
-    "" when it may.
+    """Why a file from elsewhere must not get this relative name; "" when the name is safe.
+
+    Names that are unsafe on Windows only are refused, too.
     """
     parts = name.split("/")
-    if not name or name.startswith("/") or re.match(r"[A-Za-z]:", name):
-        return "an absolute path" if name else "no name"
+    if not name:
+        return "no name"
+    if name.startswith("/") or re.match(r"[A-Za-z]:", name):
+        return "an absolute path"
     if ".." in parts:
         return "a path that leaves its folder"
     if "\\" in name or any(ord(character) < 32 or character == "\x7f" for character in name):
@@ -129,7 +134,7 @@ def unsafe_name(name: str) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename inside `folder` survive a power cut."""
+    """Fsync `folder`, so that a rename inside it survives a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -145,15 +150,15 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
-    write_bytes(
-        path, (json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n").encode()
-    )
+    text = json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n"
+    write_bytes(path, text.encode())
 
 
 def append_json_line(path: Path, value: Any) -> None:
     """Append one JSON line, fsynced.
 
-    A half line left by a killed writer is closed off first, so it stays one bad line.
+    If a killed process left an incomplete last line, a line break is added first, so that only that
+    line is lost.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,23 +178,28 @@ def append_json_line(path: Path, value: Any) -> None:
 
 
 def read_json_lines(path: Path) -> tuple[list[Any], int]:
-    """The values of a JSON-lines file, and how many lines could not be read (a writer was killed
-    half-way).
+    """The values of a JSON-lines file, and the number of lines that are not valid JSON.
+
+    A line is incomplete when its writer was killed. An absent file has no lines.
     """
+    if not path.exists():
+        return [], 0
     values: list[Any] = []
-    bad = 0
-    for line in (
-        path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ()
-    ):
+    invalid = 0
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             values.append(json.loads(line))
         except json.JSONDecodeError:
-            bad += bool(line.strip())
-    return values, bad
+            if line.strip():
+                invalid += 1
+    return values, invalid
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """A JSON object that can be made again: an absent or damaged file is an empty one."""
+    """The JSON object in a file; an empty one when the file is absent or damaged.
+
+    For files that can be written again.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -198,9 +208,9 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """All arrays of an .npz.
+    """All arrays of an .npz file.
 
-    Raises ValueError saying why it cannot be read: absent, cut short, damaged, or something else.
+    Raises ValueError, which says why the file cannot be read.
     """
     import numpy as np
 
@@ -215,23 +225,26 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def sha256_file(path: Path, progress: Callable[[int], None] | None = None) -> str:
-    """Hex SHA-256 of a file; `progress` is called with the bytes read since the last call."""
+    """Hex SHA-256 of a file.
+
+    `progress` is called with the number of bytes read since the last call.
+    """
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(1 << 20))
     with open(path, "rb") as handle:
-        while n := handle.readinto(buffer):
-            digest.update(buffer[:n])
+        while size := handle.readinto(buffer):
+            digest.update(buffer[:size])
             if progress is not None:
-                progress(n)
+                progress(size)
     return digest.hexdigest()
 
 
 @contextmanager
 def locked(path: Path, what: str) -> Generator[None]:
-    """Hold an exclusive lock on `path` (kept as an empty file; the kernel frees it when the process
-    dies).
+    """Hold an exclusive lock on `path`, an empty file that is never deleted.
 
-    Raises StorageError when another process holds it, naming `what` it is doing.
+    The kernel releases the lock when the process ends. Raises StorageError when another process
+    holds it; `what` says what that process is doing.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A model and patches in, probabilities out; once for every view asked for."""
+"""Predict with a trained model: one probability for each patch and view."""
 
 # pyright: basic
 
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from pcam_kit.errors import RunError
 from pcam_kit.pipeline.batches import take
-from pcam_kit.views import VIEWS, View, seen
+from pcam_kit.views import VIEWS, apply_view
 
 BATCH = 256
 
 
 def load_model(path: Path) -> Any:
-    """The trained model of a run: uint8-range pixels in, probability out.
+    """The trained model of a run: pixels 0-255 in, probability out.
 
     Raises RunError when it cannot be read.
     """
@@ -43,23 +43,25 @@ def predict(
     rows: NDArray[np.int64],
     *,
     crop: int,
-    views: Sequence[View] = VIEWS["none"],
+    views: Sequence[str] = VIEWS["none"],
     progress: Callable[[int], None] | None = None,
 ) -> NDArray[np.float32]:
-    """Outputs float32 [n, k] of `model` for `rows` of `images`, one column a view; `progress` gets
-    the rows done so far.
+    """Outputs float32 [n, k] of `model` for `rows` of `images`, one column per view.
 
-    The last batch is filled up, so that every batch has one shape and a patch's result does not
-    depend on its neighbours' number.
+    `progress` is called with the number of rows done so far.
+
+    The last batch is filled up, so that all batches have the same shape and a patch's result does
+    not depend on how many others are predicted with it.
     """
     out = np.empty((len(rows), len(views)), np.float32)
     size = min(BATCH, len(rows))
     for start in range(0, len(rows), size):
-        here = rows[start : start + size]
-        batch = take(images, np.resize(here, size), crop)
+        batch_rows = rows[start : start + size]
+        end = start + len(batch_rows)
+        batch = take(images, np.resize(batch_rows, size), crop)
         for column, view in enumerate(views):
-            values = model.predict_on_batch(seen(batch, view))
-            out[start : start + len(here), column] = np.asarray(values)[: len(here), 0]
+            values = model.predict_on_batch(apply_view(batch, view))
+            out[start:end, column] = np.asarray(values)[: len(batch_rows), 0]
         if progress is not None:
-            progress(start + len(here))
+            progress(end)
     return out

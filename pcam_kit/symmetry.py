@@ -1,6 +1,6 @@
 """The eight symmetries of a square (the group D4), on arrays.
 
-Tissue has no up, so a model's answer should not depend on them.
+Tissue has no preferred orientation, so a model's answer should not depend on them.
 
 Element `g` flips left-right if `g >= 4`, then rotates by 90° * (g % 4) counter-clockwise. With A
 the top left and B the top right corner:
@@ -13,8 +13,8 @@ the top left and B the top right corner:
       B A                 A C           C D               D B
       D C                 B D           A B               C A
 
-Training draws one element an image (`apply_each`), test-time averaging takes them all (`orbit`),
-and equivariant layers use the group table (`compose`, `inverse`).
+Training draws one element per image (`apply_each`), test-time augmentation uses several, and
+equivariant layers use the group table (`compose`, `inverse`).
 """
 
 from __future__ import annotations
@@ -40,19 +40,21 @@ NAMES: tuple[str, ...] = (
 
 
 def apply(images: NDArray[Any], element: int) -> NDArray[Any]:
-    """`images` [..., h, w, c] with h == w, moved by one element.
+    """`images` [..., h, w, c] with h == w, transformed by one element.
 
-    A view, never a copy: do not write to it.
+    The result is a NumPy view, never a copy: do not write to it.
 
     Raises DataError when the images are not square, UsageError when there is no such element.
     """
     _check_square(images.shape)
-    return _moved(images, _checked(element), (-3, -2))
+    _check_element(element)
+    return _transform(images, element, (-3, -2))
 
 
 def apply_each(images: NDArray[Any], elements: ArrayLike) -> NDArray[Any]:
-    """`images` [n, h, w, c], each moved by its own element, as a new contiguous array; `elements`:
-    int [n] in 0..7.
+    """`images` [n, h, w, c], each transformed by its own element, as a new contiguous array.
+
+    elements: int [n] in 0..7.
 
     Raises DataError when the images are not square or not one for each element, UsageError when an
     element is not one of the eight.
@@ -71,49 +73,55 @@ def apply_each(images: NDArray[Any], elements: ArrayLike) -> NDArray[Any]:
             f"there are {ORDER} symmetries, 0 to {ORDER - 1}; found {chosen.min()} to "
             f"{chosen.max()}"
         )
-    # A pixel moves as one opaque item: twice as fast as moving its three channels (32 px uint8:
-    # 374,000 images/s, not 183,000).
+    # Moving a pixel as one opaque item is twice as fast as moving its three channels (32 px uint8:
+    # 374,000 images/s instead of 183,000).
     pixels = np.ascontiguousarray(images).view(f"V{images.itemsize * images.shape[-1]}")[..., 0]
     out = np.empty_like(pixels)
     for element in range(ORDER):
         (rows,) = np.nonzero(chosen == element)
         if rows.size > 0:
-            out[rows] = _moved(pixels[rows], element, (-2, -1))
+            out[rows] = _transform(pixels[rows], element, (-2, -1))
     return out[..., None].view(images.dtype)
 
 
 def inverse(element: int) -> int:
     """The element that undoes `element`."""
-    element = _checked(element)
-    return element if element >= 4 else -element % 4  # every flip undoes itself
+    _check_element(element)
+    if element >= 4:  # every reflection is its own inverse
+        return int(element)
+    return -int(element) % 4
 
 
 def compose(first: int, then: int) -> int:
     """The single element that does `first` and afterwards `then`."""
-    first, then = _checked(first), _checked(then)
-    turn = first % 4 if then < 4 else -first % 4  # a flip turns an earlier rotation the other way
-    return (turn + then) % 4 + 4 * ((first >= 4) != (then >= 4))
+    _check_element(first)
+    _check_element(then)
+    rotation = int(first) % 4
+    if then >= 4:  # a flip reverses the direction of an earlier rotation
+        rotation = -rotation
+    flipped = (first >= 4) != (then >= 4)
+    return (rotation + int(then)) % 4 + 4 * int(flipped)
 
 
-def orbit(images: NDArray[Any]) -> NDArray[Any]:
-    """All eight forms of `images` [n, h, w, c] as [8, n, h, w, c], in the order of the elements."""
+def all_views(images: NDArray[Any]) -> NDArray[Any]:
+    """All eight views of `images` [n, h, w, c] as [8, n, h, w, c], in the order of the elements."""
     return np.stack([apply(images, element) for element in range(ORDER)])
 
 
-def _moved(array: NDArray[Any], element: int, axes: tuple[int, int]) -> NDArray[Any]:
-    flipped = np.flip(array, axes[1]) if element >= 4 else array
-    return np.rot90(flipped, element % 4, axes=axes)
+def _transform(array: NDArray[Any], element: int, axes: tuple[int, int]) -> NDArray[Any]:
+    if element >= 4:
+        array = np.flip(array, axes[1])
+    return np.rot90(array, element % 4, axes=axes)
 
 
-def _checked(element: int) -> int:
+def _check_element(element: int) -> None:
     if not 0 <= element < ORDER:
         raise UsageError(f"there are {ORDER} symmetries, 0 to {ORDER - 1}; found {element}")
-    return int(element)
 
 
 def _check_square(shape: tuple[int, ...]) -> None:
     if len(shape) < 3 or shape[-3] != shape[-2]:
         raise DataError(
-            "only square images can be turned: expected [..., h, w, c] with h == w, found "
+            "only square images can be rotated: expected [..., h, w, c] with h == w, found "
             f"{list(shape)}"
         )

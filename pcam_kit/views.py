@@ -1,8 +1,8 @@
-"""The views of a patch that a prediction is the mean of (`evaluation.tta`): as it is, shifted or
-turned a little, and their symmetries.
+"""The views of a patch that a prediction averages over (`evaluation.tta`).
 
-A network that has the symmetries built in gives all turned and mirrored forms one answer, but a
-shifted patch, or one turned by another angle, another one. What the views are worth:
+The patch as it is, shifted, or rotated by less than 90 degrees, and the symmetries of these. A
+network that has the symmetries built in gives all rotated and mirrored forms of a patch one answer,
+but a shifted patch, or one rotated by another angle, another one. What the views are worth:
 EXPERIMENTS.md, 2026-11-23.
 """
 
@@ -16,70 +16,88 @@ from numpy.typing import NDArray
 from pcam_kit import symmetry
 from pcam_kit.config.schema import Tta
 
-View = tuple[int, int]  # number of the place, element of D4
-SHIFTS = ((-1, 0), (1, 0), (0, -1), (0, 1))  # places 1 to 4: down and right, in steps
-STEP = 12  # of them are a patch's side
-# places 5 to 7: degrees counter-clockwise; with the symmetries, all multiples of 22.5
-TURNS = (22.5, 45.0, 67.5)
-_AS_IS, _SHIFTED, _TURNED = [0], [0, 1, 2, 3, 4], [0, 5, 6, 7]
-
-
-def _each(places: Sequence[int], elements: Sequence[int]) -> list[View]:
-    return [(place, element) for place in places for element in elements]
-
-
-VIEWS: dict[Tta, list[View]] = {
-    "none": _each(_AS_IS, [0]),
-    "d4": _each(_AS_IS, range(symmetry.ORDER)),
-    "shifts": _each(_SHIFTED, [0]),
-    "d4-shifts": _each(_SHIFTED, range(symmetry.ORDER)),
-    "turns": _each(_TURNED, [0]),
-    "d4-turns": _each(_TURNED, range(symmetry.ORDER)),
+# What is done before the symmetry: a shift (down and right, in steps), or a rotation in degrees
+# counter-clockwise. With the symmetries, TURNS gives all multiples of 22.5 degrees.
+SHIFTS = {
+    "shift_up": (-1, 0),
+    "shift_down": (1, 0),
+    "shift_left": (0, -1),
+    "shift_right": (0, 1),
 }
-_BY_NUMBER = {len(views): views for views in VIEWS.values()}
+TURNS = {"turn22.5": 22.5, "turn45": 45.0, "turn67.5": 67.5}
+STEPS = 12  # steps of a shift that make a patch's side
+AS_IS = "identity"
 
 
-def columns(tta: Tta, number: int) -> list[int] | None:
-    """Where the views of `tta` are among `number` views that were predicted together; None when
-    they are not all there.
+def _views(moves: Sequence[str], symmetries: Sequence[str]) -> tuple[str, ...]:
+    return tuple(_name(move, form) for move in moves for form in symmetries)
+
+
+def _name(move: str, form: str) -> str:
+    """`identity`, `rotate90`, `shift_up`, `shift_up+rotate90`."""
+    if move == AS_IS:
+        return form
+    return move if form == AS_IS else f"{move}+{form}"
+
+
+# The names of the views that each kind of test-time augmentation averages; predictions on disk
+# carry them.
+VIEWS: dict[Tta, tuple[str, ...]] = {
+    "none": _views([AS_IS], [AS_IS]),
+    "d4": _views([AS_IS], symmetry.NAMES),
+    "shifts": _views([AS_IS, *SHIFTS], [AS_IS]),
+    "d4-shifts": _views([AS_IS, *SHIFTS], symmetry.NAMES),
+    "turns": _views([AS_IS, *TURNS], [AS_IS]),
+    "d4-turns": _views([AS_IS, *TURNS], symmetry.NAMES),
+}
+# Predictions of version 0.1 have no names: there the number of columns says which views they are.
+UNNAMED: dict[int, Tta] = {
+    1: "none",
+    8: "d4",
+    5: "shifts",
+    40: "d4-shifts",
+    4: "turns",
+    32: "d4-turns",
+}
+
+
+def apply_view(images: NDArray[np.uint8], view: str) -> NDArray[np.uint8]:
+    """`images` [n, h, h, c] in the view of that name, contiguous.
+
+    What a shift or a rotation uncovers mirrors what is inside. Raises KeyError for another name.
     """
-    there = _BY_NUMBER.get(number, [])
-    wanted = VIEWS[tta]
-    return [there.index(view) for view in wanted] if set(wanted) <= set(there) else None
-
-
-def seen(images: NDArray[np.uint8], view: View) -> NDArray[np.uint8]:
-    """`images` [n, h, h, c] in one view, contiguous; what a shift or a turn lays bare mirrors what
-    is inside.
-    """
-    place, element = view
-    if 1 <= place <= len(SHIFTS):
-        images = _shifted(images, *SHIFTS[place - 1])
-    elif place > len(SHIFTS):
-        images = _turned(images, TURNS[place - len(SHIFTS) - 1])
-    return np.ascontiguousarray(symmetry.apply(images, element))
+    move, _, form = view.rpartition("+")
+    if not move and form not in symmetry.NAMES:
+        move, form = form, AS_IS
+    if move in SHIFTS:
+        images = _shifted(images, *SHIFTS[move])
+    elif move:
+        images = _rotated(images, TURNS[move])
+    return np.ascontiguousarray(symmetry.apply(images, symmetry.NAMES.index(form)))
 
 
 def _shifted(images: NDArray[np.uint8], down: int, right: int) -> NDArray[np.uint8]:
     side = images.shape[1]
-    step = max(1, round(side / STEP))
+    step = max(1, round(side / STEPS))
     top, left = step * (1 - down), step * (1 - right)
-    return np.pad(images, ((0, 0), (step, step), (step, step), (0, 0)), mode="reflect")[
-        :, top : top + side, left : left + side
-    ]
+    padded = np.pad(images, ((0, 0), (step, step), (step, step), (0, 0)), mode="reflect")
+    return padded[:, top : top + side, left : left + side]
 
 
-def _turned(images: NDArray[np.uint8], degrees: float) -> NDArray[np.uint8]:
+def _rotated(images: NDArray[np.uint8], degrees: float) -> NDArray[np.uint8]:
     """Bilinear, about the middle."""
     import cv2  # albumentations brings it; late, because reading kept predictions does without
 
     side = images.shape[1]
     middle = (side - 1) / 2
-    turn = cv2.getRotationMatrix2D((middle, middle), degrees, 1.0)
-    turned = [
-        cv2.warpAffine(
-            image, turn, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    matrix = cv2.getRotationMatrix2D((middle, middle), degrees, 1.0)
+    rotated = np.empty_like(images)
+    for i, image in enumerate(images):
+        rotated[i] = cv2.warpAffine(
+            image,
+            matrix,
+            (side, side),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT_101,
         )
-        for image in images
-    ]
-    return np.array(turned, np.uint8)
+    return rotated

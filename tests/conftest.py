@@ -4,6 +4,7 @@ patches, a loopback Kaggle.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ sys.path.append(str(Path(__file__).parent / "kaggle"))  # for the loopback serve
 
 from command_line import PATCHES, Layout, Project, Warm, clean_env
 from loopback import Loopback
+
+from pcam_kit.cli.console import show_messages
 
 QUICK = """\
 # pcam train quick
@@ -48,6 +51,16 @@ FAINT = (
 )
 
 
+@pytest.fixture
+def messages() -> Iterator[None]:
+    """What the library logs goes to stderr, as on the command line."""
+    logger = logging.getLogger("pcam_kit")
+    before = logger.handlers[:], logger.level, logger.propagate
+    show_messages()
+    yield
+    logger.handlers[:], logger.level, logger.propagate = before
+
+
 @pytest.fixture(scope="session")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
     """Forks commands that need TensorFlow."""
@@ -65,7 +78,7 @@ def empty(tmp_path: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Project:
-    """Never changed by a test: two made-up competitions `tiny` (classes, 2 runs) and `faint`
+    """Never changed by a test: two synthetic competitions `tiny` (classes, 2 runs) and `faint`
     (probabilities, 1 run), their CSVs.
     """
     root = tmp_path_factory.mktemp("finished")

@@ -34,12 +34,12 @@ from pathlib import Path
 from typing import Any
 
 # seconds; the loopback's list does not lag unless it is told to
-DEFAULTS = {"pcam_kit.commands.outcomes.SETTLED": 0.0}
+DEFAULTS = {"pcam_kit.workflows.outcomes.LISTING_DELAY": 0.0}
 PRELOADED = (
     "requests",
     "kagglesdk.competitions.types.competition_api_service",
-    "pcam_kit.commands.fetch",
-    "pcam_kit.commands.submit",
+    "pcam_kit.workflows.fetch",
+    "pcam_kit.workflows.submit",
 )
 
 
@@ -154,7 +154,7 @@ def before_rename(at: int, signal: int) -> None:
 
 def after_step(at: int, signal: int) -> None:
     """The signal after the n-th training step."""
-    from pcam_kit.commands.console import TrainingDisplay
+    from pcam_kit.display import TrainingDisplay
 
     count = 0
     own_step = TrainingDisplay.step

@@ -1,17 +1,17 @@
-"""What an experiment is: one frozen tree of typed values.
+"""The schema of an experiment: one frozen tree of typed values.
 
-Holds nothing about the machine it runs on.
+It holds nothing about the machine that the experiment runs on.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Part(BaseModel):
-    # strict, so that "3" is not a number; finite, so that no schedule starts from infinity
+    # strict: "3" is not a number; finite: no learning rate is infinite
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -20,41 +20,35 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Fold(_Part):
-    """Validate on one fold of train and valid together, train on the others.
+    """Cross-validation: train and valid together in `of` folds, validate on fold `index`.
 
-    Slides stay whole where they are known.
+    Patches of one slide are in the same fold, where slides are known.
     """
 
     index: int = Field(gt=0)  # counted from 1
     of: int = Field(gt=1)
-    seed: Seed = 0  # draws the folds; runs are combined only when they have the same ones
+    seed: Seed = 0  # draws the folds; only runs with the same folds can be combined
 
     @model_validator(mode="after")
-    def _one_of_them(self) -> Fold:
+    def _check_index(self) -> Fold:
         if self.index > self.of:
             raise ValueError(f"there is no fold {self.index} of {self.of}")
         return self
 
 
 class Data(_Part):
-    """Which pixels of which patches."""
+    """Which patches, and which pixels of them."""
 
-    # patches normalised by `pcam fetch --stain`; null: as published
-    stain: StainMethod | None = None
-    # side of the centre crop in pixels; null: the whole patch
-    crop: int | None = Field(default=None, gt=0)
-    # train on this many patches, drawn with the seed; null: all
-    limit: int | None = Field(default=None, gt=1)
-    # train without exact copies of validation and test patches; null: a new run does, if there are
+    stain: StainMethod | None = None  # normalised by `pcam fetch --stain`; null: as published
+    crop: int | None = Field(default=None, gt=0)  # side of the centre in pixels; null: full patch
+    limit: int | None = Field(default=None, gt=1)  # training patches, drawn by seed; null: all
+    # train without exact copies of validation and test patches; null: a new run does, if any exist
     drop_copies: bool | None = None
-    fold: Fold | None = None  # null: train and valid as the store has them
+    fold: Fold | None = None  # null: train and valid as in the store
 
 
 class Transform(_Part):
-    """One albumentations transform by its class name, e.g.
-
-    ColorJitter, with the arguments of its constructor.
-    """
+    """One albumentations transform: its class name and the arguments of its constructor."""
 
     name: str
     p: float = Field(default=0.5, ge=0, le=1)
@@ -62,96 +56,107 @@ class Transform(_Part):
 
 
 class Stain(_Part):
-    """More or less haematoxylin, eosin and rest in a patch: each is scaled by 1 ± strength, then
-    shifted by ± shift, drawn evenly.
+    """Stain augmentation: the amounts of haematoxylin, eosin and the residual vary.
+
+    Each is scaled by 1 ± strength, then shifted by ± shift; both are drawn uniformly.
     """
 
     strength: float = Field(ge=0, lt=1)
-    # optical density, natural logarithm; colours the white background too
+    # in optical density (natural logarithm); also colours the white background
     shift: float = Field(default=0.0, ge=0, le=1)
 
 
 class Augment(_Part):
-    """What is done to training patches, in this order: a random symmetry, the stain, the
-    transforms. Pixels are uint8 throughout.
-    """
+    """Augmentation of training patches, in this order; pixels are uint8 throughout."""
 
     d4: bool = True  # one of the 8 symmetries of the square, each equally likely
     stain: Stain | None = None  # H&E patches only
     transforms: list[Transform] = []
+    # your own function, "module:function", from and to uint8 [n, h, w, 3]; see docs/python.md
+    custom: str | None = None
 
 
-class ReportCnn(_Part):
-    """The lab report's network: three blocks of two convolutions, dropout 0.2 after each pooling
-    and 0.5 before the last layer, L2.
-    """
+class _Network(_Part):
+    """A network, built by the function called `name` in `pcam_kit.models.<family>`."""
 
+    family: ClassVar[str]
+
+
+class ReportCnn(_Network):
+    """The network of the lab report: blocks of two convolutions, pooling, dropout and L2."""
+
+    family = "lab"
     name: Literal["report_cnn"]
     filters: list[int] = Field(default=[32, 64, 128], min_length=1)
     units: int = Field(default=128, gt=0)
-    block_dropout: float = Field(default=0.2, ge=0, lt=1)
-    dropout: float = Field(default=0.5, ge=0, lt=1)
+    block_dropout: float = Field(default=0.2, ge=0, lt=1)  # after each pooling
+    dropout: float = Field(default=0.5, ge=0, lt=1)  # before the last layer
     l2: float = Field(default=1e-4, ge=0)
-    batch_norm: bool = False  # after every convolution and the dense layer; the report has none
+    batch_norm: bool = False  # after each convolution and the dense layer; not in the report
 
 
-class LabCnn(_Part):
-    """The lab notebook's network: convolution and pooling twice, one dense layer."""
+class LabCnn(_Network):
+    """The network of the lab notebook: convolution and pooling twice, one dense layer."""
 
+    family = "lab"
     name: Literal["lab_cnn"]
     filters: list[int] = Field(default=[16, 32], min_length=1)
     units: int | None = Field(default=64, gt=0)  # null: no hidden dense layer
 
 
-class ResNet(_Part):
-    """A small pre-normalised residual network; the first stage keeps the resolution, each further
-    one halves it.
-    """
+class ResNet(_Network):
+    """A small residual network with pre-activation; each stage after the first halves the size."""
 
+    family = "resnet"
     name: Literal["resnet"]
     widths: list[int] = Field(default=[32, 64, 128], min_length=1)
-    blocks: int = Field(default=1, gt=0)  # residual blocks a stage
+    blocks: int = Field(default=1, gt=0)  # residual blocks per stage
     stem_stride: int = Field(default=1, ge=1, le=4)  # 1 for 32 px, 2 for 96 px
-    # mean over all places; centre: beside it that of the middle third
+    # mean over all positions; centre: additionally the mean over the middle third
     pool: Literal["all", "centre"] = "all"
     dropout: float = Field(default=0.2, ge=0, lt=1)
 
 
-class GroupResNet(_Part):
-    """`resnet` with group-equivariant convolutions: the answer does not change when a patch is
-    turned, or with p4m flipped.
+class GroupResNet(_Network):
+    """`resnet` with group-equivariant convolutions.
+
+    The prediction does not change when a patch is rotated by 90° or, with p4m, mirrored.
     """
 
+    family = "group"
     name: Literal["group_resnet"]
     group: Literal["p4", "p4m"] = "p4m"  # 4 rotations, or those and their mirror images
-    # of each element: the maps are 4 or 8 times as many
+    # channels of each element; the layers have 4 (p4) or 8 (p4m) times this number
     widths: list[int] = Field(default=[4, 8, 16], min_length=1)
-    blocks: int = Field(default=1, gt=0)  # residual blocks a stage
+    blocks: int = Field(default=1, gt=0)  # residual blocks per stage
     stem_pool: int = Field(default=1, ge=1, le=4)  # 1 for 32 px, 2 for 96 px
-    # mean over all places; centre: beside it that of the middle third
+    # mean over all positions; centre: additionally the mean over the middle third
     pool: Literal["all", "centre"] = "all"
     dropout: float = Field(default=0.2, ge=0, lt=1)
 
 
-class P4MDenseNet(_Part):
-    """The P4M-DenseNet that came with PatchCamelyon (Veeling and others, 2018): 124,000 parameters
-    with these defaults, theirs 119,000.
+class P4MDenseNet(_Network):
+    """The P4M-DenseNet published with PatchCamelyon (Veeling and others, 2018).
+
+    124,000 parameters with these defaults; the paper reports 119,000.
     """
 
+    family = "group"
     name: Literal["p4m_densenet"]
-    growth: int = Field(default=9, gt=0)  # new maps of each of the 8 elements a convolution
-    blocks: int = Field(default=5, gt=0)  # one a resolution: 5 for 96 px, 4 for 32 px
-    layers: int = Field(default=1, gt=0)  # convolutions a block
+    growth: int = Field(default=9, gt=0)  # channels per element that each convolution adds
+    blocks: int = Field(default=5, gt=0)  # one per resolution: 5 for 96 px, 4 for 32 px
+    layers: int = Field(default=1, gt=0)  # convolutions per block
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
-class Transfer(_Part):
-    """A network of keras.applications without its top, with its own preprocessing inside, below a
-    new head.
+class Transfer(_Network):
+    """A network of keras.applications, with its preprocessing included, under a new head.
 
-    First the head alone learns, then all of it; the rates are factors of `training.learning_rate`.
+    The head is trained alone first, then the whole network. Rates are factors of
+    `training.learning_rate`.
     """
 
+    family = "transfer"
     name: Literal["transfer"]
     backbone: Literal[
         "EfficientNetB0",
@@ -162,67 +167,74 @@ class Transfer(_Part):
         "ConvNeXtTiny",
         "MobileNetV3Small",
     ]
-    # imagenet: Keras downloads them; a file's path; null: random
+    # imagenet: downloaded by Keras; or the path of a file; null: random
     weights: str | None = Field(default="imagenet", min_length=1)
-    # patches are resized to it, bilinear; null: as they are
-    input_size: int | None = Field(default=None, ge=32)
+    input_size: int | None = Field(default=None, ge=32)  # resize to these pixels; null: do not
     dropout: float = Field(default=0.2, ge=0, lt=1)  # before the last layer
-    head_epochs: int = Field(default=1, ge=0)  # epochs in which only the new head learns
-    # of the backbone's last stage afterwards; the head's is 1
-    backbone_rate: float = Field(default=0.1, gt=0, le=1)
-    # each stage's rate as part of the next one's
-    layer_decay: float = Field(default=1.0, gt=0, le=1)
-    # the backbone's stay as they are, statistics, scale and shift; null: if it has weights
+    head_epochs: int = Field(default=1, ge=0)  # epochs in which only the head is trained
+    backbone_rate: float = Field(default=0.1, gt=0, le=1)  # of its last stage; the head has 1
+    layer_decay: float = Field(default=1.0, gt=0, le=1)  # rate of a stage relative to the next
+    # keep the backbone's batch normalisation unchanged; null: only if `weights` is given
     freeze_batch_norm: bool | None = None
 
 
-Model = Annotated[
-    ReportCnn | LabCnn | ResNet | GroupResNet | P4MDenseNet | Transfer, Field(discriminator="name")
-]
+class Custom(_Network):
+    """Your own network: pixels 0-255 [n, size, size, 3] in, one logit [n, 1] out."""
 
+    family = "custom"
+    name: Literal["custom"]
+    # "module:function", called with the side in pixels and `options`; or a .keras file
+    builder: str = Field(min_length=1)
+    options: dict[str, Any] = {}
+
+
+class External(_Part):
+    """No network: the run holds predictions of another program (`pcam import`)."""
+
+    name: Literal["external"]
+
+
+Trainable = ReportCnn | LabCnn | ResNet | GroupResNet | P4MDenseNet | Transfer | Custom
+Model = Annotated[Trainable | External, Field(discriminator="name")]
 
 Precision = Literal["float32", "bfloat16"]
 
 
 class Teachers(_Part):
-    """Networks whose answers are learnt beside the labels: knowledge distillation (Hinton, Vinyals
-    and Dean, 2015).
-    """
+    """Knowledge distillation (Hinton, Vinyals and Dean, 2015): targets from other networks."""
 
-    # trained before, on the same patches and with the same seed, where such runs are not there
+    # trained first on the same patches with the same seed, unless such runs exist
     configs: list[str] = Field(min_length=1)
-    # of the mean of their logits, as a probability; the labels have the rest
+    # weight of the teachers' probability (from their mean logit); the labels have 1 - weight
     weight: float = Field(default=0.7, gt=0, le=1)
 
 
 class Training(_Part):
-    """How the weights are found.
+    """How the network is trained.
 
-    Steps and epochs count optimiser updates and passes over the training patches.
+    A step is one update of the optimiser, an epoch one pass over the training patches.
     """
 
     epochs: int = Field(default=10, gt=0)
-    # no more epochs than see so many in all, but at least 1; null: no limit
+    # limit of epochs * training patches; at least one epoch is trained; null: no limit
     most_patches: int | None = Field(default=None, gt=0)
     batch_size: int = Field(default=128, gt=0)
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
-    learning_rate: float = Field(default=1e-3, gt=0)  # the highest one of the schedule
+    learning_rate: float = Field(default=1e-3, gt=0)  # the peak of the schedule
     schedule: Literal["constant", "cosine", "one_cycle"] = "cosine"
-    # part of all steps; one_cycle rises over 0.3 at least
-    warmup: float = Field(default=0.05, ge=0, lt=1)
+    warmup: float = Field(default=0.05, ge=0, lt=1)  # fraction of steps; one_cycle: at least 0.3
     weight_decay: float = Field(default=0.0, ge=0)  # kernels only; needs adamw or sgd
-    teachers: Teachers | None = None  # null: the labels alone
+    teachers: Teachers | None = None  # null: the labels only
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     clip_norm: float | None = Field(default=None, gt=0)  # global gradient norm
-    # momentum a step of the averaged weights; null: none
-    ema: float | None = Field(default=None, gt=0, lt=1)
-    # bfloat16: faster steps on new CPUs and GPUs; the saved model is float32 all the same
+    ema: float | None = Field(default=None, gt=0, lt=1)  # momentum per step; null: no averaging
+    # bfloat16: faster on new CPUs and GPUs; the saved model is float32 in any case
     precision: Precision = "float32"
-    # epochs without a better validation AUC; null: never
+    # stop after this many epochs without a better validation AUC; null: never
     early_stopping: int | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
-    def _decay_needs_an_optimizer_that_knows_it(self) -> Training:
+    def _check_weight_decay(self) -> Training:
         if self.weight_decay > 0 and self.optimizer == "adam":
             raise ValueError("weight_decay needs optimizer adamw or sgd")
         return self
@@ -232,10 +244,10 @@ Tta = Literal["none", "d4", "shifts", "d4-shifts", "turns", "d4-turns"]
 
 
 class Evaluation(_Part):
-    """How a finished run is measured; prediction does the same unless told otherwise."""
+    """How a finished run is evaluated, and by default how it predicts."""
 
-    # average the probabilities over the 8 symmetries; over the patch and 4 shifts, or 3 turns, of
-    # it; over the symmetries of these; or none
+    # test-time augmentation, the views to average: the 8 symmetries (d4); the patch and 4 shifts of
+    # it (shifts) or 3 rotations (turns); all symmetries of these; or the patch alone (none)
     tta: Tta = "d4"
 
 
@@ -243,10 +255,10 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+
 
 
 class Experiment(_Part):
-    """One training, completely: with the store and the package versions it determines the run."""
+    """One training; together with the store and the package versions it determines the run."""
 
     name: Name
-    competition: str | None = None  # slug of the store to train on; null: the one fetched last
+    competition: str | None = None  # slug of the store to train on; null: last fetched
     seed: Seed = 0
     data: Data = Data()
     augment: Augment = Augment()
@@ -256,26 +268,27 @@ class Experiment(_Part):
 
 
 class FewDigits(_Part):
-    """Learning from few digits (`pcam lab mnist`): run i, counted from 0, draws its images, weights
-    and order with `seed` + i.
+    """Learning from few digits (`pcam lab mnist`), in several runs.
+
+    Run i, counted from 0, draws its images, weights and order with `seed` + i.
     """
 
     name: Name
     seed: Seed = 0
-    images: int = Field(default=128, gt=1)  # training images of a run
+    images: int = Field(default=128, gt=1)  # training images per run
     runs: int = Field(default=5, gt=0)
     augment: Augment = Augment(d4=False)
     model: Model
     training: Training = Training()
 
     @model_validator(mode="after")
-    def _what_few_digits_do_without(self) -> FewDigits:
+    def _check_unsupported(self) -> FewDigits:
         if self.training.early_stopping is not None:
             raise ValueError(
                 "training.early_stopping needs a validation split, and few digits have none"
             )
         if self.training.most_patches is not None:
-            raise ValueError("training.most_patches is for pcam train: few digits are few enough")
+            raise ValueError("training.most_patches is for pcam train: not for few digits")
         if self.training.precision != "float32":
             raise ValueError("training.precision: few digits are learnt in float32")
         if self.training.teachers is not None:

@@ -1,3 +1,1 @@
-"""From raw competition files to the store: readers of each layout, the store, the split,
-duplicates, made-up tissue.
-"""
+"""From raw competition files to the store: readers of layouts, split, copies, stain, synthesis."""

@@ -1,12 +1,9 @@
-"""What raw data look like to the store, whatever their layout: parts, each with ids, labels and
-blocks of pixels.
-"""
+"""Raw data as the store reads them, whatever their layout: parts with ids, labels and pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcam_kit.competitions import Competition, Split
+from pcam_kit.progress import Progress
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int8]
-# (what is being done, done, total); called often, so it must be cheap
-Progress = Callable[[str, int, int], None]
 
 # also their codes in the store's index: 0, 1, 2
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
-# large enough that Python's share of the work vanishes, small enough to stay in the cache's reach
+# large enough that Python's share of the work vanishes, small enough to stay within the cache
 BLOCK_BYTES = 4 << 20
 
 
@@ -36,7 +32,7 @@ class Part:
     split: Split
     ids: list[str]  # unique within the part
     labels: Labels  # [n], -1 where unknown
-    # each call starts anew; blocks are uint8 [k, h, w, 3], RGB
+    # each call starts again; blocks are uint8 [k, h, w, 3], RGB
     blocks: Callable[[], Generator[Images, None, None]] = field(repr=False)
     slides: list[str] | None = None
 
@@ -50,8 +46,8 @@ class Part:
 class RawCompetition:
     """Raw data that passed the cheap checks.
 
-    Packed HDF5 files (gzip, zip) cannot be looked into before they are unpacked: then `parts` is
-    empty until `unpacked`.
+    Packed HDF5 files (gzip, zip) cannot be read before they are unpacked: until `unpacked`, their
+    `parts` are empty.
     """
 
     profile: Competition
@@ -64,14 +60,11 @@ class RawCompetition:
     stain: dict[str, Any] | None = None
 
     def unpacked(self, work: Path, progress: Progress) -> RawCompetition:
-        """The same with its parts readable; temporary files go into the folder `work`, which the
-        caller deletes.
+        """The same with its parts readable.
+
+        Temporary files go into the folder `work`, which the caller deletes.
         """
         return self if self.unpack is None else self.unpack(work, progress)
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """A Progress that says nothing."""
 
 
 def block_rows(image_size: int) -> int:
@@ -79,17 +72,8 @@ def block_rows(image_size: int) -> int:
     return max(1, BLOCK_BYTES // (image_size * image_size * 3))
 
 
-def few(names: Iterable[str], total: int, show: int = 3) -> str:
-    """`a, b, c and 17 more`."""
-    shown = list(islice(names, show))
-    rest = total - len(shown)
-    return ", ".join(shown) + (f" and {rest:,} more" if rest > 0 else "")
-
-
-def count_notes(profile: Competition, parts: Sequence[Part]) -> tuple[str, ...]:
-    """What differs from the counts that the competition publishes: `a subset: 19,171 of 100,000
-    train`.
-    """
+def describe_counts(profile: Competition, parts: Sequence[Part]) -> tuple[str, ...]:
+    """Notes on counts that differ from the published ones: `a subset: 19,171 of 100,000 train`."""
     notes: list[str] = []
     for part in parts:
         expected = profile.counts.get(part.split)
@@ -100,7 +84,12 @@ def count_notes(profile: Competition, parts: Sequence[Part]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def repeated(ids: Sequence[str]) -> list[str]:
-    """The ids that occur more than once, in order of their second occurrence."""
-    seen: set[str] = set()
-    return [name for name in ids if name in seen or seen.add(name)]
+def find_repeated(ids: Sequence[str]) -> list[str]:
+    """The ids that occur again, once for each further occurrence, in their order."""
+    first: set[str] = set()
+    repeated: list[str] = []
+    for name in ids:
+        if name in first:
+            repeated.append(name)
+        first.add(name)
+    return repeated

@@ -1,6 +1,4 @@
-"""How the colours of two splits differ: statistics of their patches, differences in standard
-deviations, and the words for them.
-"""
+"""Colour shift between splits: statistics of their patches, differences in sd, and sentences."""
 
 from __future__ import annotations
 
@@ -12,16 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcam_kit.data.raw import Images
-from pcam_kit.data.split import draw
+from pcam_kit.data.split import draw_rows
 from pcam_kit.data.stain import DENSITY, UNMIX
 from pcam_kit.data.store_reader import Store
 
-SAMPLE = 2000  # patches of a split that are looked at
+SAMPLE = 2000  # patches measured of a split
+BATCH = 64  # patches whose statistics are computed at a time: their densities fit in the cache
 WHITE_LEVEL = 220  # a pixel whose three channels all reach it counts as background
 LIMIT = 0.25  # standard deviations; the usual limit for groups that are to be compared (Rubin 2001)
-FINEST = 1 / 510  # half a grey level: no spread is taken to be smaller
-# Each statistic of a patch, and what one split is or does when its value is larger or smaller than
-# the other's.
+MIN_SPREAD = 1 / 510  # half a grey level: no standard deviation is taken to be smaller
+# Each statistic of a patch, and the words for a split whose value is larger or smaller than the
+# reference's.
 WORDS = {
     "haematoxylin": ("has more haematoxylin", "has less haematoxylin"),
     "haematoxylin_sd": (
@@ -48,8 +47,9 @@ class Colours:
 
 @dataclass(frozen=True)
 class Drift:
-    """`split` minus `reference`, statistic by statistic, in standard deviations between patches
-    (Cohen 1988).
+    """`split` minus `reference` for each statistic, in standard deviations between patches.
+
+    These are Cohen's d (Cohen 1988).
     """
 
     split: str
@@ -65,49 +65,47 @@ class Drift:
     @property
     def sentences(self) -> list[str]:
         """`test is darker than train by 0.40 sd`, one for each in `drifted`."""
-        told: list[str] = []
+        sentences: list[str] = []
         for name in self.drifted:
-            value = self.differences[name]
-            told.append(
-                f"{self.split} {WORDS[name][value < 0]} than {self.reference} by "
-                f"{abs(value):.2f} sd"
+            difference = self.differences[name]
+            larger, smaller = WORDS[name]
+            words = smaller if difference < 0 else larger
+            sentences.append(
+                f"{self.split} {words} than {self.reference} by {abs(difference):.2f} sd"
             )
-        return told
+        return sentences
 
 
 def patch_statistics(images: Images) -> NDArray[np.float64]:
-    """A row a patch, a column a name in WORDS. images: uint8 [n, h, w, 3], RGB.
+    """The statistics of each patch: a row for each patch, a column for each name in WORDS.
 
-    Concentrations are optical densities (natural logarithm) along unit stain vectors; brightness,
-    saturation and white are in 0..1.
+    images: uint8 [n, h, w, 3], RGB. Concentrations are optical densities (natural logarithm) along
+    unit stain vectors; brightness, saturation and white are in 0..1.
     """
     amounts = DENSITY[images] @ UNMIX[:, :2]
-    most, least = images.max(axis=-1), images.min(axis=-1)
+    haematoxylin, eosin = amounts[..., 0], amounts[..., 1]
+    highest, lowest = images.max(axis=-1), images.min(axis=-1)
+    saturation = (highest - lowest) / np.maximum(highest, 1, dtype=np.float32)
     columns = [
-        *(
-            part
-            for stain in (0, 1)
-            for part in (
-                amounts[..., stain].mean(axis=(1, 2)),
-                amounts[..., stain].std(axis=(1, 2)),
-            )
-        ),
+        haematoxylin.mean(axis=(1, 2)),
+        haematoxylin.std(axis=(1, 2)),
+        eosin.mean(axis=(1, 2)),
+        eosin.std(axis=(1, 2)),
         images.mean(axis=(1, 2, 3)) / 255,
-        ((most - least) / np.maximum(most, 1, dtype=np.float32)).mean(axis=(1, 2)),
-        (least >= WHITE_LEVEL).mean(axis=(1, 2)),
+        saturation.mean(axis=(1, 2)),
+        (lowest >= WHITE_LEVEL).mean(axis=(1, 2)),
     ]
     return np.stack(columns, axis=1).astype(np.float64)
 
 
-def colours(store: Store, split: str, *, seed: int = 0) -> Colours:
+def measure_colours(store: Store, split: str, *, seed: int = 0) -> Colours:
     """The statistics of up to SAMPLE patches of a split, drawn with `seed`.
 
     Raises DataError when there is no such split.
     """
-    rows = draw(store.rows(split), SAMPLE, seed)
-    # so that what is computed of them stays in the cache
-    few = np.array_split(rows, math.ceil(len(rows) / 64))
-    values = np.concatenate([patch_statistics(store.sparse[part]) for part in few])
+    rows = draw_rows(store.rows(split), SAMPLE, seed)
+    batches = np.array_split(rows, math.ceil(len(rows) / BATCH))
+    values = np.concatenate([patch_statistics(store.subsampled[batch]) for batch in batches])
     mean, sd = (
         dict(zip(WORDS, row.tolist(), strict=True))
         for row in (values.mean(axis=0), values.std(axis=0))
@@ -115,27 +113,36 @@ def colours(store: Store, split: str, *, seed: int = 0) -> Colours:
     return Colours(split, len(rows), mean, sd)
 
 
-def drift(reference: Colours, other: Colours) -> Drift:
-    """What has changed from `reference` to `other`.
+def measure_drift(reference: Colours, colours: Colours) -> Drift:
+    """How far `colours` are from `reference`.
 
-    A difference counts when it is above LIMIT by more than two standard errors of patches drawn one
-    by one. Patches of one slide are alike, so few slides differ by more than that from chance
-    alone: compare with what train and valid differ by.
+    A difference counts as drift when it is above LIMIT by more than two standard errors of patches
+    drawn one by one. Patches of one slide are alike, so with few slides chance alone gives larger
+    differences: compare with those between train and valid.
     """
     differences: dict[str, float] = {}
     for name in WORDS:
-        spread = max(FINEST, math.sqrt((reference.sd[name] ** 2 + other.sd[name] ** 2) / 2))
-        differences[name] = (other.mean[name] - reference.mean[name]) / spread
-    sampling = 2 * math.sqrt(1 / reference.n + 1 / other.n)
+        variance = (reference.sd[name] ** 2 + colours.sd[name] ** 2) / 2
+        spread = max(MIN_SPREAD, math.sqrt(variance))
+        differences[name] = (colours.mean[name] - reference.mean[name]) / spread
+    sampling = 2 * math.sqrt(1 / reference.n + 1 / colours.n)
     drifted = [name for name, value in differences.items() if abs(value) > LIMIT + sampling]
-    return Drift(
-        other.split,
-        reference.split,
-        differences,
-        sorted(drifted, key=lambda name: -abs(differences[name])),
-    )
+    drifted.sort(key=lambda name: -abs(differences[name]))
+    return Drift(colours.split, reference.split, differences, drifted)
 
 
-def drifts(looks: Sequence[Colours]) -> list[Drift]:
-    """Each split against the first."""
-    return [drift(looks[0], look) for look in looks[1:]]
+def measure_drifts(splits: Sequence[Colours]) -> list[Drift]:
+    """The drift of each split against the first."""
+    return [measure_drift(splits[0], colours) for colours in splits[1:]]
+
+
+def drift_sentence(store: Store) -> str | None:
+    """The strongest drift of test against train; None without drift, or without both splits."""
+    if not {"train", "test"} <= store.splits.keys():
+        return None
+    drift = measure_drift(measure_colours(store, "train"), measure_colours(store, "test"))
+    if not drift.drifted:
+        return None
+    stain = f" --stain {store.stain}" if store.stain is not None else ""
+    command = f"pcam shift {store.profile.slug}{stain}"
+    return f"{drift.sentences[0]}: the score may be lower than in validation ({command})"

@@ -1,17 +1,28 @@
-"""A validation part cut from the train part, or folds of all: seeded, whole groups only, labels
-balanced as far as the groups allow.
-"""
+"""A validation part split off train, or folds of both: seeded, whole groups, balanced labels."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pcam_kit.data.raw import Labels
 from pcam_kit.errors import DataError
+
+MAX_ROUNDS = 20  # of moving groups in and out; two or three are usual
+
+
+@dataclass(frozen=True, eq=False)
+class _Groups:
+    """Rows that stay together: the number of each row's group, and what is known of each group."""
+
+    numbers: NDArray[np.int64]  # [rows], from 0 without gaps
+    sizes: NDArray[np.int64]  # [groups]
+    label_counts: NDArray[np.int64]  # [groups, 2]: rows of label 0 and of label 1
+    keys: NDArray[np.uint64]  # [groups], drawn with the seed
 
 
 def choose_valid(
@@ -23,32 +34,30 @@ def choose_valid(
     give the same choice in any order, on any machine; how groups are numbered does not matter.
     Neither side is left empty when there are two groups.
     """
-    n = len(ids)
-    if n == 0:
+    if len(ids) == 0:
         return np.zeros(0, np.bool_)
-    group, sizes, weights, key = _grouped(ids, labels, groups, seed)
-    count = len(sizes)
-    target = _targets(weights.sum(axis=0), fraction)
-    chosen = np.zeros(count, np.bool_)
-    order = np.argsort(key, kind="stable")
-    many = order[sizes[order] > 1]
-    have = _fill_with_groups(many, weights, target, chosen)
+    grouped = _grouped(ids, labels, groups, seed)
+    sizes, label_counts = grouped.sizes, grouped.label_counts
+    targets = _targets(label_counts.sum(axis=0), fraction)
+    order = np.argsort(grouped.keys, kind="stable")
+    chosen = np.zeros(len(sizes), np.bool_)
+    counts = _fill_with_groups(order[sizes[order] > 1], label_counts, targets, chosen)
     for label in (0, 1):
-        single = order[(sizes[order] == 1) & (weights[order, label] == 1)]
-        chosen[single[: max(0, int(target[label] - have[label]))]] = True
-    if count > 1 and chosen.all():
-        chosen[order[np.argmin(sizes[order])]] = False
-    if count > 1 and not chosen.any():
-        chosen[order[np.argmin(sizes[order])]] = True
-    return chosen[group]
+        singles = order[(sizes[order] == 1) & (label_counts[order, label] == 1)]
+        chosen[singles[: max(0, int(targets[label] - counts[label]))]] = True
+    if len(sizes) > 1:
+        smallest = order[np.argmin(sizes[order])]
+        if chosen.all():
+            chosen[smallest] = False
+        if not chosen.any():
+            chosen[smallest] = True
+    return chosen[grouped.numbers]
 
 
-def folds(
+def assign_folds(
     ids: Sequence[str], labels: Labels, groups: NDArray[np.int64], k: int, seed: int
 ) -> NDArray[np.int64]:
-    """The fold of each row, int64 [n] from 0 to k - 1.
-
-    Rows of one group stay together; every fold gets some.
+    """The fold of each row, int64 [n] from 0 to k - 1: groups stay together, no fold is empty.
 
     Groups go, large ones first, to the fold where they leave both labels most evenly spread (least
     sum of squared shares). Groups of about one size (equal up to a factor of two) come in an order
@@ -57,96 +66,88 @@ def folds(
     numbers of groups matter. Raises DataError where there are fewer groups than folds, or fewer
     than two folds.
     """
-    group, sizes, weights, key = _grouped(ids, labels, groups, seed)
+    grouped = _grouped(ids, labels, groups, seed)
+    sizes, label_counts = grouped.sizes, grouped.label_counts
     if k < 2 or len(sizes) < k:
         raise DataError(
             f"expected at least 2 folds and no more than groups of patches, found {k} folds and "
             f"{len(sizes):,} groups"
         )
-    scale = [1 / max(1, int(total)) ** 2 for total in weights.sum(axis=0)]
-    have, rows = [[0, 0] for _ in range(k)], [0] * k
-    fold = np.empty(len(sizes), np.int64)
-    for i in np.lexsort((key, -np.frexp(sizes)[1])).tolist():
-        a, b = weights[i].tolist()
-        costs = [
-            (scale[0] * a * (2 * h[0] + a) + scale[1] * b * (2 * h[1] + b), rows[f], f)
-            for f, h in enumerate(have)
-        ]
+    scale = [1 / max(1, int(total)) ** 2 for total in label_counts.sum(axis=0)]
+    fold_counts = [[0, 0] for _ in range(k)]
+    fold_rows = [0] * k
+    folds = np.empty(len(sizes), np.int64)
+    for i in np.lexsort((grouped.keys, -np.frexp(sizes)[1])).tolist():
+        negative, positive = label_counts[i].tolist()
+        costs: list[tuple[float, int, int]] = []
+        for fold, (negatives, positives) in enumerate(fold_counts):
+            # what the sum of squared shares grows by
+            cost = scale[0] * negative * (2 * negatives + negative) + scale[1] * positive * (
+                2 * positives + positive
+            )
+            costs.append((cost, fold_rows[fold], fold))
         best = min(costs)[2]
-        have[best][0] += a
-        have[best][1] += b
-        rows[best] += int(sizes[i])
-        fold[i] = best
-    return fold[group]
+        fold_counts[best][0] += negative
+        fold_counts[best][1] += positive
+        fold_rows[best] += int(sizes[i])
+        folds[i] = best
+    return folds[grouped.numbers]
 
 
-def draw(rows: NDArray[np.int64], n: int, seed: int) -> NDArray[np.int64]:
+def draw_rows(rows: NDArray[np.int64], n: int, seed: int) -> NDArray[np.int64]:
     """`n` of `rows`, drawn with `seed`, in their order; all of them where there are no more."""
-    return (
-        rows
-        if len(rows) <= n
-        else np.sort(np.random.default_rng(seed).choice(rows, n, replace=False))
-    )
-
-
-def _grouped(
-    ids: Sequence[str], labels: Labels, groups: NDArray[np.int64], seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
-    """The group of each row, from 0 without gaps; and of each group its size, its rows of label 0
-    and 1, and a number drawn with `seed`.
-    """
-    keys = (
-        np.array(
-            [hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest() for name in ids],
-            dtype="S8",
-        )
-        .view(">u8")
-        .astype(np.uint64)
-    )
-    _, group = np.unique(groups, return_inverse=True)
-    sizes = np.bincount(group)
-    count = len(sizes)
-    weights = np.stack(
-        [np.bincount(group[labels == label], minlength=count) for label in (0, 1)], axis=1
-    )
-    key = np.full(count, np.iinfo(np.uint64).max)
-    np.minimum.at(key, group, keys)
-    return group, sizes, weights, key
-
-
-def _targets(totals: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
-    """Rows wanted of each label: rounded, and at least one where two or more exist."""
-    wanted = np.rint(totals * fraction).astype(np.int64)
-    return np.where(totals >= 2, np.clip(wanted, 1, totals - 1), 0)
-
-
-def _fill_with_groups(
-    many: NDArray[np.int64],
-    weights: NDArray[np.int64],
-    target: NDArray[np.int64],
-    chosen: NDArray[np.bool_],
-) -> NDArray[np.int64]:
-    """Take groups in their drawn order while that brings the labels nearer to `target`, then put in
-    and out single groups.
-    """
-    have = np.zeros(2, np.int64)
-    # each round only ever comes nearer, so it ends; two or three rounds are usual
-    for _ in range(20):
-        moved = False
-        for i in many.tolist():
-            change = -weights[i] if chosen[i] else weights[i]
-            if np.abs(have + change - target).sum() < np.abs(have - target).sum():
-                have += change
-                chosen[i] = not chosen[i]
-                moved = True
-        if not moved:
-            break
-    return have
+    if len(rows) <= n:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, n, replace=False))
 
 
 def hash_split(splits: Sequence[str], ids: Sequence[str]) -> str:
-    """Hex SHA-256 over the sorted (split, id) pairs: equal for equal splits whatever the order of
-    rows.
-    """
+    """Hex SHA-256 over the sorted (split, id) pairs: the order of rows does not matter."""
     lines = sorted(f"{split}\t{name}\n" for split, name in zip(splits, ids, strict=True))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _grouped(ids: Sequence[str], labels: Labels, groups: NDArray[np.int64], seed: int) -> _Groups:
+    """Number the groups; the key of a group is the least of its rows' keys, hashes of their ids."""
+    digests = [hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest() for name in ids]
+    row_keys = np.array(digests, dtype="S8").view(">u8").astype(np.uint64)
+    numbers = np.unique(groups, return_inverse=True)[1]
+    sizes = np.bincount(numbers)
+    n = len(sizes)
+    label_counts = np.stack(
+        [np.bincount(numbers[labels == label], minlength=n) for label in (0, 1)], axis=1
+    )
+    keys = np.full(n, np.iinfo(np.uint64).max)
+    np.minimum.at(keys, numbers, row_keys)
+    return _Groups(numbers, sizes, label_counts, keys)
+
+
+def _targets(totals: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
+    """Rows to choose of each label: rounded, and at least one where two or more exist."""
+    rounded = np.rint(totals * fraction).astype(np.int64)
+    return np.where(totals >= 2, np.clip(rounded, 1, totals - 1), 0)
+
+
+def _fill_with_groups(
+    order: NDArray[np.int64],
+    label_counts: NDArray[np.int64],
+    targets: NDArray[np.int64],
+    chosen: NDArray[np.bool_],
+) -> NDArray[np.int64]:
+    """Set in `chosen` the groups that bring the label counts nearest to `targets`, greedily.
+
+    Groups move in and out one by one in their drawn `order` while that reduces the distance.
+    Returns the label counts of those chosen, [2].
+    """
+    counts = np.zeros(2, np.int64)
+    for _ in range(MAX_ROUNDS):
+        moved = False
+        for group in order.tolist():
+            change = -label_counts[group] if chosen[group] else label_counts[group]
+            if np.abs(counts + change - targets).sum() < np.abs(counts - targets).sum():
+                counts += change
+                chosen[group] = not chosen[group]
+                moved = True
+        if not moved:
+            break
+    return counts

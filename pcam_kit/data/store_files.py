@@ -1,5 +1,4 @@
-"""The store's files: what each holds, how they are read back and told apart from damaged or foreign
-ones.
+"""The files of a store: what each holds, and how it is written, read back and checked.
 
 images.npy     uint8 [n, h, w, 3], all parts in raw order, opened as a memory map
 index.npz      uncompressed: id (UTF-8 bytes), label int8, group int32, split uint8, part uint8,
@@ -31,34 +30,37 @@ IMAGES, INDEX, MANIFEST = "images.npy", "index.npz", "manifest.json"
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """One row a patch, in raw order."""
+    """The index of a store: one row for each patch, in raw order."""
 
     ids: NDArray[np.bytes_]  # UTF-8; unique within a part
     labels: Labels  # -1 unknown
     groups: NDArray[np.int32]  # number of the slide, -1 unknown
     splits: NDArray[np.uint8]  # place in SPLITS
-    # the part it was published in; differs from `splits` where the validation part was cut here
+    # the part it was published in; differs from `splits` where valid was split off train
     parts: NDArray[np.uint8]
 
     def counts(self) -> dict[str, tuple[int, int | None]]:
-        """Patches, and positive ones where labels are known, of each split that there is."""
+        """Patches of each split there is, and positive ones; None where labels are unknown."""
         result: dict[str, tuple[int, int | None]] = {}
         for code, split in enumerate(SPLITS):
             labels = self.labels[self.splits == code]
             if len(labels) > 0:
-                result[split] = (len(labels), None if (labels < 0).any() else int(labels.sum()))
+                known = (labels >= 0).all()
+                result[split] = (len(labels), int(labels.sum()) if known else None)
         return result
 
 
 def encode_ids(ids: Sequence[str]) -> NDArray[np.bytes_]:
-    """Text as fixed-width UTF-8: a quarter of NumPy's own text, so an index of 277,000 rows opens
-    in milliseconds.
+    """Text as fixed-width UTF-8.
+
+    It takes a quarter of the space of NumPy's own text, so an index of 277,000 rows opens in
+    milliseconds.
     """
     return np.array([text.encode() for text in ids], dtype=np.bytes_)
 
 
 def pack_index(index: Index) -> bytes:
-    """The index as the bytes of an .npz. Equal indexes give equal bytes."""
+    """The index as the bytes of an .npz; equal indexes give equal bytes."""
     buffer = io.BytesIO()
     np.savez(
         buffer,
@@ -72,7 +74,10 @@ def pack_index(index: Index) -> bytes:
 
 
 def read_index(path: Path, n: int, hint: str) -> Index:
-    """Read the index of `n` rows. Raises DataError when it is damaged or of another shape."""
+    """Read the index of `n` rows.
+
+    Raises DataError, with `hint`, when it is damaged or of another shape.
+    """
     try:
         arrays = read_npz(path)
         index = Index(
@@ -97,13 +102,15 @@ def read_index(path: Path, n: int, hint: str) -> Index:
 def read_manifest(path: Path, hint: str) -> dict[str, Any]:
     """The manifest of the store at `path`.
 
-    Raises DataError when there is none, or one of another schema.
+    Raises DataError, with `hint`, when there is none, or one of another schema.
     """
     try:
         manifest: Any = json.loads((path / MANIFEST).read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
-        what = "is a half-built store (it has no manifest)" if path.is_dir() else "does not exist"
-        raise DataError(f"the store {path} {what}", hint=hint) from error
+        reason = "does not exist"
+        if path.is_dir():
+            reason = "is a half-built store (it has no manifest)"
+        raise DataError(f"the store {path} {reason}", hint=hint) from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path / MANIFEST} cannot be read: {error}", hint=hint) from error
     schema = manifest.get("schema_version") if isinstance(manifest, dict) else None
@@ -114,10 +121,10 @@ def read_manifest(path: Path, hint: str) -> dict[str, Any]:
     return manifest
 
 
-def fingerprint_of(slug: str, images_sha256: str, index_sha256: str) -> str:
-    """What identifies the data: pixels, ids, labels, groups and split of a competition, and nothing
-    else.
+def data_fingerprint(slug: str, images_sha256: str, index_sha256: str) -> str:
+    """Hex SHA-256 that identifies the data of a competition.
+
+    It covers pixels, ids, labels, groups and split, and nothing else.
     """
-    return hashlib.sha256(
-        json.dumps([SCHEMA, slug, images_sha256, index_sha256]).encode()
-    ).hexdigest()
+    values = json.dumps([SCHEMA, slug, images_sha256, index_sha256])
+    return hashlib.sha256(values.encode()).hexdigest()

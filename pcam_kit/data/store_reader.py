@@ -1,13 +1,9 @@
-"""The store: one competition's patches as a memory map with an index.
-
-Opened in milliseconds, verified on request.
-"""
+"""The store: one competition's patches as a memory map with an index, opened in milliseconds."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,21 +14,23 @@ from pydantic import ValidationError
 
 from pcam_kit.competitions import Competition
 from pcam_kit.config.schema import StainMethod
-from pcam_kit.data.raw import SPLITS, Images, Labels, Progress, silent
+from pcam_kit.data.raw import SPLITS, Images, Labels
 from pcam_kit.data.split import hash_split
 from pcam_kit.data.store_files import (
     IMAGES,
     INDEX,
     Index,
-    fingerprint_of,
+    data_fingerprint,
     read_index,
     read_manifest,
 )
-from pcam_kit.errors import DataError
+from pcam_kit.errors import ConfigError, DataError
 from pcam_kit.files import sha256_file
+from pcam_kit.formatting import Summary
+from pcam_kit.progress import Progress, silent
 
-COLOUR_GRID = 32  # about so many pixels a side are enough to judge the colours of a patch
-NORMALISED = "store-"  # what the names of normalised stores begin with, the method follows
+COLOUR_GRID = 32  # pixels a side, about: enough to estimate the colours of a patch
+NORMALISED = "store-"  # how the names of normalised stores begin; the method follows
 
 
 @dataclass(frozen=True)
@@ -43,11 +41,11 @@ class SplitCount:
     positive: int | None
 
 
-@dataclass(frozen=True, eq=False)
-class Store:
+@dataclass(frozen=True, eq=False, repr=False)
+class Store(Summary):
     """An open store.
 
-    Row i of `images`, `ids`, `labels` and `groups` is one patch; splits are told apart by `rows`.
+    Row i of `images`, `ids`, `labels` and `groups` is one patch; `rows` gives those of a split.
     """
 
     path: Path
@@ -66,12 +64,29 @@ class Store:
         return np.strings.decode(self.index.ids, "utf-8")
 
     @property
-    def sparse(self) -> Images:
-        """A view of `images` with gaps between the pixels of large patches, for their colours:
-        about COLOUR_GRID a side.
-        """
+    def subsampled(self) -> Images:
+        """A view of `images` with about COLOUR_GRID pixels a side, for their colours."""
         step = max(1, self.images.shape[1] // COLOUR_GRID)
         return self.images[:, ::step, ::step]
+
+    @property
+    def patch_size(self) -> int:
+        """Pixels a side of a patch."""
+        return self.images.shape[1]
+
+    def crop_size(self, crop: int | None) -> int:
+        """Pixels a side that a network sees: `crop`, the config's `data.crop`; None: the patch.
+
+        Raises ConfigError when the patches are smaller.
+        """
+        if crop is None:
+            return self.patch_size
+        if crop > self.patch_size:
+            raise ConfigError(
+                f"data.crop: {crop} is larger than the patches of {self.profile.slug}, "
+                f"{self.patch_size}x{self.patch_size}"
+            )
+        return crop
 
     @property
     def splits(self) -> dict[str, SplitCount]:
@@ -80,12 +95,12 @@ class Store:
 
     @property
     def synthetic(self) -> bool:
-        """Is this made-up tissue?"""
+        """Whether this is synthetic tissue."""
         return bool(self.manifest["synthetic"])
 
     @property
     def stain(self) -> StainMethod | None:
-        """How the patches were normalised; None: they are as published."""
+        """The method by which the patches were normalised; None: they are as published."""
         return self.manifest["stain"]["method"] if "stain" in self.manifest else None
 
     @property
@@ -95,13 +110,31 @@ class Store:
 
     @property
     def copies(self) -> list[dict[str, Any]] | None:
-        """Copies across splits, [{"here", "there", "exact", "near", "rows"}]; None where an earlier
-        version built the store.
+        """Copies across splits: [{"here", "there", "exact", "near", "rows"}].
 
         `exact` and `near` count patches of the split `there` with such a copy in `here`; `rows` are
-        those of `here` with an exact one.
+        those of `here` with an exact one. None where an earlier version built the store.
         """
         return self.manifest.get("copies")
+
+    def summary(self) -> dict[str, str]:
+        """Title, patches of each split, and the folder."""
+        side = self.patch_size
+        values = {"competition": f"{self.profile.title}, {side}x{side} pixels"}
+        for name, count in self.splits.items():
+            positive = "labels unknown"
+            if count.positive is not None:
+                positive = f"{count.positive:,} positive"
+            values[name] = f"{count.n:,} patches, {positive}"
+        return values | {"path": str(self.path)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of `pcam fetch`."""
+        return {
+            "store": str(self.path),
+            "fingerprint": self.fingerprint,
+            "splits": {name: asdict(count) for name, count in self.splits.items()},
+        }
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Rows of a split, in raw order. Raises DataError naming the splits there are."""
@@ -115,79 +148,120 @@ class Store:
 def open_store(path: Path) -> Store:
     """Open a store: manifest, file sizes and array headers are checked, pixels are not read.
 
-    Raises DataError that says what to type when there is none, or it is half-built, damaged or of
-    another schema.
+    Raises DataError, with the command that builds it, when there is none, or when it is half-built,
+    damaged or of another schema.
     """
-    stain = path.name.removeprefix(NORMALISED) if path.name.startswith(NORMALISED) else None
-    again = f" --stain {stain}" if stain is not None else ""
-    # as commands lay it out: data/SLUG/store
-    slug = path.parent.name if path.name == "store" or stain is not None else path.name
-    hint = f"pcam fetch {slug}{again}"
+    # the commands keep stores as data/SLUG/store
+    in_slug_folder = path.name == "store" or path.name.startswith(NORMALISED)
+    hint = _fetch_command(path, path.parent.name if in_slug_folder else path.name)
     manifest = read_manifest(path, hint)
     try:
         profile = Competition.model_validate_json(json.dumps(manifest["profile"]))
-        hint = f"pcam fetch {profile.slug}{again}"
+        hint = _fetch_command(path, profile.slug)
         for name in (IMAGES, INDEX):
             _check_size(path / name, int(manifest["files"][name]["bytes"]), hint)
-        fingerprint, split_hash, synthetic, notes = (
-            manifest[key] for key in ("fingerprint", "split_hash", "synthetic", "notes")
-        )
+        valid = _values_fit(manifest)
     except ValidationError as error:
         raise DataError(
             f"{path}: the profile in the manifest does not fit this version", hint=hint
         ) from error
+    except DataError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(f"{path}: the manifest is damaged: no usable {error}", hint=hint) from error
-    if not (
-        isinstance(fingerprint, str)
-        and isinstance(split_hash, str)
-        and isinstance(synthetic, bool)
-        and isinstance(notes, list)
-    ) or (
-        "stain" in manifest
-        and not (
-            isinstance(manifest["stain"], dict) and {"method", "of"} <= manifest["stain"].keys()
-        )
-    ):
+    if not valid:
         raise DataError(f"{path}: the manifest is damaged", hint=hint)
-    try:
-        images = np.load(path / IMAGES, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path / IMAGES} is damaged: {error}", hint=hint) from error
-    size = profile.image_size
-    if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
-        raise DataError(
-            f"{path / IMAGES}: expected uint8 [n, {size}, {size}, 3], found {images.dtype} "
-            f"{list(images.shape)}",
-            hint=hint,
-        )
+    images = _open_images(path / IMAGES, profile.image_size, hint)
     index = read_index(path / INDEX, len(images), hint)
     return Store(
-        path, profile, fingerprint, split_hash, images, index.labels, index.groups, manifest, index
+        path,
+        profile,
+        manifest["fingerprint"],
+        manifest["split_hash"],
+        images,
+        index.labels,
+        index.groups,
+        manifest,
+        index,
     )
+
+
+def _stain_of(path: Path) -> str:
+    """The method in the folder name of a normalised store; empty for other stores."""
+    return path.name.removeprefix(NORMALISED) if path.name.startswith(NORMALISED) else ""
+
+
+def _fetch_command(path: Path, slug: str) -> str:
+    """The command that builds the store at `path`."""
+    stain = _stain_of(path)
+    return f"pcam fetch {slug}" + (f" --stain {stain}" if stain else "")
+
+
+def _values_fit(manifest: dict[str, Any]) -> bool:
+    """Whether the values that `Store` relies on have the right types.
+
+    Raises KeyError for a missing one.
+    """
+    types = {"fingerprint": str, "split_hash": str, "synthetic": bool, "notes": list}
+    values = {key: manifest[key] for key in types}
+    if not all(isinstance(values[key], kind) for key, kind in types.items()):
+        return False
+    if "stain" not in manifest:
+        return True
+    stain = manifest["stain"]
+    return isinstance(stain, dict) and {"method", "of"} <= stain.keys()
 
 
 def _check_size(path: Path, expected: int, hint: str) -> None:
-    found = path.stat().st_size if path.is_file() else None
-    if found != expected:
+    """Raises DataError when the file is missing or has another size."""
+    size = path.stat().st_size if path.is_file() else None
+    if size == expected:
+        return
+    actual = "no file" if size is None else f"{size:,}"
+    raise DataError(f"{path} is damaged: expected {expected:,} bytes, found {actual}", hint=hint)
+
+
+def _open_images(path: Path, size: int, hint: str) -> Images:
+    """The memory map of the pixels. Raises DataError for other shapes."""
+    try:
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} is damaged: {error}", hint=hint) from error
+    if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
         raise DataError(
-            f"{path} is damaged: expected {expected:,} bytes, found "
-            f"{'no file' if found is None else f'{found:,}'}",
+            f"{path}: expected uint8 [n, {size}, {size}, 3], found {images.dtype} "
+            f"{list(images.shape)}",
             hint=hint,
         )
+    return images
 
 
-def verify_store(store: Store, *, progress: Progress | None = None) -> None:
-    """Read all of it and compare with the manifest.
+def verify_store(store: Store, *, progress: Progress = silent) -> None:
+    """Read every byte of the store and compare it with the manifest.
 
     Raises DataError when a byte, a count or the split differs.
     """
-    tell = silent if progress is None else progress
-    hint = f"pcam fetch {store.profile.slug}" + (
-        f" --stain {store.stain}" if store.stain is not None else ""
-    )
+    slug = store.profile.slug
+    stain = f" --stain {store.stain}" if store.stain is not None else ""
+    hint = f"pcam fetch {slug}{stain}"
+    sums = _verify_files(store, hint, progress)
+
+    def check(what: str, computed: object, expected: object) -> None:
+        if computed != expected:
+            raise DataError(
+                f"the store {store.path} is damaged: its {what} and its manifest differ", hint=hint
+            )
+
+    fingerprint = data_fingerprint(slug, sums[IMAGES], sums[INDEX])
+    check("fingerprint", fingerprint, store.fingerprint)
+    splits = [SPLITS[code] for code in store.index.splits]
+    check("split hash", hash_split(splits, store.ids.tolist()), store.split_hash)
+    counts = {name: asdict(count) for name, count in store.splits.items()}
+    check("counts", counts, store.manifest.get("splits"))
+
+
+def _verify_files(store: Store, hint: str, progress: Progress) -> dict[str, str]:
+    """The SHA-256 of each file. Raises DataError when one is not that of the manifest."""
     files = store.manifest["files"]
     total = sum(int(files[name]["bytes"]) for name in (IMAGES, INDEX))
     done = 0
@@ -196,39 +270,16 @@ def verify_store(store: Store, *, progress: Progress | None = None) -> None:
     def count(n: int) -> None:
         nonlocal done
         done += n
-        tell("verifying", done, total)
+        progress("verifying", done, total)
 
     for name in (IMAGES, INDEX):
+        path = store.path / name
         try:
-            sums[name] = sha256_file(store.path / name, count)
+            sums[name] = sha256_file(path, count)
         except OSError as error:
-            raise DataError(
-                f"{store.path / name} cannot be read: {error.strerror}", hint=hint
-            ) from error
+            raise DataError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
         if sums[name] != files[name]["sha256"]:
             raise DataError(
-                f"{store.path / name} is damaged: its SHA-256 is not the one in the manifest",
-                hint=hint,
+                f"{path} is damaged: its SHA-256 is not the one in the manifest", hint=hint
             )
-    checks: list[tuple[str, Callable[[], object], object]] = [
-        (
-            "fingerprint",
-            lambda: fingerprint_of(store.profile.slug, sums[IMAGES], sums[INDEX]),
-            store.fingerprint,
-        ),
-        (
-            "split hash",
-            lambda: hash_split([SPLITS[code] for code in store.index.splits], store.ids.tolist()),
-            store.split_hash,
-        ),
-        (
-            "counts",
-            lambda: {name: {"n": c.n, "positive": c.positive} for name, c in store.splits.items()},
-            store.manifest.get("splits"),
-        ),
-    ]
-    for what, compute, expected in checks:
-        if compute() != expected:
-            raise DataError(
-                f"the store {store.path} is damaged: its {what} and its manifest differ", hint=hint
-            )
+    return sums

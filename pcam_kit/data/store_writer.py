@@ -1,6 +1,4 @@
-"""Raw parts into the files of a store, in one pass over the pixels: write, hash and look for twins
-as they stream by.
-"""
+"""Write raw parts as a store; one pass over the pixels stores, hashes and fingerprints them."""
 
 from __future__ import annotations
 
@@ -11,6 +9,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,8 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcam_kit import __version__
-from pcam_kit.data.leaks import Looks, crossings, join, look_at, twins
-from pcam_kit.data.raw import SPLITS, Images, Part, Progress, RawCompetition
+from pcam_kit.data.duplicates import (
+    Fingerprints,
+    count_duplicates_across,
+    duplicate_groups,
+    fingerprint,
+    join_fingerprints,
+)
+from pcam_kit.data.raw import SPLITS, Images, Part, RawCompetition
 from pcam_kit.data.split import choose_valid, hash_split
 from pcam_kit.data.store_files import (
     IMAGES,
@@ -27,26 +32,42 @@ from pcam_kit.data.store_files import (
     MANIFEST,
     SCHEMA,
     Index,
+    data_fingerprint,
     encode_ids,
-    fingerprint_of,
     pack_index,
 )
 from pcam_kit.errors import DataError
 from pcam_kit.files import check_space, sync_folder
+from pcam_kit.progress import Progress
 
 COPIES = "of the "  # how the notes on copies across splits begin
 KEPT = "the store that stood here before is kept as"
-ROW_BYTES = 256  # about what a row costs beside its pixels
+ROW_BYTES = 256  # about what a row takes besides its pixels
 SLIDES_UNKNOWN = (
     "the validation part was cut from train without knowing the slides: patches of "
     "one slide look alike, so its scores may be optimistic"
 )
 
 
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """All that a store holds besides pixels.
+
+    split: how valid was chosen. notes: what a reader of scores should know about it. slides: the
+    names behind `index.groups`. copies: as in `Store.copies`.
+    """
+
+    index: Index
+    split: dict[str, Any]
+    notes: list[str]
+    slides: list[str]
+    copies: list[dict[str, Any]]
+
+
 def write_store(
     raw: RawCompetition, folder: Path, *, seed: int, progress: Progress
 ) -> dict[str, Any]:
-    """Write a whole store into the empty `folder`, fsynced; returns its manifest.
+    """Write a complete store into the empty `folder`, fsynced; returns its manifest.
 
     Raises DataError for pixels that do not fit, StorageError when the disk is too small, and
     OSError from writing.
@@ -59,11 +80,11 @@ def write_store(
         raise DataError(f"{raw.profile.slug}: there are no parts to store")
     n, size = sum(part.n for part in raw.parts), raw.profile.image_size
     check_space(folder, n * patch_bytes(size))
-    images_sha256, looks = _write_images(folder / IMAGES, raw.parts, size, progress)
+    images_sha256, fingerprints = _write_images(folder / IMAGES, raw.parts, size, progress)
     shutil.rmtree(work)
     images = np.load(folder / IMAGES, mmap_mode="r")
-    index, how, notes, slides, copies = _index(raw, looks, images, seed)
-    packed = pack_index(index)
+    table = _table(raw, fingerprints, images, seed)
+    packed = pack_index(table.index)
     with open(folder / INDEX, "wb") as handle:
         handle.write(packed)
         _sync(handle)
@@ -73,21 +94,21 @@ def write_store(
         "schema_version": SCHEMA,
         "slug": raw.profile.slug,
         "synthetic": raw.profile.layout == "synthetic",
-        "fingerprint": fingerprint_of(raw.profile.slug, images_sha256, index_sha256),
-        "split_hash": hash_split([SPLITS[code] for code in index.splits], ids),
+        "fingerprint": data_fingerprint(raw.profile.slug, images_sha256, index_sha256),
+        "split_hash": hash_split([SPLITS[code] for code in table.index.splits], ids),
         "splits": {
             name: {"n": count, "positive": positive}
-            for name, (count, positive) in index.counts().items()
+            for name, (count, positive) in table.index.counts().items()
         },
-        "split": how,
-        "notes": [*raw.notes, *notes],
-        "copies": copies,
+        "split": table.split,
+        "notes": [*raw.notes, *table.notes],
+        "copies": table.copies,
         "files": {
             IMAGES: {"bytes": (folder / IMAGES).stat().st_size, "sha256": images_sha256},
             INDEX: {"bytes": len(packed), "sha256": index_sha256},
         },
         "inventory": raw.inventory,
-        "slides": slides,
+        "slides": table.slides,
         "profile": raw.profile.model_dump(mode="json"),
         "package": __version__,
     }
@@ -98,7 +119,7 @@ def write_store(
 
 
 def patch_bytes(size: int) -> int:
-    """About what a patch of `size` pixels a side takes in a store."""
+    """About how many bytes a patch of `size` pixels a side takes in a store."""
     return 3 * size**2 + ROW_BYTES
 
 
@@ -118,43 +139,45 @@ def _sync(handle: Any) -> None:
 
 def _write_images(
     path: Path, parts: Sequence[Part], size: int, progress: Progress
-) -> tuple[str, Looks]:
-    """The .npy of all parts; its SHA-256 and what was seen of each patch."""
+) -> tuple[str, Fingerprints]:
+    """Write the .npy of all parts; returns its SHA-256 and the fingerprints of its patches."""
     n = sum(part.n for part in parts)
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         header, {"descr": "|u1", "fortran_order": False, "shape": (n, size, size, 3)}
     )
     digest = hashlib.sha256(header.getvalue())
-    looks: list[Looks] = []
+    fingerprints: list[Fingerprints] = []
     done = 0
     with open(path, "wb") as handle:
         handle.write(header.getvalue())
         for part in parts:
-            end = done + part.n
+            missing = part.n
             with closing(part.blocks()) as blocks:
                 for block in blocks:
-                    if (
-                        block.dtype != np.uint8
-                        or block.shape[1:] != (size, size, 3)
-                        or done + len(block) > end
-                    ):
-                        expected = f"{part.n:,} patches uint8 [{size}, {size}, 3]"
-                        raise DataError(
-                            f"the {part.split} part: expected {expected}, found {block.dtype} "
-                            f"{block.shape}"
-                        )
+                    _check_block(block, part, size, missing)
                     _write_block(handle, digest, block)
-                    looks.append(look_at(block))
+                    fingerprints.append(fingerprint(block))
+                    missing -= len(block)
                     done += len(block)
                     progress("storing patches", done, n)
-            if done != end:
+            if missing:
                 raise DataError(
                     f"the {part.split} part ends early: expected {part.n:,} patches, found "
-                    f"{part.n - (end - done):,}"
+                    f"{part.n - missing:,}"
                 )
         _sync(handle)
-    return digest.hexdigest(), join(looks)
+    return digest.hexdigest(), join_fingerprints(fingerprints)
+
+
+def _check_block(block: Images, part: Part, size: int, missing: int) -> None:
+    """Raises DataError for other shapes, or more than the `missing` patches of the part."""
+    if block.dtype == np.uint8 and block.shape[1:] == (size, size, 3) and len(block) <= missing:
+        return
+    expected = f"{part.n:,} patches uint8 [{size}, {size}, 3]"
+    raise DataError(
+        f"the {part.split} part: expected {expected}, found {block.dtype} {block.shape}"
+    )
 
 
 def _write_block(handle: BinaryIO, digest: Any, block: Images) -> None:
@@ -163,64 +186,65 @@ def _write_block(handle: BinaryIO, digest: Any, block: Images) -> None:
     digest.update(data)
 
 
-def _index(
-    raw: RawCompetition, looks: Looks, images: Images, seed: int
-) -> tuple[Index, dict[str, Any], list[str], list[str], list[dict[str, Any]]]:
-    """The index, how it was split, what is to be said about that, the slides' names, and copies
-    across splits.
-    """
+def _table(raw: RawCompetition, fingerprints: Fingerprints, images: Images, seed: int) -> _Table:
+    """Join the parts to an index, choose valid where there is none, and count copies."""
     parts = np.concatenate(
         [np.full(part.n, SPLITS.index(part.split), np.uint8) for part in raw.parts]
     )
     labels = np.concatenate([part.labels for part in raw.parts])
-    slides = sorted({name for part in raw.parts for name in part.slides or ()})
-    number = {name: i for i, name in enumerate(slides)}
-    groups = np.concatenate(
-        [
-            np.array(
-                [number[name] for name in part.slides]
-                if part.slides is not None
-                else [-1] * part.n,
-                np.int32,
-            )
-            for part in raw.parts
-        ]
-    )
-    alike = twins(looks, images)
     ids = [name for part in raw.parts for name in part.ids]
+    slides, groups = _number_slides(raw.parts)
+    duplicates = duplicate_groups(fingerprints, images)
     splits = parts.copy()
-    how: dict[str, Any] = {"method": "given"}
+    split: dict[str, Any] = {"method": "given"}
     notes: list[str] = []
     if SPLITS.index("valid") not in parts:
         train = np.flatnonzero(parts == SPLITS.index("train"))
         by_slide = len(np.unique(groups[train])) > 1
-        together = groups[train].astype(np.int64) if by_slide else alike[train]
+        together = groups[train].astype(np.int64) if by_slide else duplicates[train]
         fraction = raw.profile.valid_fraction
         chosen = choose_valid(
             [ids[row] for row in train], labels[train], together, fraction=fraction, seed=seed
         )
         splits[train[chosen]] = SPLITS.index("valid")
-        how = {"method": "slides" if by_slide else "duplicates", "seed": seed, "fraction": fraction}
+        method = "slides" if by_slide else "duplicates"
+        split = {"method": method, "seed": seed, "fraction": fraction}
         if not by_slide:
             notes.append(SLIDES_UNKNOWN)
-    copies = _copies(looks, alike, splits)
+    copies = _copies_across(fingerprints, duplicates, splits)
     notes.extend(
-        f"{COPIES}{found['there']} patches {found['exact']:,} are exact and {found['near']:,} "
-        f"near copies of {found['here']} patches"
-        for found in copies
+        f"{COPIES}{entry['there']} patches {entry['exact']:,} are exact and {entry['near']:,} "
+        f"near copies of {entry['here']} patches"
+        for entry in copies
     )
-    return Index(encode_ids(ids), labels, groups, splits, parts), how, notes, slides, copies
+    index = Index(encode_ids(ids), labels, groups, splits, parts)
+    return _Table(index, split, notes, slides, copies)
 
 
-def _copies(
-    looks: Looks, alike: NDArray[np.int64], splits: NDArray[np.uint8]
+def _number_slides(parts: Sequence[Part]) -> tuple[list[str], NDArray[np.int32]]:
+    """The names of all slides, sorted, and the number of each patch's slide; -1: unknown."""
+    names = sorted({name for part in parts for name in part.slides or ()})
+    numbers = {name: number for number, name in enumerate(names)}
+    groups: list[int] = []
+    for part in parts:
+        if part.slides is None:
+            groups.extend([-1] * part.n)
+        else:
+            groups.extend(numbers[name] for name in part.slides)
+    return names, np.array(groups, np.int32)
+
+
+def _copies_across(
+    fingerprints: Fingerprints, duplicates: NDArray[np.int64], splits: NDArray[np.uint8]
 ) -> list[dict[str, Any]]:
-    """What `Store.copies` says."""
-    found: list[dict[str, Any]] = []
+    """The entries of `Store.copies`."""
+    entries: list[dict[str, Any]] = []
+    hashes = fingerprints.pixel_hashes
     for here, there in (("train", "valid"), ("train", "test"), ("valid", "test")):
-        first, second = splits == SPLITS.index(here), splits == SPLITS.index(there)
-        exact, near = crossings(looks, alike, first, second)
+        source, target = splits == SPLITS.index(here), splits == SPLITS.index(there)
+        exact, near = count_duplicates_across(fingerprints, duplicates, source, target)
         if exact or near:
-            rows = np.flatnonzero(first & np.isin(looks.exact, looks.exact[second])).tolist()
-            found.append({"here": here, "there": there, "exact": exact, "near": near, "rows": rows})
-    return found
+            rows = np.flatnonzero(source & np.isin(hashes, hashes[target])).tolist()
+            entry = {"here": here, "there": there, "exact": exact, "near": near, "rows": rows}
+            entries.append(entry)
+    return entries

@@ -1,6 +1,4 @@
-"""Where to cut probabilities into classes, and how to make them mean what they say, learnt from
-validation data.
-"""
+"""The threshold between the classes, and calibrated probabilities, from validation data."""
 
 from __future__ import annotations
 
@@ -9,33 +7,33 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pcam_kit import metrics
 from pcam_kit.errors import DataError
-from pcam_kit.evaluation import metrics
-from pcam_kit.evaluation.metrics import Floats
+from pcam_kit.metrics import Floats
 
-# Accuracy as a function of the cut is a jagged step function, and its highest step is mostly noise.
-# The middle, by rank, of all cuts within 1.5 standard errors of that step loses half as much.
-# Accuracy lost on fresh data against the best cut there, in percentage points, mean of 300 draws of
-# each size from each of 8 score distributions (two models of real patches, 12,171 scores each; six
-# synthetic ones: shifted, of unequal width, skewed, with hard positives, with 15% positives):
-#                                  n = 500   1,000   3,000
-#   highest step                     0.386   0.233   0.144
-#   middle, 1.0 standard errors      0.207   0.124   0.085
-#   middle, 1.5 standard errors      0.188   0.117   0.079   <- this
-#   middle, 2.0 standard errors      0.178   0.115   0.079   0.174 with hard positives at n = 500
-#   logistic fit, cut at one half    0.401   0.362   0.363   1.876 with hard positives
-MIDDLE_OF = 1.5
-HOTTEST = 20.0
+# Accuracy as a function of the threshold is a jagged step function, and its highest step is mostly
+# noise. The middle, by rank, of all thresholds within 1.5 standard errors of that step loses half
+# as much. Accuracy lost on fresh data against the best threshold there, in percentage points, mean
+# of 300 draws of each size from each of 8 score distributions (two models of real patches, 12,171
+# scores each; six synthetic ones: shifted, of unequal width, skewed, with hard positives, with 15%
+# positives):
+#                                       n = 500   1,000   3,000
+#   highest step                          0.386   0.233   0.144
+#   middle, 1.0 standard errors           0.207   0.124   0.085
+#   middle, 1.5 standard errors           0.188   0.117   0.079   <- this
+#   middle, 2.0 standard errors           0.178   0.115   0.079   0.174 with hard positives, n = 500
+#   logistic fit, threshold one half      0.401   0.362   0.363   1.876 with hard positives
+PLATEAU_ERRORS = 1.5
+MAX_TEMPERATURE = 20.0
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A cut: `value` or more is positive.
+    """A decision threshold: a probability of `value` or more is positive.
 
-    `accuracy` is what it reaches on the data it was chosen on, so a little too high.
-
-    `low` and `high` are the outermost cuts whose accuracy there is within one standard error of the
-    best; low <= value <= high.
+    accuracy: on the data that the threshold was chosen on, so a little too high. low, high: the
+    outermost thresholds whose accuracy there is within one standard error of the best;
+    low <= value <= high.
     """
 
     value: float
@@ -45,35 +43,39 @@ class Threshold:
 
 
 def best_threshold(labels: ArrayLike, probabilities: ArrayLike) -> Threshold:
-    """The cut that makes accuracy high and keeps it so on fresh data; O(n log n).
+    """The threshold that makes accuracy high and keeps it high on fresh data; O(n log n).
 
-    Always strictly between 0 and 1, and halfway between neighbouring probabilities, so never equal
-    to one. Raises DataError when the input does not fit (see `metrics`) or holds one class only.
+    It is strictly between 0 and 1, and halfway between neighbouring probabilities, so it never
+    equals one. Raises DataError when the input is invalid (see `metrics`) or has only one class.
     """
-    y, p = metrics.checked(labels, probabilities, kind="probabilities")
+    y, p = metrics.check_inputs(labels, probabilities, kind="probabilities")
     if y.all() or not y.any():
         raise DataError(
             f"a threshold needs both classes, found {y.size} labels that are all {int(y[0])}"
         )
-    cuts, below = _cuts(p)
+    thresholds, below = _candidate_thresholds(p)
     positive_below = np.concatenate([[0], np.cumsum(y[np.argsort(p)])])[below]
-    share = (y.sum() + below - 2 * positive_below) / y.size
-    best = float(share.max())
+    accuracies = (y.sum() + below - 2 * positive_below) / y.size
+    best = float(accuracies.max())
     error = (best * (1 - best) / y.size) ** 0.5
-    wide = below[share >= best - MIDDLE_OF * error]
-    near = np.flatnonzero(share >= best - error)
-    # the middle may lie in a dip between two humps
-    chosen = near[np.abs(below[near] - (wide[0] + wide[-1]) / 2).argmin()]
+    plateau = below[accuracies >= best - PLATEAU_ERRORS * error]
+    middle = (plateau[0] + plateau[-1]) / 2
+    # only among the thresholds within one standard error: the middle may be in a dip of the curve
+    near = np.flatnonzero(accuracies >= best - error)
+    chosen = near[np.abs(below[near] - middle).argmin()]
     return Threshold(
-        float(cuts[chosen]), float(share[chosen]), float(cuts[near[0]]), float(cuts[near[-1]])
+        value=float(thresholds[chosen]),
+        accuracy=float(accuracies[chosen]),
+        low=float(thresholds[near[0]]),
+        high=float(thresholds[near[-1]]),
     )
 
 
 @dataclass(frozen=True)
 class Temperature:
-    """What log-odds are divided by: above 1 the model says too much.
+    """A number that log-odds are divided by; it is above 1 for an overconfident model.
 
-    `after` is measured on the data it was fitted on.
+    The scores after it are measured on the data that it was fitted on.
     """
 
     value: float
@@ -84,79 +86,88 @@ class Temperature:
 
 
 def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> Temperature:
-    """The temperature with the least log loss (Guo, Pleiss, Sun and Weinberger, ICML 2017); within
-    [1/20, 20].
+    """The temperature within [1/20, 20] with the least log loss.
 
-    Log loss is convex in 1 / temperature, so its slope is halved down to the one zero. At an end of
-    the range: 1/20 for classes that are told apart without a fault, 20 for probabilities that are
-    no better than chance. Raises DataError as `best_threshold` does.
+    Guo, Pleiss, Sun and Weinberger, ICML 2017. Log loss is convex in 1 / temperature, so bisection
+    finds the one zero of its slope. The result is at an end of the range for perfectly separated
+    classes (1/20), and for probabilities that are no better than chance (20). Raises DataError as
+    `best_threshold` does.
     """
-    y, p = metrics.checked(labels, probabilities, kind="probabilities")
+    y, p = metrics.check_inputs(labels, probabilities, kind="probabilities")
     if y.all() or not y.any():
         raise DataError(
             f"a temperature needs both classes, found {y.size} labels that are all {int(y[0])}"
         )
-    right = np.where(y, 1, -1) * _log_odds(probabilities)
-    low, high = -np.log(HOTTEST), np.log(HOTTEST)  # of the log of the temperature
+    # log-odds of the true class
+    margins = np.where(y, 1, -1) * _log_odds(probabilities)
+    # bounds of the log of the temperature
+    low, high = -np.log(MAX_TEMPERATURE), np.log(MAX_TEMPERATURE)
     for _ in range(40):
         middle = (low + high) / 2
-        # d log loss / d (1 / temperature) = -mean(right * chance of being wrong): positive where 1
-        # / temperature is too large
-        too_cold = np.mean(right * np.exp(-np.logaddexp(0, right * np.exp(-middle)))) <= 0
-        low, high = (middle, high) if too_cold else (low, middle)
+        # The slope of log loss in 1 / temperature is -mean(margin * probability of the wrong
+        # class); it is positive where 1 / temperature is too large.
+        wrong = np.exp(-np.logaddexp(0, margins * np.exp(-middle)))
+        if np.mean(margins * wrong) <= 0:
+            low = middle
+        else:
+            high = middle
     value = float(np.exp((low + high) / 2))
-    after = at_temperature(probabilities, value)
+    after = apply_temperature(probabilities, value)
     return Temperature(
-        value,
-        metrics.log_loss(y, probabilities),
-        metrics.log_loss(y, after),
-        metrics.expected_calibration_error(y, p),
-        metrics.expected_calibration_error(y, after),
+        value=value,
+        log_loss_before=metrics.log_loss(y, probabilities),
+        log_loss_after=metrics.log_loss(y, after),
+        ece_before=metrics.expected_calibration_error(y, p),
+        ece_after=metrics.expected_calibration_error(y, after),
     )
 
 
-def at_temperature(probabilities: ArrayLike, temperature: float) -> Floats:
-    """Probabilities float64 [n] whose log-odds are divided by `temperature`; their order, and the
-    AUC, stay.
+def apply_temperature(probabilities: ArrayLike, temperature: float) -> Floats:
+    """Probabilities, float64 [n], whose log-odds are divided by `temperature`.
 
-    Those beyond the machine epsilon of their own dtype are clipped to it first, as
-    `metrics.log_loss` does: a float32 of 1 is not sure.
+    Their order stays, and so does the AUC. Values within the machine epsilon of 0 or 1, in their
+    own dtype, are clipped first, as in `metrics.log_loss`: a float32 of 1 is not certain. Raises
+    DataError.
     """
     if not (np.isfinite(temperature) and temperature > 0):
         raise DataError(f"a temperature is a finite number above 0, found {temperature!r}")
     return np.exp(-np.logaddexp(0, -_log_odds(probabilities) / temperature))
 
 
-def cut_for_rate(probabilities: ArrayLike, rate: float) -> float:
-    """The cut that calls as near the share `rate` of these patches positive as a cut can; strictly
-    between 0 and 1.
+def threshold_for_rate(probabilities: ArrayLike, rate: float) -> float:
+    """The threshold, strictly between 0 and 1, whose share of positives is nearest to `rate`.
 
     It uses no labels. It assumes that `rate` is the share of positives among these very patches,
-    and that ranks still mean what they meant: a stain that moves all probabilities up or down then
-    costs nothing. It hurts when the share is not known (a rate wrong by r costs up to r of
-    accuracy), when the patches are few (n balanced draws vary by 0.5 / sqrt(n)), and when some
-    slides move and others do not.
+    and that the model still ranks them as before: a stain that moves all probabilities up or down
+    then costs nothing. It hurts when the share is not known (a rate wrong by r costs up to r of
+    accuracy), when there are few patches (n balanced draws vary by 0.5 / sqrt(n)), and when some
+    slides shift and others do not. Raises DataError.
     """
-    _, p = metrics.checked(np.zeros(np.shape(probabilities)), probabilities, kind="probabilities")
+    no_labels = np.zeros(np.shape(probabilities))
+    _, p = metrics.check_inputs(no_labels, probabilities, kind="probabilities")
     if not 0 <= rate <= 1:
         raise DataError(f"a rate lies within [0, 1], found {rate!r}")
-    cuts, below = _cuts(p)
-    return float(cuts[np.abs(1 - below / p.size - rate).argmin()])
+    thresholds, below = _candidate_thresholds(p)
+    positive_shares = 1 - below / p.size
+    return float(thresholds[np.abs(positive_shares - rate).argmin()])
 
 
 def _log_odds(probabilities: ArrayLike) -> Floats:
-    _, p = metrics.checked(np.zeros(np.shape(probabilities)), probabilities, kind="probabilities")
-    return metrics.log_odds(p, metrics.epsilon(probabilities))
+    no_labels = np.zeros(np.shape(probabilities))
+    _, p = metrics.check_inputs(no_labels, probabilities, kind="probabilities")
+    return metrics.log_odds(p, metrics.machine_epsilon(probabilities))
 
 
-def _cuts(p: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """Every cut between 0 and 1 that tells values of `p` apart, rising, and how many values lie
-    below each.
+def _candidate_thresholds(p: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """Every threshold between 0 and 1 that separates values of `p`, and how many are below it.
+
+    Both [m], in rising order.
     """
     values, counts = np.unique(p, return_counts=True)
     below = np.concatenate([[0], np.cumsum(counts)])
-    lower, upper = np.concatenate([[0.0], values]), np.concatenate([values, [1.0]])
-    cuts = lower + (upper - lower) / 2
-    # not so below a 0, above a 1, and between two neighbouring float64
-    real = (lower < cuts) & (cuts < upper)
-    return cuts[real], below[real]
+    lower = np.concatenate([[0.0], values])
+    upper = np.concatenate([values, [1.0]])
+    thresholds = lower + (upper - lower) / 2
+    # there is none below a 0, above a 1, or between two neighbouring float64
+    separates = (lower < thresholds) & (thresholds < upper)
+    return thresholds[separates], below[separates]

@@ -2,17 +2,18 @@
 
 The only part of this package that imports `kaggle`.
 
-    account.py      does Kaggle answer; a competition's rules, deadline and limits
-    downloads.py    the files of a competition or a dataset: listed, downloaded
-    submitting.py   a submission: sent once, looked up, followed
-    transfer.py     one download: resume, verify, rename
-    parts.py        an unfinished download, and whether an answer continues it
-    integrity.py    hashes and zip checksums
-    session.py      the official client, held so that it cannot print, hang, exit or close stdin
-    http.py         requests that end: timeouts, sessions without credentials
-    credentials.py  which credentials exist and which win, without importing `kaggle`
-    refusals.py     what Kaggle answered -> one error with a hint
-    retry.py        how often and how long to wait
+    account.py           does Kaggle answer; a competition's rules, deadline and limits
+    downloads.py         the files of a competition or a dataset: listed, downloaded
+    submitting.py        a submission: sent once, its score
+    submission_list.py   a submission whose number was lost: found in Kaggle's list
+    transfer.py          one download: resume, verify, rename
+    parts.py             an unfinished download, and whether an answer continues it
+    integrity.py         hashes and zip checksums
+    session.py           the official client, wrapped so that it cannot print, hang or exit
+    http.py              requests that end: timeouts, sessions without credentials
+    credentials.py       which credentials exist and which are used, without importing `kaggle`
+    refusals.py          what Kaggle answered -> one error with a hint
+    retry.py             how often and how long to wait
 
 Every failure is a KaggleError (CredentialsError, AccessError, TransferError), or a StorageError
 where the disk is at fault.
@@ -28,54 +29,56 @@ from pcam_kit.kaggle_client.account import (
 )
 from pcam_kit.kaggle_client.credentials import (
     credentials_source,
+    display_path,
     exposed_files,
     find_sources,
     key_file,
-    shown,
 )
 from pcam_kit.kaggle_client.downloads import RemoteFile, download_all, download_file, list_files
-from pcam_kit.kaggle_client.http import Glance, glance
+from pcam_kit.kaggle_client.http import Probe, probe
 from pcam_kit.kaggle_client.integrity import crc32c, zip_fault
 from pcam_kit.kaggle_client.parts import discard_part, part_size
+from pcam_kit.kaggle_client.submission_list import (
+    LostSubmission,
+    find_submission,
+    matching_submissions,
+)
 from pcam_kit.kaggle_client.submitting import (
     Limits,
-    LostSubmission,
+    RemoteStatus,
     RemoteSubmission,
-    find_submission,
     get_submission,
     submission_limits,
-    submissions_alike,
     submit_file,
 )
-from pcam_kit.kaggle_client.transfer import Progress
 
 __all__ = [
     "CompetitionState",
-    "Glance",
     "Limits",
     "LostSubmission",
-    "Progress",
+    "Probe",
     "RemoteFile",
+    "RemoteStatus",
     "RemoteSubmission",
     "competition_state",
     "crc32c",
     "credentials_source",
     "discard_part",
+    "display_path",
     "download_all",
     "download_file",
     "exposed_files",
     "find_sources",
     "find_submission",
     "get_submission",
-    "glance",
     "key_file",
     "list_files",
+    "matching_submissions",
     "may_download",
     "part_size",
-    "shown",
+    "probe",
     "sign_in",
     "submission_limits",
-    "submissions_alike",
     "submit_file",
     "zip_fault",
 ]

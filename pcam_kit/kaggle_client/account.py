@@ -1,6 +1,4 @@
-"""What Kaggle says about the account: whether it answers at all, and how things stand with a
-competition.
-"""
+"""The account at Kaggle: whether it is accepted, and what it may do in a competition."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ import requests
 from pcam_kit.errors import AccessError
 from pcam_kit.kaggle_client.downloads import list_files
 from pcam_kit.kaggle_client.refusals import Subject
-from pcam_kit.kaggle_client.retry import repeat
+from pcam_kit.kaggle_client.retry import with_retries
 from pcam_kit.kaggle_client.session import Request, call, call_once
 
 
@@ -21,14 +19,15 @@ from pcam_kit.kaggle_client.session import Request, call, call_once
 class CompetitionState:
     """A competition as the account sees it.
 
-    `daily_limit`: submissions a day, 0 when Kaggle does not tell.
+    entered: its rules are accepted. daily_limit: submissions a day, 0 when Kaggle does not report
+    it. notebooks_only: it accepts the output of a notebook on Kaggle, not an uploaded file.
     """
 
-    entered: bool  # its rules are accepted
+    entered: bool
     deadline: datetime | None
     daily_limit: int
     submissions_disabled: bool
-    notebooks_only: bool  # it takes the output of a notebook on Kaggle, not an uploaded file
+    notebooks_only: bool
 
     @property
     def over(self) -> bool:
@@ -37,28 +36,27 @@ class CompetitionState:
 
 
 def competition_state(slug: str) -> CompetitionState:
-    """How things stand with a competition.
+    """Ask Kaggle for the state of a competition.
 
-    Raises AccessError when Kaggle does not know it or does not show it to this account.
+    Raises AccessError when Kaggle does not know it, or does not show it to this account.
     """
     about = Subject(f"tell about {slug}", f"the competition {slug}", slug)
-    told = call(
-        Request("get_competition", "ApiGetCompetitionRequest", {"competition_name": slug}), about
-    )
-    deadline: datetime | None = told.deadline
+    request = Request("get_competition", "ApiGetCompetitionRequest", {"competition_name": slug})
+    answer = call(request, about)
+    deadline: datetime | None = answer.deadline
     return CompetitionState(
-        entered=bool(told.user_has_entered),
+        entered=bool(answer.user_has_entered),
         deadline=None if deadline is None else deadline.replace(tzinfo=deadline.tzinfo or UTC),
-        daily_limit=int(told.max_daily_submissions),
-        submissions_disabled=bool(told.submissions_disabled),
-        notebooks_only=bool(told.is_kernels_submissions_only),
+        daily_limit=int(answer.max_daily_submissions),
+        submissions_disabled=bool(answer.submissions_disabled),
+        notebooks_only=bool(answer.is_kernels_submissions_only),
     )
 
 
 def may_download(slug: str) -> bool:
-    """Does Kaggle hand out the competition's files?
+    """Does Kaggle hand out the competition's files to this account?
 
-    It does so to those who have accepted the rules; no byte of a file is fetched.
+    It does to those who have accepted the rules. No byte of a file is downloaded.
     """
     try:
         first = next(list_files(slug), None)
@@ -74,26 +72,26 @@ def may_download(slug: str) -> bool:
             "ApiDownloadDataFileRequest",
             {"competition_name": slug, "file_name": first.name},
         )
-        place = repeat(lambda: call_once(request, about))
+        answer = with_retries(lambda: call_once(request, about))
     except AccessError:
         return False
-    if isinstance(place, requests.Response):
-        place.close()
+    if isinstance(answer, requests.Response):
+        answer.close()
     return True
 
 
 def sign_in() -> None:
-    """The cheapest call that needs an account.
+    """Make the cheapest call that needs an account.
 
     Raises CredentialsError when Kaggle refuses the credentials.
     """
     from kagglesdk.competitions.types.competition_enums import CompetitionListTab
 
-    mine: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "group": CompetitionListTab.COMPETITION_LIST_TAB_ENTERED,
         "page_size": 1,
     }
     call(
-        Request("list_competitions", "ApiListCompetitionsRequest", mine),
+        Request("list_competitions", "ApiListCompetitionsRequest", fields),
         Subject("list your competitions", "your account"),
     )

@@ -1,10 +1,8 @@
-"""Which Kaggle credentials there are, in the order in which the official client takes them.
+"""Which Kaggle credentials exist, in the order in which the official client uses them.
 
-Neither imports `kaggle` nor uses the network.
-
-The order, read in kagglesdk 0.1.37: an access token (of a Kaggle notebook, KAGGLE_API_TOKEN,
-~/.kaggle/access_token), even a stale one; a user name and key (environment before kaggle.json, each
-by itself); OAuth.
+This module neither imports `kaggle` nor uses the network. The order, read in kagglesdk 0.1.37: an
+access token (of a Kaggle notebook, KAGGLE_API_TOKEN, ~/.kaggle/access_token), even a stale one; a
+user name and a key (each from the environment before kaggle.json); OAuth.
 """
 
 from __future__ import annotations
@@ -18,105 +16,109 @@ from typing import Any, cast
 
 from pcam_kit.errors import CredentialsError
 
-SETTINGS = "https://www.kaggle.com/settings"
-TOKEN = "KAGGLE_API_TOKEN"
-HOW_TO = (
-    f"create a token at {SETTINGS} and put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token; "
+SETTINGS_URL = "https://www.kaggle.com/settings"
+TOKEN_VARIABLE = "KAGGLE_API_TOKEN"
+CREDENTIALS_HINT = (
+    f"create a token at {SETTINGS_URL} and put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token; "
     "or save a kaggle.json as ~/.kaggle/kaggle.json, or set KAGGLE_USERNAME and KAGGLE_KEY; or "
     "run: kaggle auth login"
 )
 
 
 def credentials_source() -> str:
-    """The name of the credentials the client will use: a variable or a file, e.g.
-    "KAGGLE_API_TOKEN". Never their value.
+    """The name of the credentials that the client will use, never their value.
 
-    Raises CredentialsError when there are none, naming a file that is there but cannot be used.
+    A variable or a file, e.g. "KAGGLE_API_TOKEN". Raises CredentialsError when there are none, and
+    names a file that exists but cannot be used.
     """
     for source in find_sources():
         return source
-    unusable = [shown(path) for path in _files() if path.exists()]
-    there = (
-        f" ({' and '.join(unusable)} cannot be used: empty, unreadable or not what Kaggle hands "
-        "out)"
-        if unusable
-        else ""
-    )
-    if key_file() != (usual := _home() / "kaggle.json") and _has_key(_json(usual)):
-        there = (
-            f" ({shown(usual)} is not looked at, because KAGGLE_CONFIG_DIR is "
-            f"{shown(key_file().parent)})"
+    reason = ""
+    unusable = [display_path(path) for path in _credential_files() if path.exists()]
+    if unusable:
+        reason = (
+            f" ({' and '.join(unusable)} cannot be used: empty, unreadable or not what Kaggle "
+            "hands out)"
         )
-    raise CredentialsError(f"no Kaggle credentials found{there}", hint=HOW_TO)
+    default = _kaggle_folder() / "kaggle.json"
+    if key_file() != default and _has_key(_read_json(default)):
+        reason = (
+            f" ({display_path(default)} is not looked at, because KAGGLE_CONFIG_DIR is "
+            f"{display_path(key_file().parent)})"
+        )
+    raise CredentialsError(f"no Kaggle credentials found{reason}", hint=CREDENTIALS_HINT)
 
 
 def find_sources() -> Iterator[str]:
-    """Every usable source, the winning one first."""
-    notebook = os.environ.get("KAGGLE_API_V1_TOKEN", "")
+    """Every usable source; the first is the one that is used."""
+    notebook_token = os.environ.get("KAGGLE_API_V1_TOKEN", "")
     in_notebook = "KAGGLE_KERNEL_RUN_TYPE" in os.environ and "KAGGLE_DATA_PROXY_URL" in os.environ
-    if in_notebook and notebook and _text(Path(notebook)):
+    if in_notebook and notebook_token and _read_text(Path(notebook_token)):
         yield "KAGGLE_API_V1_TOKEN"
-    if token := os.environ.get(TOKEN, ""):
-        if not _is_path(token):
-            yield TOKEN
-        elif _text(Path(token)):
-            yield f"{TOKEN} ({shown(Path(token))})"
-    # the client stops looking for tokens at a path, even that of an empty file
-    if not (token and _is_path(token)):
-        yield from (shown(path) for path in _token_files() if _text(path))
-    yield from _keys()
-    if _json(_home() / "credentials.json").get("refresh_token"):
-        yield shown(_home() / "credentials.json")
+    token = os.environ.get(TOKEN_VARIABLE, "")
+    token_path = _token_path()
+    if token_path is not None and _read_text(token_path):
+        yield f"{TOKEN_VARIABLE} ({display_path(token_path)})"
+    elif token_path is None and token:
+        yield TOKEN_VARIABLE
+    # with a path in the variable the client looks no further for tokens, even if the file is empty
+    if token_path is None:
+        yield from (display_path(path) for path in _token_files() if _read_text(path))
+    yield from _find_keys()
+    oauth = _kaggle_folder() / "credentials.json"
+    if _read_json(oauth).get("refresh_token"):
+        yield display_path(oauth)
 
 
 def exposed_files() -> list[Path]:
-    """Credential files that others than their owner may read, those that do not win included;
-    `chmod 600` mends them.
+    """Credential files that other users may read; `chmod 600` fixes them.
+
+    Files that are not used are included.
     """
-    token = os.environ.get(TOKEN, "")
-    paths = [
-        *_files(),
-        _home() / "kaggle.json",
-        *([Path(token)] if token and _is_path(token) else []),
-    ]
+    paths = [*_credential_files(), _kaggle_folder() / "kaggle.json"]
+    token_path = _token_path()
+    if token_path is not None:
+        paths.append(token_path)
     return [path for path in dict.fromkeys(paths) if _others_may_read(path)]
 
 
 def key_file() -> Path:
     """Where the client looks for kaggle.json."""
-    if folder := os.environ.get("KAGGLE_CONFIG_DIR", ""):
-        return Path(folder) / "kaggle.json"
-    if _home().exists():
-        return _home() / "kaggle.json"
-    return (
-        Path(os.environ.get("XDG_CONFIG_HOME") or _home().parent / ".config")
-        / "kaggle"
-        / "kaggle.json"
-    )
+    configured = os.environ.get("KAGGLE_CONFIG_DIR", "")
+    if configured:
+        return Path(configured) / "kaggle.json"
+    if _kaggle_folder().exists():
+        return _kaggle_folder() / "kaggle.json"
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or _home_folder() / ".config")
+    return config / "kaggle" / "kaggle.json"
 
 
 def fingerprint() -> tuple[object, ...]:
-    """Changes whenever the credentials may have changed."""
+    """A value that changes whenever the credentials may have changed."""
     variables = sorted(
         (name, value) for name, value in os.environ.items() if name.startswith("KAGGLE_")
     )
-    token = os.environ.get(TOKEN, "")
-    paths = [*_files(), *([Path(token)] if token and _is_path(token) else [])]
-    return (*variables, *((str(path), path.stat().st_mtime_ns) for path in paths if path.is_file()))
+    paths = [*_credential_files()]
+    token_path = _token_path()
+    if token_path is not None:
+        paths.append(token_path)
+    times = ((str(path), path.stat().st_mtime_ns) for path in paths if path.is_file())
+    return (*variables, *times)
 
 
-def shown(path: Path) -> str:
-    """The path as a person writes it: ~ for the home folder."""
-    home = _user()
+def display_path(path: Path) -> str:
+    """The path as a person writes it, with ~ for the home folder."""
+    home = _home_folder()
     return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
 
 
-def _keys() -> Iterator[str]:
-    """The user name and the key: both from the environment, both from kaggle.json, or one of each;
-    then what these hide.
+def _find_keys() -> Iterator[str]:
+    """The sources of user name and key, then those they hide.
+
+    Both come from the environment, both from kaggle.json, or one from each.
     """
     path = key_file()
-    stored = _json(path)
+    stored = _read_json(path)
     named = {
         "username": os.environ.get("KAGGLE_USERNAME", ""),
         "key": os.environ.get("KAGGLE_KEY", ""),
@@ -125,37 +127,40 @@ def _keys() -> Iterator[str]:
     if len(variables) == 2:
         yield " and ".join(variables)
     elif variables and stored.get("key" if named["username"] else "username"):
-        yield f"{variables[0]} and {shown(path)}"
+        yield f"{variables[0]} and {display_path(path)}"
         return
     if _has_key(stored):
-        yield shown(path)
+        yield display_path(path)
 
 
-def _user() -> Path:
-    """The home folder; "~" itself where there is none, as the official client has it.
+def _home_folder() -> Path:
+    """The home folder; "~" itself where there is none, as in the official client.
 
     Path.home() would raise.
     """
     return Path(os.path.expanduser("~"))  # noqa: PTH111
 
 
-def _home() -> Path:
-    return _user() / ".kaggle"
+def _kaggle_folder() -> Path:
+    return _home_folder() / ".kaggle"
 
 
 def _token_files() -> tuple[Path, ...]:
-    return _home() / "access_token", _home() / "access_token.txt"
+    return _kaggle_folder() / "access_token", _kaggle_folder() / "access_token.txt"
 
 
-def _files() -> tuple[Path, ...]:
-    return tuple(dict.fromkeys((*_token_files(), key_file(), _home() / "credentials.json")))
-
-
-def _is_path(token: str) -> bool:
+def _token_path() -> Path | None:
+    """The file that KAGGLE_API_TOKEN names; None when it is a token itself, or not set."""
+    token = os.environ.get(TOKEN_VARIABLE, "")
     try:
-        return Path(token).exists()
+        return Path(token) if token and Path(token).exists() else None
     except (OSError, ValueError):  # a token longer than a file name may be
-        return False
+        return None
+
+
+def _credential_files() -> tuple[Path, ...]:
+    oauth = _kaggle_folder() / "credentials.json"
+    return tuple(dict.fromkeys((*_token_files(), key_file(), oauth)))
 
 
 def _others_may_read(path: Path) -> bool:
@@ -166,16 +171,16 @@ def _others_may_read(path: Path) -> bool:
     return stat.S_ISREG(mode) and bool(mode & 0o077)
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
         return ""
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value: object = json.loads(_text(path) or "{}")
+        value: object = json.loads(_read_text(path) or "{}")
     except ValueError:
         return {}
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

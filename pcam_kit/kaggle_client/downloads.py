@@ -1,7 +1,7 @@
-"""What Kaggle hands out: the files of a competition or of a dataset, listed and downloaded.
+"""Lists and downloads the files of a competition or of a dataset.
 
-A source is a competition's slug ("tnm-112-lab-2-2024") or a dataset's OWNER/SLUG, as Kaggle writes
-them in their addresses.
+A source is a competition's slug ("tnm-112-lab-2-2024") or a dataset's OWNER/SLUG, as in their
+addresses at Kaggle.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from pathlib import Path
 from pcam_kit.errors import KaggleError
 from pcam_kit.kaggle_client import transfer
 from pcam_kit.kaggle_client.refusals import Subject
-from pcam_kit.kaggle_client.session import Request, call_once, items
+from pcam_kit.kaggle_client.session import Request, call_once, list_items
+from pcam_kit.progress import Progress
 
 
 @dataclass(frozen=True)
 class RemoteFile:
     """One file of a source.
 
-    `name` may hold folders ("train/a.tif"); `size` in bytes, 0 when Kaggle does not tell.
+    name: with its folders ("train/a.tif"). size: in bytes, 0 when Kaggle does not report it.
     """
 
     name: str
@@ -28,21 +29,20 @@ class RemoteFile:
 
 
 def list_files(source: str) -> Iterator[RemoteFile]:
-    """The files of a source in Kaggle's order, page by page as they are asked for: 200 a page, so
-    220,025 take 1,101 requests.
+    """The files of a source in Kaggle's order, page by page.
+
+    Pages are requested as they are needed, 200 files each: 220,025 files take 1,101 requests.
+    Raises KaggleError.
     """
     about = _about(source, f"list the files of {source}")
+    names = _source_fields(source)
     if "/" in source:
-        found = items(
-            Request("list_dataset_files", "ApiListDatasetFilesRequest", _names(source), "datasets"),
-            "dataset_files",
-            about,
-        )
+        request = Request("list_dataset_files", "ApiListDatasetFilesRequest", names, "datasets")
+        files = list_items(request, "dataset_files", about)
     else:
-        found = items(
-            Request("list_data_files", "ApiListDataFilesRequest", _names(source)), "files", about
-        )
-    for file in found:
+        request = Request("list_data_files", "ApiListDataFilesRequest", names)
+        files = list_items(request, "files", about)
+    for file in files:
         size: object = file.total_bytes
         if not isinstance(size, int) or size < 0:
             raise KaggleError(
@@ -53,26 +53,26 @@ def list_files(source: str) -> Iterator[RemoteFile]:
 
 
 def download_file(
-    source: str, file: RemoteFile, destination: Path, *, progress: transfer.Progress | None = None
+    source: str, file: RemoteFile, destination: Path, *, progress: Progress | None = None
 ) -> str:
-    """Download one file to `destination`, going on where an earlier try stopped; unwraps it if
-    Kaggle zipped it. Its CRC-32C in hex.
+    """Download one file to `destination`, resuming an earlier attempt; its CRC-32C in hex.
 
-    `destination` appears only when whole and checked. Raises KaggleError's kinds, or StorageError.
+    A file that Kaggle zipped is unpacked. `destination` appears only when complete and checked.
+    Raises KaggleError or a subclass, or StorageError.
     """
     about = _about(source, f"hand out {file.name} of {source}", f"the file {file.name} of ")
-    named = {**_names(source), "file_name": file.name}
+    fields = {**_source_fields(source), "file_name": file.name}
     if "/" in source:
-        request = Request("download_dataset", "ApiDownloadDatasetRequest", named, "datasets")
+        request = Request("download_dataset", "ApiDownloadDatasetRequest", fields, "datasets")
     else:
-        request = Request("download_data_file", "ApiDownloadDataFileRequest", named)
+        request = Request("download_data_file", "ApiDownloadDataFileRequest", fields)
     job = transfer.Job(
-        f"{source}/{file.name}",
-        file.name,
-        destination,
-        lambda: call_once(request, about),
-        file.size,
-        progress,
+        source=f"{source}/{file.name}",
+        name=file.name,
+        destination=destination,
+        locate=lambda: call_once(request, about),
+        size=file.size,
+        progress=progress,
     )
     return transfer.download(job)
 
@@ -82,35 +82,35 @@ def download_all(
     destination: Path,
     *,
     inspect: Callable[[Path], None],
-    progress: transfer.Progress | None = None,
+    progress: Progress | None = None,
     room: Callable[[int], int] = int,
 ) -> str:
-    """Download everything as one zip to `destination`, checked member by member; its CRC-32C.
-    `inspect` and `room`: see transfer.Job.
+    """Download everything as one zip, whose members are all checked; its CRC-32C in hex.
+
+    inspect, room: see transfer.Job. Raises KaggleError or a subclass, StorageError, or what
+    `inspect` raises.
     """
     about = _about(source, f"hand out {source}")
+    fields = _source_fields(source)
     if "/" in source:
-        request = Request(
-            "download_dataset", "ApiDownloadDatasetRequest", _names(source), "datasets"
-        )
+        request = Request("download_dataset", "ApiDownloadDatasetRequest", fields, "datasets")
     else:
-        request = Request("download_data_files", "ApiDownloadDataFilesRequest", _names(source))
-    name = f"{source.rpartition('/')[2]}.zip"
+        request = Request("download_data_files", "ApiDownloadDataFilesRequest", fields)
     job = transfer.Job(
-        f"{source} (all)",
-        name,
-        destination,
-        lambda: call_once(request, about),
-        0,
-        progress,
+        source=f"{source} (all)",
+        name=f"{source.rpartition('/')[2]}.zip",
+        destination=destination,
+        locate=lambda: call_once(request, about),
+        size=0,
+        progress=progress,
         inspect=inspect,
         room=room,
     )
     return transfer.download(job)
 
 
-def _names(source: str) -> dict[str, str]:
-    """The source in the fields of a request."""
+def _source_fields(source: str) -> dict[str, str]:
+    """The fields of a request that name the source."""
     owner, _, slug = source.rpartition("/")
     return {"owner_slug": owner, "dataset_slug": slug} if owner else {"competition_name": source}
 

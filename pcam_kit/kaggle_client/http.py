@@ -1,6 +1,4 @@
-"""Requests that end: timeouts, a limit for answers that drip, sessions without credentials, a short
-look for the doctor.
-"""
+"""Requests that always end: timeouts, also for slow answers, and sessions without credentials."""
 
 from __future__ import annotations
 
@@ -16,22 +14,20 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
-from pcam_kit.kaggle_client.retry import once, read_date
+from pcam_kit.kaggle_client.retry import read_date, without_retries
 
 CONNECT_TIMEOUT = 15.0  # seconds
 READ_TIMEOUT = 90.0  # seconds without a single byte
-# from the request to the end of the answer's headers; to the end of its body, where that is not
-# streamed
+# from the request to the end of the answer's headers, and of its body unless that is streamed
 ANSWER_SECONDS = 120.0
-SLOWEST_UPLOAD = 10_000.0  # bytes a second; a CSV gets more time by its size
+SLOWEST_UPLOAD = 10_000.0  # bytes a second; an upload gets more time for its size
 
 
 @dataclass
-class Glance:
-    """How the calls inside `glance()` go: timeouts in seconds, and what was heard.
+class Probe:
+    """The timeouts of the requests inside `probe()`, in seconds, and what the answers show.
 
-    `clock`: how many seconds Kaggle's clock is ahead of this machine's, None while it has not
-    answered.
+    clock: how many seconds Kaggle's clock is ahead of this machine's; None before an answer.
     """
 
     connect: float
@@ -39,65 +35,64 @@ class Glance:
     clock: float | None = None
 
 
-_glance: ContextVar[Glance | None] = ContextVar("glance", default=None)
+_probe: ContextVar[Probe | None] = ContextVar("probe", default=None)
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Requests that were sent without a timeout get one, and every answer has to come within
-    ANSWER_SECONDS.
+    """An HTTP adapter whose requests have a timeout, and whose answers end in time.
 
-    The second is for servers that say a byte now and then, which no read timeout notices. It covers
-    the headers, and unless the body is streamed the body.
+    ANSWER_SECONDS is for servers that send a byte now and then, which no read timeout notices. It
+    covers the headers, and the body unless that is streamed.
     """
 
     def send(
         self, request: requests.PreparedRequest, *args: Any, **options: Any
     ) -> requests.Response:
-        looking = _glance.get()
-        if looking is not None:
-            options["timeout"] = (looking.connect, looking.read)
+        """Send a request as HTTPAdapter does. Raises ReadTimeout after ANSWER_SECONDS."""
+        current = _probe.get()
+        if current is not None:
+            options["timeout"] = (current.connect, current.read)
         elif options.get("timeout") is None:
             options["timeout"] = (CONNECT_TIMEOUT, READ_TIMEOUT)
         body = request.body if isinstance(request.body, bytes) else b""
-        response = _within(
+        response = _run_within(
             ANSWER_SECONDS + len(body) / SLOWEST_UPLOAD,
-            lambda: self._whole(request, *args, **options),
+            lambda: self._send_and_read(request, *args, **options),
             request,
         )
-        if looking is not None:
-            theirs = read_date(response.headers.get("Date"))
-            looking.clock = (
-                looking.clock if theirs is None else (theirs - datetime.now(UTC)).total_seconds()
-            )
+        if current is not None:
+            date = read_date(response.headers.get("Date"))
+            if date is not None:
+                current.clock = (date - datetime.now(UTC)).total_seconds()
         return response
 
-    def _whole(
+    def _send_and_read(
         self, request: requests.PreparedRequest, *args: Any, **options: Any
     ) -> requests.Response:
         response = super().send(request, *args, **options)
         if not options.get("stream"):
-            _ = response.content
+            _ = response.content  # reads the body
         return response
 
 
-def _within(
+def _run_within(
     seconds: float, work: Callable[[], requests.Response], request: requests.PreparedRequest
 ) -> requests.Response:
-    """The result of `work`, done in a thread that is left behind when it takes longer.
+    """The result of `work`, which runs in a thread.
 
-    Raises ReadTimeout then.
+    Raises ReadTimeout when it takes longer; the thread is then abandoned.
     """
-    ended: queue.SimpleQueue[requests.Response | BaseException] = queue.SimpleQueue()
+    results: queue.SimpleQueue[requests.Response | BaseException] = queue.SimpleQueue()
 
     def run() -> None:
         try:
-            ended.put(work())
+            results.put(work())
         except BaseException as error:
-            ended.put(error)
+            results.put(error)
 
     threading.Thread(target=run, daemon=True).start()
     try:
-        result = ended.get(timeout=seconds)
+        result = results.get(timeout=seconds)
     except queue.Empty:
         raise requests.ReadTimeout(
             f"no whole answer within {seconds:.0f} s", request=request
@@ -108,20 +103,21 @@ def _within(
 
 
 @contextmanager
-def glance(connect: float, read: float) -> Generator[Glance]:
-    """While the block runs every request is tried once, with these timeouts."""
-    looking = Glance(connect, read)
-    before = _glance.set(looking)
+def probe(connect: float, read: float) -> Generator[Probe]:
+    """While the block runs, every request is sent once, with these timeouts in seconds."""
+    current = Probe(connect, read)
+    before = _probe.set(current)
     try:
-        with once():
-            yield looking
+        with without_retries():
+            yield current
     finally:
-        _glance.reset(before)
+        _probe.reset(before)
 
 
 def plain_session() -> requests.Session:
-    """A session for signed URLs: timeouts and the environment's proxies, but no credentials,
-    ~/.netrc included.
+    """A session for signed URLs: with timeouts and the environment's proxies, no credentials.
+
+    Those of ~/.netrc are not sent either.
     """
     session = _PlainSession()
     session.auth = _no_auth
@@ -134,7 +130,7 @@ class _PlainSession(requests.Session):
     def rebuild_auth(
         self, prepared_request: requests.PreparedRequest, response: requests.Response
     ) -> None:
-        """After a redirect requests would look into ~/.netrc, whatever `auth` says."""
+        """Remove credentials: after a redirect requests reads ~/.netrc, whatever `auth` is."""
         prepared_request.headers.pop("Authorization", None)
 
 

@@ -1,6 +1,6 @@
-"""Are the bytes that arrived the bytes that Kaggle has?
+"""Checks that downloaded bytes are those that Kaggle has.
 
-Announced hashes, zip checksums, and the zip that Kaggle may wrap a file in.
+By announced hashes and zip checksums; also unpacks the zip that Kaggle may wrap a file in.
 """
 
 from __future__ import annotations
@@ -21,37 +21,40 @@ import google_crc32c
 from pcam_kit.files import writing
 
 BLOCK = 1 << 20  # bytes read at a time
-# NotImplementedError is a RuntimeError
+# what zipfile raises for a damaged archive; NotImplementedError is a RuntimeError
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeDecodeError)
 
-Tell = Callable[[int, int], None]  # bytes checked, bytes in all
+ByteProgress = Callable[[int, int], None]  # bytes checked, total bytes
 
 
 def announced_hashes(headers: Mapping[str, str]) -> dict[str, str]:
-    """`x-goog-hash: crc32c=BASE64,md5=BASE64` as {"crc32c": hex, "md5": hex}.
+    """The header `x-goog-hash: crc32c=BASE64,md5=BASE64` as {"crc32c": hex, "md5": hex}.
 
     Empty if absent, unreadable, or of the object before the storage unpacked it.
     """
     if headers.get("x-goog-stored-content-encoding", "identity") != "identity":
         return {}
-    found: dict[str, str] = {}
+    hashes: dict[str, str] = {}
+    header = headers.get("x-goog-hash", "")
     for name, size in (("crc32c", 4), ("md5", 16)):
-        match = re.search(rf"(?:^|[,\s]){name}=([A-Za-z0-9+/]+=*)", headers.get("x-goog-hash", ""))
-        if match is not None:
-            try:
-                value = base64.b64decode(match.group(1), validate=True)
-            except binascii.Error:
-                continue
-            if len(value) == size:
-                found[name] = value.hex()
-    return found
+        match = re.search(rf"(?:^|[,\s]){name}=([A-Za-z0-9+/]+=*)", header)
+        if match is None:
+            continue
+        try:
+            value = base64.b64decode(match.group(1), validate=True)
+        except binascii.Error:
+            continue
+        if len(value) == size:
+            hashes[name] = value.hex()
+    return hashes
 
 
-def compare(path: Path, expected: Mapping[str, str], tell: Tell) -> tuple[str, str]:
-    """The name of an announced hash that differs, "" when none does; and the CRC-32C of the file in
-    hex. Reads it once.
+def compare_hashes(
+    path: Path, expected: Mapping[str, str], progress: ByteProgress
+) -> tuple[str, str]:
+    """The name of an announced hash that differs, "" when none does; and the file's CRC-32C in hex.
 
-    Beside an md5 an announced crc32c has nothing to add, and is not compared.
+    The file is read once. When an md5 is announced, a crc32c adds nothing and is not compared.
     """
     crc, md5 = google_crc32c.Checksum(), hashlib.md5(usedforsecurity=False)
     digests: list[Any] = [crc, md5] if "md5" in expected else [crc]
@@ -61,22 +64,22 @@ def compare(path: Path, expected: Mapping[str, str], tell: Tell) -> tuple[str, s
             for digest in digests:
                 digest.update(block)
             done += len(block)
-            tell(done, total)
-    found = crc.digest().hex()
+            progress(done, total)
+    crc_hex = crc.digest().hex()
     if "md5" in expected:
-        return ("" if md5.hexdigest() == expected["md5"] else "md5"), found
-    return ("" if expected.get("crc32c", found) == found else "crc32c"), found
+        return ("" if md5.hexdigest() == expected["md5"] else "md5"), crc_hex
+    return ("" if expected.get("crc32c", crc_hex) == crc_hex else "crc32c"), crc_hex
 
 
-def crc32c(path: Path, tell: Tell) -> str:
+def crc32c(path: Path, progress: ByteProgress) -> str:
     """The CRC-32C of a file in hex, at the speed of the disk."""
-    return compare(path, {}, tell)[1]
+    return compare_hashes(path, {}, progress)[1]
 
 
-def zip_fault(path: Path, tell: Tell) -> str:
-    """Why `path` is not a whole zip, every member read and compared to its CRC; "" when it is one.
+def zip_fault(path: Path, progress: ByteProgress) -> str:
+    """Why `path` is not a complete zip; "" when it is one.
 
-    Whether it is safe was asked before.
+    Every member is read and compared to its CRC. The caller has checked that it is safe to read.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -88,14 +91,14 @@ def zip_fault(path: Path, tell: Tell) -> str:
                     while stream.read(BLOCK):
                         pass
                 done += member.compress_size
-                tell(done, packed)
+                progress(done, packed)
     except BROKEN_ZIP as error:
         return str(error) or type(error).__name__
     return ""
 
 
 def is_zip(path: Path) -> bool:
-    """Can its directory be read?"""
+    """Can the directory of the archive be read, and is it not empty?"""
     try:
         with zipfile.ZipFile(path) as archive:
             return bool(archive.infolist())
@@ -104,10 +107,10 @@ def is_zip(path: Path) -> bool:
 
 
 def unwrap(part: Path, name: str, size: int, destination: Path) -> bool:
-    """Take the file `name` of `size` bytes (0: not known) out of the zip that Kaggle put it in;
-    False if the part is no such zip.
+    """Unpack the file `name` from the zip that Kaggle put it in; False if `part` is no such zip.
 
-    Raises one of BROKEN_ZIP when it is damaged, StorageError when `destination` cannot be written.
+    size: in bytes, 0 when unknown. Raises one of BROKEN_ZIP when the zip is damaged, StorageError
+    when `destination` cannot be written.
     """
     if PurePosixPath(name).suffix.lower() == ".zip" or not is_zip(part):
         return False

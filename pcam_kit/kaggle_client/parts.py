@@ -1,4 +1,7 @@
-"""An unfinished download: the part, the notes about it, and whether an answer continues it."""
+"""An unfinished download: the part, the notes about it, and whether an answer continues it.
+
+The part is `NAME.part` beside the destination, the notes are `NAME.part.json`.
+"""
 
 from __future__ import annotations
 
@@ -15,104 +18,109 @@ from pcam_kit.kaggle_client.integrity import announced_hashes
 
 @dataclass(frozen=True)
 class Version:
-    """What the storage said of the file whose beginning lies in the part.
+    """What the storage reported of the file whose beginning is in the part.
 
-    `total` in bytes, 0 when not told.
+    validator: an ETag or a Last-Modified date for If-Range; "" when none may be used. total: in
+    bytes, 0 when not reported. hashes: see `announced_hashes`.
     """
 
     source: str
-    # an ETag or a Last-Modified date, as If-Range wants it; "" when none may be used
     validator: str
     total: int
-    hashes: dict[str, str]  # see announced_hashes
+    hashes: dict[str, str]
 
 
 def part_size(destination: Path) -> int:
-    """How many bytes of a download to `destination` lie beside it already."""
-    return size_of(beside(destination)[0])
+    """How many bytes of a download to `destination` are on the disk already."""
+    part, _ = part_paths(destination)
+    return file_size(part)
 
 
 def discard_part(destination: Path) -> None:
-    """Delete what lies beside `destination` of a download; one killed just after its last rename
-    leaves that beside the whole file.
+    """Delete the part and the notes beside `destination`.
+
+    A download that was killed just after its last rename leaves notes beside the complete file.
     """
-    for path in beside(destination):
+    for path in part_paths(destination):
         path.unlink(missing_ok=True)
 
 
-def beside(destination: Path) -> tuple[Path, Path]:
-    """The part and the notes."""
-    return destination.with_name(f"{destination.name}.part"), destination.with_name(
-        f"{destination.name}.part.json"
-    )
+def part_paths(destination: Path) -> tuple[Path, Path]:
+    """The paths of the part and of the notes."""
+    name = destination.name
+    return destination.with_name(f"{name}.part"), destination.with_name(f"{name}.part.json")
 
 
-def size_of(path: Path) -> int:
-    """In bytes, 0 when it is not there."""
+def file_size(path: Path) -> int:
+    """The size of a file in bytes, 0 when it does not exist."""
     return path.stat().st_size if path.exists() else 0
 
 
 def write_notes(destination: Path, version: Version) -> None:
-    """Note what is to be known of the part beside `destination`."""
-    write_json(beside(destination)[1], asdict(version))
+    """Write the notes about the part beside `destination`."""
+    _, notes = part_paths(destination)
+    write_json(notes, asdict(version))
 
 
 def read_notes(destination: Path, source: str) -> Version | None:
-    """What is known of the part; None, and no part any more, when `source` cannot be gone on from
-    it.
+    """The notes about the part; None when a download of `source` cannot resume from it.
+
+    A part without use is deleted.
     """
-    part, notes = beside(destination)
+    part, notes = part_paths(destination)
     try:
         version = Version(**json.loads(notes.read_text(encoding="utf-8")))
-        have = size_of(part)
-        if version.source == source and (
-            have == version.total > 0 or (version.validator and not have > version.total > 0)
-        ):
+        if version.source == source and _can_resume(version, file_size(part)):
             return version
     except FileNotFoundError:
         pass
-    except (ValueError, TypeError):  # not ours, or of an older form
+    except (ValueError, TypeError):  # not ours, or of an earlier version
         pass
     discard_part(destination)
     return None
 
 
+def _can_resume(version: Version, size: int) -> bool:
+    if size == version.total > 0:
+        return True  # complete: only the checks are left
+    too_long = size > version.total > 0
+    return bool(version.validator) and not too_long
+
+
 def version_of(response: requests.Response, source: str) -> Version:
-    """What the storage says of the file that it begins to send."""
-    etag, encoded = (
-        response.headers.get("ETag", ""),
-        response.headers.get("Content-Encoding", "identity") != "identity",
-    )
-    # weak ETags may not be in If-Range
-    validator = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
-    length = response.headers.get("Content-Length", "")
-    if encoded:  # what is said then is said of other bytes than those that are kept
+    """What the storage reports of the file that it begins to send."""
+    headers = response.headers
+    if headers.get("Content-Encoding", "identity") != "identity":
+        # the headers describe other bytes than those that are kept
         return Version(source, "", 0, {})
+    etag = headers.get("ETag", "")
+    # weak ETags may not be in If-Range
+    validator = etag if etag.startswith('"') else headers.get("Last-Modified", "")
+    length = headers.get("Content-Length", "")
     return Version(
-        source,
-        validator,
-        int(length) if length.isdigit() else 0,
-        announced_hashes(response.headers),
+        source=source,
+        validator=validator,
+        total=int(length) if length.isdigit() else 0,
+        hashes=announced_hashes(headers),
     )
 
 
-def continued_size(response: requests.Response, have: int, version: Version) -> int:
-    """The size of the whole file, if a 206 is its rest from byte `have` on, in the version known;
-    otherwise 0.
+def continued_size(response: requests.Response, offset: int, version: Version) -> int:
+    """The size of the whole file, if a 206 is the rest of this version from byte `offset` on.
+
+    Otherwise 0.
     """
     headers = response.headers
-    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", headers.get("Content-Range", "").strip())
-    if found is None or headers.get("Content-Encoding", "identity") != "identity":
+    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", headers.get("Content-Range", "").strip())
+    if match is None or headers.get("Content-Encoding", "identity") != "identity":
         return 0
-    start, end, size = (int(number) for number in found.groups())
-    told = headers.get(
-        "ETag" if version.validator.startswith('"') else "Last-Modified", version.validator
-    )
+    start, end, size = (int(number) for number in match.groups())
+    name = "ETag" if version.validator.startswith('"') else "Last-Modified"
+    if headers.get(name, version.validator) != version.validator:
+        return 0
+    if start != offset or end != size - 1 or version.total not in {0, size}:
+        return 0
     length = headers.get("Content-Length", "")
-    fits = (
-        start == have
-        and end == size - 1
-        and version.total in {0, size}
-        and told == version.validator
-    )
-    return size if fits and (not length.isdigit() or int(length) == end - start + 1) else 0
+    if length.isdigit() and int(length) != end - start + 1:
+        return 0
+    return size

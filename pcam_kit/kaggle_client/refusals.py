@@ -1,6 +1,6 @@
-"""What Kaggle, its storage or the network answered, as one error with a hint.
+"""Turns failures of Kaggle, its storage or the network into one error with a hint.
 
-Never a secret, never a signed URL.
+The errors never contain a secret or a signed URL.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import requests
 
 from pcam_kit.errors import AccessError, CredentialsError, KaggleError, TransferError
-from pcam_kit.kaggle_client.credentials import SETTINGS, find_sources
-from pcam_kit.kaggle_client.retry import TransientError, asked_pause
+from pcam_kit.kaggle_client.credentials import SETTINGS_URL, find_sources
+from pcam_kit.kaggle_client.retry import TransientError, retry_after
 
 TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 SAME_AGAIN = "run the same command again"
@@ -21,10 +21,10 @@ SAME_AGAIN = "run the same command again"
 
 @dataclass(frozen=True)
 class Subject:
-    """What a call is about, for its error messages: `doing` = "list the files of x", `thing` = "the
-    competition x".
+    """What a call is about, for its error messages.
 
-    `slug`: of the competition, OWNER/SLUG of a dataset, "" for neither.
+    doing: e.g. "list the files of x". thing: e.g. "the competition x". slug: of the competition,
+    OWNER/SLUG of a dataset, "" for neither.
     """
 
     doing: str
@@ -33,22 +33,26 @@ class Subject:
 
     @property
     def is_dataset(self) -> bool:
+        """Is it a dataset, not a competition?"""
         return "/" in self.slug
 
     @property
     def url(self) -> str:
+        """The page at Kaggle."""
         kind = "datasets" if self.is_dataset else "competitions"
         return f"https://www.kaggle.com/{kind}/{self.slug}".rstrip("/")
 
 
 def refusal(subject: Subject, response: requests.Response) -> KaggleError | TransientError:
-    """The error for an answer of Kaggle that is not a success; TransientError where the same
-    request may succeed later.
+    """The error for an answer of Kaggle that is not a success.
+
+    TransientError where the same request may succeed later.
     """
-    status, said = status_and_message(response)
-    quoted = f': "{said}"' if said else f" ({answered(status)})"
-    limit = any(word in said.lower() for word in ("limit", "quota", "allowance", "maximum"))
-    if limit and status in {400, 403, 429} and "submi" in said.lower():
+    status, message = status_and_message(response)
+    quoted = f': "{message}"' if message else f" ({status_text(status)})"
+    words = message.lower()
+    is_limit = any(word in words for word in ("limit", "quota", "allowance", "maximum"))
+    if is_limit and status in {400, 403, 429} and "submi" in words:
         return KaggleError(
             f"Kaggle refused to {subject.doing}{quoted}",
             hint=f"the daily count starts again at 00:00 UTC; see {subject.url}/submissions",
@@ -58,11 +62,11 @@ def refusal(subject: Subject, response: requests.Response) -> KaggleError | Tran
             f"Kaggle could not {subject.doing}{quoted}",
             hint=f"wait a few minutes, then {SAME_AGAIN}",
         )
-        return TransientError(error, after=asked_pause(response.headers))
+        return TransientError(error, after=retry_after(response.headers))
     match status:
         case 401:
             return refused_credentials()
-        case 403 if "rule" in said.lower():
+        case 403 if "rule" in words:
             return AccessError(
                 f"the rules of {subject.slug} are not accepted yet",
                 hint=f"accept the rules at {subject.url}/rules, then {SAME_AGAIN}",
@@ -89,14 +93,17 @@ def refusal(subject: Subject, response: requests.Response) -> KaggleError | Tran
                 hint="check the name: it is the end of the dataset's address, "
                 "https://www.kaggle.com/datasets/OWNER/SLUG",
             )
-        case 404:
+        case 404 if subject.slug:
             return AccessError(
                 f"Kaggle does not know {subject.thing}",
                 hint="check the slug: it is the last part of the competition's address, "
                 "https://www.kaggle.com/competitions/SLUG; "
-                f"pcam fetch {subject.slug} --from PATH takes files already on disk"
-                if subject.slug
-                else f"look at the competition's submissions, from {subject.url}",
+                f"pcam fetch {subject.slug} --from PATH takes files already on disk",
+            )
+        case 404:
+            return AccessError(
+                f"Kaggle does not know {subject.thing}",
+                hint=f"look at the competition's submissions, from {subject.url}",
             )
         case _:
             return KaggleError(
@@ -105,35 +112,35 @@ def refusal(subject: Subject, response: requests.Response) -> KaggleError | Tran
 
 
 def refused_credentials() -> CredentialsError:
-    """The error for a 401: names the source that won, and those it hides."""
+    """The error for a 401: names the source that is used, and those it hides."""
     source, *hidden = [*find_sources()] or ["its own store"]
-    hiding = f", which hides the one in {' and '.join(hidden)}" if hidden else ""
-    other = f"; or remove {source}, so that {hidden[0]} is used" if hidden else ""
-    return CredentialsError(
-        f"Kaggle refused the credentials in {source}{hiding}",
-        hint=f"create a new token at {SETTINGS} and put it there{other}",
-    )
+    message = f"Kaggle refused the credentials in {source}"
+    hint = f"create a new token at {SETTINGS_URL} and put it there"
+    if hidden:
+        message += f", which hides the one in {' and '.join(hidden)}"
+        hint += f"; or remove {source}, so that {hidden[0]} is used"
+    return CredentialsError(message, hint=hint)
 
 
-def unreachable(error: Exception, url: str = "", *, kept: str = "") -> TransientError:
-    """A connection that was refused, broke, timed out or never came to be.
+def unreachable(error: Exception, url: str = "", *, note: str = "") -> TransientError:
+    """The error for a connection that was refused, broke off or timed out.
 
-    `kept`: what is not lost by it, for the hint.
+    url: of the request, where `error` does not have it. note: what is not lost, for the hint.
     """
     request = getattr(error, "request", None)
     host = urlsplit(url or (request.url if request is not None else "") or "").hostname
-    return TransientError(
-        TransferError(
-            f"cannot reach Kaggle{f' ({host})' if host else ''}: {_why(error)}",
-            hint=f"check the connection and the proxy settings, then {SAME_AGAIN}"
-            + (f"; {kept}" if kept else ""),
-        )
-    )
+    where = f" ({host})" if host else ""
+    hint = f"check the connection and the proxy settings, then {SAME_AGAIN}"
+    if note:
+        hint += f"; {note}"
+    message = f"cannot reach Kaggle{where}: {_cause(error)}"
+    return TransientError(TransferError(message, hint=hint))
 
 
 def status_and_message(response: requests.Response) -> tuple[int, str]:
-    """The HTTP status (or the `code` inside a JSON answer that claims success) and Kaggle's own
-    words, "" when it had none.
+    """The HTTP status, and Kaggle's own message, "" without one.
+
+    The status is the `code` inside a JSON answer that claims success but is an error.
     """
     try:
         body: object = response.json()
@@ -141,20 +148,21 @@ def status_and_message(response: requests.Response) -> tuple[int, str]:
         return response.status_code, ""
     if not isinstance(body, dict):
         return response.status_code, ""
-    code = body.get("code") if "error" not in body else body.get("code", 500)
+    code = body.get("code", 500) if "error" in body else body.get("code")
     status = code if response.status_code < 400 and isinstance(code, int) else response.status_code
-    said = printable(str(body.get("message") or body.get("error") or "")).rstrip(".")
-    return status, said if len(said) <= 300 else said[:297] + "..."
+    message = printable(str(body.get("message") or body.get("error") or "")).rstrip(".")
+    if len(message) > 300:
+        message = message[:297] + "..."
+    return status, message
 
 
 def printable(text: str) -> str:
-    """Kaggle's words on one line, without what a terminal would act on."""
-    return " ".join(
-        "".join(character if character.isprintable() else " " for character in text).split()
-    )
+    """Kaggle's text on one line, without control characters."""
+    characters = (character if character.isprintable() else " " for character in text)
+    return " ".join("".join(characters).split())
 
 
-def answered(status: int) -> str:
+def status_text(status: int) -> str:
     """`404` -> `HTTP 404 Not Found`."""
     try:
         return f"HTTP {status} {HTTPStatus(status).phrase}"
@@ -162,18 +170,17 @@ def answered(status: int) -> str:
         return f"HTTP {status}"
 
 
-def _why(error: BaseException) -> str:
+def _cause(error: BaseException) -> str:
     """The cause in a few words.
 
-    The errors' own texts hold whole URLs, signatures included, so they are not shown.
+    The errors' own texts contain whole URLs, signatures included, so they are not shown.
     """
     names: list[str] = []
-    at: object = error
-    while isinstance(at, BaseException) and len(names) < 8:
-        names.append(type(at).__name__)
-        at = getattr(at, "reason", None) or next(
-            (part for part in at.args if isinstance(part, BaseException)), None
-        )
+    current: object = error
+    while isinstance(current, BaseException) and len(names) < 8:
+        names.append(type(current).__name__)
+        nested = (part for part in current.args if isinstance(part, BaseException))
+        current = getattr(current, "reason", None) or next(nested, None)
     text = " ".join(names)
     for sign, words in (
         ("SSL", "its certificate could not be checked"),

@@ -1,6 +1,6 @@
-"""How often something is tried again and how long to wait before.
+"""How often a request is repeated, and how long to wait before.
 
-Only for what may safely be done twice.
+Only for requests that may safely be sent twice.
 """
 
 from __future__ import annotations
@@ -21,21 +21,20 @@ from pcam_kit.errors import KaggleError
 ATTEMPTS = 6  # failures in a row before giving up; with the delays below about 12 seconds
 # seconds, doubled each time, times a random 0.5 to 1 so that many clients do not come back together
 FIRST_DELAY = 0.5
-LONGEST_DELAY = 30.0  # seconds
-LONG = 5.0  # seconds; a longer wait is said, through logging, whose default is a line on stderr
-# seconds; when Kaggle asks for a longer pause (Retry-After), the command ends and says so
-LONGEST_ASKED = 300.0
+MAX_DELAY = 30.0  # seconds
+LOGGED_DELAY = 5.0  # seconds; a wait of this length or more is logged
+MAX_RETRY_AFTER = 300.0  # seconds; when Kaggle asks for a longer pause, the command ends instead
 
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
-_once: ContextVar[bool] = ContextVar("once", default=False)
+_no_retries: ContextVar[bool] = ContextVar("no_retries", default=False)
 
 
 class TransientError(Exception):
-    """A failure that another attempt may mend.
+    """A failure that another attempt may fix.
 
-    `error` is what the person sees if none does, `after` the seconds that Kaggle asked for,
-    `weight` the attempts it counts for.
+    error: what the user sees if none does. after: seconds to wait, as Kaggle asked. weight: the
+    number of attempts that it counts as.
     """
 
     def __init__(self, error: KaggleError, *, after: float = 0.0, weight: int = 1) -> None:
@@ -45,80 +44,82 @@ class TransientError(Exception):
         self.weight = weight
 
 
-class Patience:
-    """Counts failures in a row; `wait` sleeps, or raises the failure's error when there were too
-    many.
-    """
+class RetryBudget:
+    """Counts failures in a row, and waits after each until there were too many."""
 
     def __init__(self) -> None:
         self.failures = 0
 
     def wait(self, failure: TransientError) -> None:
+        """Sleep before the next attempt. Raises the failure's error when there must be none."""
         self.failures += failure.weight
-        if failure.after > LONGEST_ASKED:
+        if failure.after > MAX_RETRY_AFTER:
             error = failure.error
             minutes = math.ceil(failure.after / 60)
             message = f"{error.message}; it asks for a pause of {minutes} minutes"
             raise type(error)(
                 message, hint=f"wait {minutes} minutes, then run the same command again"
             ) from failure
-        if self.failures >= ATTEMPTS or _once.get():
+        if self.failures >= ATTEMPTS or _no_retries.get():
             raise failure.error from failure
-        pause = delay(self.failures, failure.after)
-        if pause >= LONG:
+        pause = backoff(self.failures, failure.after)
+        if pause >= LOGGED_DELAY:
             log.warning("%s; again in %.0f s", failure, pause)
         time.sleep(pause)
 
 
 @contextmanager
-def once() -> Generator[None]:
-    """While the block runs nothing is tried again: for a look at whether Kaggle answers, where the
-    first failure is the answer.
+def without_retries() -> Generator[None]:
+    """While the block runs, the first failure is raised.
+
+    For checking whether Kaggle answers at all.
     """
-    before = _once.set(True)
+    before = _no_retries.set(True)
     try:
         yield
     finally:
-        _once.reset(before)
+        _no_retries.reset(before)
 
 
-def repeat(attempt: Callable[[], Result]) -> Result:
-    """Call `attempt` until it does not raise TransientError. Raises the last failure's error."""
-    patience = Patience()
+def with_retries(attempt: Callable[[], Result]) -> Result:
+    """Call `attempt` until it does not raise TransientError.
+
+    Raises the last failure's error when there were too many.
+    """
+    budget = RetryBudget()
     while True:
         try:
             return attempt()
         except TransientError as failure:
-            patience.wait(failure)
+            budget.wait(failure)
 
 
-def delay(failures: int, asked: float = 0.0) -> float:
-    """Seconds to wait after that many failures in a row, never less than `asked`."""
-    return max(
-        asked, min(LONGEST_DELAY, FIRST_DELAY * 2 ** (failures - 1)) * random.uniform(0.5, 1.0)
-    )
+def backoff(failures: int, minimum: float = 0.0) -> float:
+    """Seconds to wait after that many failures in a row; at least `minimum`."""
+    longest = min(MAX_DELAY, FIRST_DELAY * 2 ** (failures - 1))
+    return max(minimum, longest * random.uniform(0.5, 1.0))
 
 
-def asked_pause(headers: Mapping[str, str]) -> float:
-    """A Retry-After header (seconds or a date) in seconds; 0 when absent or unreadable.
+def retry_after(headers: Mapping[str, str]) -> float:
+    """The Retry-After header, seconds or a date, in seconds; 0 when absent or unreadable.
 
     A date is compared with the server's own clock.
     """
-    retry_after = headers.get("Retry-After")
-    if retry_after is None:
+    value = headers.get("Retry-After")
+    if value is None:
         return 0.0
     try:
-        seconds = float(retry_after)
+        seconds = float(value)
     except ValueError:
-        then, now = read_date(retry_after), read_date(headers.get("Date")) or datetime.now(UTC)
-        seconds = 0.0 if then is None else (then - now).total_seconds()
+        end, now = read_date(value), read_date(headers.get("Date")) or datetime.now(UTC)
+        seconds = 0.0 if end is None else (end - now).total_seconds()
     return max(0.0, seconds) if math.isfinite(seconds) else 0.0
 
 
 def read_date(text: str | None) -> datetime | None:
-    """The time in a header; None when there is none that can be read."""
+    """The time in a header; None when absent or unreadable."""
     try:
-        when = parsedate_to_datetime(text or "")
+        date = parsedate_to_datetime(text or "")
     except (ValueError, TypeError, IndexError):
         return None
-    return when.replace(tzinfo=when.tzinfo or UTC)
+    return date.replace(tzinfo=date.tzinfo or UTC)

@@ -1,4 +1,4 @@
-"""The official client, held so that it cannot print, hang, exit or close stdin."""
+"""The official client, wrapped so that it cannot print, hang, exit or close stdin."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from urllib.parse import urljoin
 import requests
 
 from pcam_kit.errors import CredentialsError, KaggleError, PcamError, TransferError
-from pcam_kit.kaggle_client.credentials import HOW_TO, credentials_source, fingerprint
+from pcam_kit.kaggle_client.credentials import CREDENTIALS_HINT, credentials_source, fingerprint
 from pcam_kit.kaggle_client.http import BoundedAdapter
 from pcam_kit.kaggle_client.refusals import SAME_AGAIN, Subject, refusal, unreachable
-from pcam_kit.kaggle_client.retry import TransientError, repeat
+from pcam_kit.kaggle_client.retry import TransientError, with_retries
 
-PAGE = 200  # the most names Kaggle lists in one answer
+PAGE_SIZE = 200  # the most items that Kaggle lists in one answer
 
-
-_turn = threading.RLock()  # stdout, stdin and the client's class are the whole process's
-_authenticated: dict[tuple[object, ...], Any] = {}
+# stdout, stdin and the client's class, which _client() changes, belong to the whole process
+_process_lock = threading.RLock()
+_authenticated: dict[tuple[object, ...], Any] = {}  # by fingerprint of the credentials
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request in kagglesdk's names, of its `competitions` or its `datasets` service."""
+    """A request to one of kagglesdk's services, in kagglesdk's names."""
 
     method: str
     type: str
@@ -39,53 +39,48 @@ class Request:
 
 
 def call(request: Request, subject: Subject) -> Any:
-    """Send a request, again while that may help, and return the client's response object.
+    """Send a request, repeated while that may help; the client's response object.
 
-    Raises KaggleError or one of its kinds.
+    Raises KaggleError or a subclass.
     """
-    return repeat(lambda: call_once(request, subject))
+    return with_retries(lambda: call_once(request, subject))
 
 
-def items(request: Request, name: str, subject: Subject) -> Iterator[Any]:
-    """Everything a listing has under `name`, page by page: the next page is asked for when it is
-    wanted.
+def list_items(request: Request, name: str, subject: Subject) -> Iterator[Any]:
+    """Everything that a listing has under `name`; each page is requested when it is needed.
+
+    Raises as `call` does.
     """
-    seen = {""}
+    tokens = {""}
     token = ""
     while True:
-        asked = replace(request, fields={**request.fields, "page_size": PAGE, "page_token": token})
-        page = call(asked, subject)
-        # it was promised: asked for once more, as a failure can look like an empty page
+        fields = {**request.fields, "page_size": PAGE_SIZE, "page_token": token}
+        page_request = replace(request, fields=fields)
+        page = call(page_request, subject)
+        # a page with a token is not empty, but a failure can look like an empty page
         if token and not getattr(page, name):
-            page = call(asked, subject)
+            page = call(page_request, subject)
         yield from getattr(page, name)
         token = str(page.next_page_token or "")
         if not token:
             return
-        if token in seen:
+        if token in tokens:
             raise TransferError(
                 f"Kaggle could not {subject.doing}: its pages go round in circles",
                 hint=f"{SAME_AGAIN} later",
             )
-        seen.add(token)
+        tokens.add(token)
 
 
 def call_once(request: Request, subject: Subject) -> Any:
-    """Send a request once.
+    """Send a request once; the client's response object, or the address of a download.
 
-    Raises TransientError when it is not known what became of it, or when Kaggle says to come back
-    later.
+    Raises TransientError when its outcome is not known, or when Kaggle says to try again later;
+    otherwise KaggleError or a subclass.
     """
     try:
         with _client() as client:
-            one = request.service.removesuffix("s")
-            types = importlib.import_module(f"kagglesdk.{request.service}.types.{one}_api_service")
-            message: Any = vars(types)[request.type]()
-            for name, value in request.fields.items():
-                setattr(message, name, value)
-            return getattr(
-                getattr(getattr(client, request.service), f"{one}_api_client"), request.method
-            )(message)
+            return _send(client, request)
     except (PcamError, TransientError):
         raise
     except requests.HTTPError as error:
@@ -97,7 +92,7 @@ def call_once(request: Request, subject: Subject) -> Any:
             raise TransientError(_unreadable(subject, "it points to another address")) from error
         try:
             return urljoin(error.response.url, error.response.headers["Location"])
-        except ValueError:  # an address that is none; its text may hold a signature
+        except ValueError:  # not an address; the error's text may contain a signature
             raise TransientError(
                 _unreadable(subject, "it points to something that is no address")
             ) from None
@@ -110,23 +105,23 @@ def call_once(request: Request, subject: Subject) -> Any:
             "cannot reach Kaggle: the proxy's address cannot be used",
             hint="check http_proxy, https_proxy, all_proxy",
         ) from error
-    # a login page of the network, or an error page
+    # the answer is a login page of the network, or an error page
     except (json.JSONDecodeError, requests.JSONDecodeError, RecursionError) as error:
         raise TransientError(_unreadable(subject, "it is not JSON")) from error
     except requests.exceptions.InvalidHeader as error:
-        # then it was sent, and the answer's headers contradict each other
+        # with a request it was sent, and the headers of the answer are invalid
         if error.request is not None:
             raise TransientError(
                 _unreadable(subject, "its headers contradict each other")
             ) from error
-        raise _unsendable() from None  # the text holds the credentials
+        raise _unsendable() from None  # the error's text contains the credentials
     except UnicodeEncodeError:
         raise _unsendable() from None
     except requests.RequestException as error:
         raise unreachable(error) from error
-    # KeyError: a word that kagglesdk's enums do not have
+    # KeyError: a value that kagglesdk's enums do not have
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if "header" in str(error):  # http.client's words, with the credentials in them
+        if "header" in str(error):  # from http.client, and its text contains the credentials
             raise _unsendable() from None
         raise KaggleError(
             f"Kaggle's answer to the request to {subject.doing} has a part that this version "
@@ -140,9 +135,20 @@ def call_once(request: Request, subject: Subject) -> Any:
         ) from error
 
 
+def _send(client: Any, request: Request) -> Any:
+    singular = request.service.removesuffix("s")
+    types = importlib.import_module(f"kagglesdk.{request.service}.types.{singular}_api_service")
+    message: Any = vars(types)[request.type]()
+    for name, value in request.fields.items():
+        setattr(message, name, value)
+    service = getattr(getattr(client, request.service), f"{singular}_api_client")
+    return getattr(service, request.method)(message)
+
+
 def _check_answer(response: requests.Response) -> None:
-    """Refuse an answer with status 200 that is an error all the same; the client itself takes those
-    without a message for empty lists.
+    """Raise HTTPError for an answer with status 200 that is an error all the same.
+
+    The client itself would take one without a message for an empty list.
     """
     if "application/json" not in response.headers.get("Content-Type", ""):
         return
@@ -156,7 +162,7 @@ def _check_answer(response: requests.Response) -> None:
 def _unsendable() -> CredentialsError:
     return CredentialsError(
         f"the credentials in {credentials_source()} hold characters that cannot be sent",
-        hint=HOW_TO,
+        hint=CREDENTIALS_HINT,
     )
 
 
@@ -169,20 +175,19 @@ def _unreadable(subject: Subject, why: str) -> TransferError:
 
 @contextmanager
 def _client() -> Generator[Any, None, None]:
-    """A kagglesdk client that is signed in, bounded in time, and does not follow redirects (their
-    targets are fetched by us).
+    """A kagglesdk client that is signed in, has timeouts and does not follow redirects.
 
-    Only making it touches what is the whole process's; its requests may wait for Kaggle side by
-    side.
+    The lock is held only while it is created, so requests of several threads run side by side.
     """
     source = credentials_source()
     with ExitStack() as stack:
         try:
-            with _turn, _contained(), _bounded():
+            with _process_lock, _without_stdio(), _with_timeouts():
                 client: Any = stack.enter_context(_signed_in().build_kaggle_client())
         except SystemExit as error:
             raise CredentialsError(
-                f"Kaggle's client does not accept the credentials in {source}", hint=HOW_TO
+                f"Kaggle's client does not accept the credentials in {source}",
+                hint=CREDENTIALS_HINT,
             ) from error
         except ImportError as error:
             raise KaggleError(
@@ -190,21 +195,22 @@ def _client() -> Generator[Any, None, None]:
                 hint="pip install --upgrade kaggle six",
             ) from error
         http = client.http_client()
-        http._verbose = False  # it would print requests, credentials included, on stdout
-        http._response_processor = _check_answer  # instead of one that prints advice to update
+        http._verbose = False  # otherwise it prints requests, credentials included, to stdout
+        http._response_processor = _check_answer  # the default one prints advice to update
         yield client
 
 
 def _signed_in() -> Any:
-    """The KaggleApi object for the credentials as they are now."""
+    """The KaggleApi object for the current credentials."""
     key = fingerprint()
     if key not in _authenticated:
-        first = "kaggle" not in sys.modules
+        is_first_import = "kaggle" not in sys.modules
         import kaggle
         from kaggle.api.kaggle_api_extended import KaggleApi
 
         api: Any = kaggle.api
-        if not (first and api._authenticated):
+        # the import itself signs in
+        if not (is_first_import and api._authenticated):
             api = KaggleApi()
             api.authenticate()
         _authenticated[key] = api
@@ -212,10 +218,8 @@ def _signed_in() -> Any:
 
 
 @contextmanager
-def _contained() -> Generator[None, None, None]:
-    """Keep the client's prints off our stdout, and our stdin out of reach: its `exit(1)` closes
-    sys.stdin.
-    """
+def _without_stdio() -> Generator[None, None, None]:
+    """Keep the client off stdout and stdin: it prints, and its `exit(1)` closes sys.stdin."""
     stdin, sys.stdin = sys.stdin, io.StringIO()
     try:
         with redirect_stdout(io.StringIO()):
@@ -225,24 +229,22 @@ def _contained() -> Generator[None, None, None]:
 
 
 @contextmanager
-def _bounded() -> Generator[None, None, None]:
-    """Put timeouts on every session the client opens meanwhile, those of its import and its sign-in
-    included.
-    """
+def _with_timeouts() -> Generator[None, None, None]:
+    """Set timeouts on every session that the client opens, also during its import and sign-in."""
     from kagglesdk.kaggle_http_client import KaggleHttpClient
 
-    http: Any = KaggleHttpClient
-    enter: Callable[[Any], Any] = http.__enter__
+    client_class: Any = KaggleHttpClient
+    original_enter: Callable[[Any], Any] = client_class.__enter__
 
-    def enter_bounded(self: Any) -> Any:
-        entered = enter(self)
+    def enter(self: Any) -> Any:
+        client = original_enter(self)
         self._session.mount("https://", BoundedAdapter())
         self._session.mount("http://", BoundedAdapter())
         self._session.max_redirects = 0
-        return entered
+        return client
 
-    http.__enter__ = enter_bounded
+    client_class.__enter__ = enter
     try:
         yield
     finally:
-        http.__enter__ = enter
+        client_class.__enter__ = original_enter

@@ -1,9 +1,9 @@
-"""Downloads that end whole and checked, or not at all.
+"""Downloads that end complete and checked, or not at all.
 
-Bytes go to `NAME.part` beside the destination; what is known about them (where from, validator,
-size, hashes) to `NAME.part.json`, written before the first byte. Every attempt asks Kaggle for a
-fresh signed URL. Bytes are appended only to an answer 206 that starts where the part ends and is of
-the same version (If-Range); anything else starts over.
+Bytes go to `NAME.part` beside the destination. What is known about them (source, validator, size,
+hashes) goes to `NAME.part.json`, before the first byte. Every attempt asks Kaggle for a new signed
+URL. Bytes are appended only from an answer 206 that starts where the part ends and is of the same
+version (If-Range); any other answer starts over.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from pcam_kit.files import check_space, storage_error, sync_folder
 from pcam_kit.kaggle_client.http import plain_session
 from pcam_kit.kaggle_client.integrity import (
     BROKEN_ZIP,
-    Tell,
-    compare,
+    compare_hashes,
     crc32c,
     is_zip,
     unwrap,
@@ -32,36 +31,35 @@ from pcam_kit.kaggle_client.integrity import (
 )
 from pcam_kit.kaggle_client.parts import (
     Version,
-    beside,
     continued_size,
     discard_part,
+    file_size,
+    part_paths,
     read_notes,
-    size_of,
     version_of,
     write_notes,
 )
-from pcam_kit.kaggle_client.refusals import SAME_AGAIN, answered, unreachable
-from pcam_kit.kaggle_client.retry import Patience, TransientError, asked_pause
+from pcam_kit.kaggle_client.refusals import SAME_AGAIN, status_text, unreachable
+from pcam_kit.kaggle_client.retry import RetryBudget, TransientError, retry_after
+from pcam_kit.progress import Progress
 
-Progress = Callable[[str, int, int], None]  # what, bytes done, bytes in all (0 when unknown)
-
-CHUNK = 1 << 16  # the most bytes taken at once
-START = 64  # bytes by which an error page or a zip is known
-# bytes; an attempt that got this much further does not count as a failure, so slow lines finish
+CHUNK = 1 << 16  # the most bytes read at once
+START = 64  # bytes that are enough to recognise an error page or a zip
+# bytes; an attempt that gains this much does not count as a failure, so slow connections finish
 GAIN = 8 << 20
-# less than this in that time is a connection that died without saying so
+# fewer bytes in that time: the connection is dead without having been closed
 SLOW_SECONDS, SLOW_BYTES = 60.0, 16 << 10
-PAGES = (b"<!doctype html", b"<html", b"<?xml")
+PAGE_STARTS = (b"<!doctype html", b"<html", b"<?xml")
 PAGE_TYPES = {"text/html", "application/xml", "text/xml"}
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file to download. `locate` asks Kaggle for a signed URL (or the body itself).
+    """One file to download.
 
-    `size` in bytes, 0 when unknown. `room(total)` is how many bytes must be free on the disk for it
-    when `total` are to come. `inspect`, for a zip, raises a PcamError when it must not be kept; it
-    is called before any member is unpacked.
+    locate: asks Kaggle for a signed URL, or for the body itself. size: in bytes, 0 when unknown.
+    inspect: for a zip, raises a PcamError when it must not be kept; called before any member is
+    unpacked. room: how many bytes must be free on the disk when so many are to come.
     """
 
     source: str
@@ -75,171 +73,185 @@ class Job:
 
     @property
     def part(self) -> Path:
-        return beside(self.destination)[0]
+        """The file for the bytes that have arrived."""
+        part, _ = part_paths(self.destination)
+        return part
+
+    @property
+    def may_be_page(self) -> bool:
+        """Is the file itself HTML or XML, and so looks like an error page?"""
+        return PurePosixPath(self.name).suffix.lower() in {".html", ".htm", ".xml", ".svg"}
+
+    def report(self, done: int, total: int) -> None:
+        """Report `done` of `total` bytes downloaded."""
+        if self.progress is not None:
+            self.progress(self.name, done, total)
+
+    def report_verified(self, done: int, total: int) -> None:
+        """Report `done` of `total` bytes verified."""
+        if self.progress is not None:
+            self.progress(f"verifying {self.name}", done, total)
 
 
 def download(job: Job) -> str:
-    """Fetch, check, rename; the CRC-32C of the file in hex.
+    """Download, check and rename a file; its CRC-32C in hex.
 
-    Raises KaggleError's kinds or StorageError.
-
-    The part stays where going on from it makes sense.
+    Raises KaggleError or a subclass, StorageError, or what `inspect` raises. The part is kept where
+    a later attempt can resume from it.
     """
-    patience, furthest = Patience(), 0
+    budget, furthest = RetryBudget(), 0
     try:
         job.destination.parent.mkdir(parents=True, exist_ok=True)
         while True:
             try:
-                return _finish(job, _advance(job))
+                return _finish(job, _download_rest(job))
             except TransientError as failure:
-                here = size_of(job.part)
-                if here >= furthest + GAIN:
-                    furthest, patience = here, Patience()
-                patience.wait(failure)
+                size = file_size(job.part)
+                if size >= furthest + GAIN:
+                    furthest, budget = size, RetryBudget()
+                budget.wait(failure)
     except StorageError:
         raise
     except OSError as error:
         raise storage_error(error, job.destination) from error
 
 
-def _advance(job: Job) -> Version:
-    """One attempt at getting the bytes that are missing; what the storage said of the file, when
-    all are there.
-    """
+def _download_rest(job: Job) -> Version:
+    """One attempt at downloading the missing bytes; the version of the file once all are there."""
     version = read_notes(job.destination, job.source)
-    have = size_of(job.part) if version is not None else 0
+    have = file_size(job.part) if version is not None else 0
     if version is not None and have == version.total > 0:
         return version
-    place = job.locate()
-    # else sizes and hashes would be those of something else
+    location = job.locate()
+    # compressed, it would have other sizes and hashes than those announced
     headers = {"Accept-Encoding": "identity"}
     if version is not None and have > 0:
         headers |= {"Range": f"bytes={have}-", "If-Range": version.validator}
     try:
-        if isinstance(place, requests.Response):  # the body itself, without a redirect
-            with place as response:
+        if isinstance(location, requests.Response):  # the body itself, without a redirect
+            with location as response:
                 return _receive(job, response, None, 0)
         with (
             plain_session() as session,
-            session.get(place, headers=headers, stream=True) as response,
+            session.get(location, headers=headers, stream=True) as response,
         ):
             return _receive(job, response, version, have)
-    # whose texts hold the signed URL: not chained
+    # not chained: their texts contain the signed URL
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise unreachable(
-            error,
-            place if isinstance(place, str) else "",
-            kept="what was downloaded so far is kept",
-        ) from None
+        url = location if isinstance(location, str) else ""
+        raise unreachable(error, url, note="what was downloaded so far is kept") from None
 
 
 def _receive(job: Job, response: requests.Response, version: Version | None, have: int) -> Version:
-    """Write the body to the part: behind the `have` bytes there when it continues them, else from
-    the start.
+    """Write the body to the part, after its `have` bytes if it continues them, else from the start.
+
+    Returns the version of the file. Raises TransientError, StorageError.
     """
-    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    match response.status_code:
-        case 200 | 206 if kind in PAGE_TYPES and not _may_be_page(job):
-            raise TransientError(_failed(job, "an error page came instead of the file"), weight=2)
-        case 206 if (
-            version is not None
-            and have > 0
-            and (size := continued_size(response, have, version)) > 0
-        ):
-            if version.total == 0:  # now it is told
-                version = replace(version, total=size)
-                write_notes(job.destination, version)
-            check_space(job.destination.parent, version.total - have)
-        case 200:
-            discard_part(job.destination)
-            version, have = version_of(response, job.source), 0
-            # in a zip that will lie beside it for a moment
-            wrapped = job.size if version.total != job.size else 0
-            check_space(job.destination.parent, job.room(version.total) + wrapped)
-            write_notes(job.destination, version)
-        case 206 | 416:
-            _reject(job, "the storage sent another part than the one asked for")
-        case status:
-            raise TransientError(
-                _failed(job, f"the storage answered {answered(status)}"),
-                after=asked_pause(response.headers),
-            )
+    version, have = _prepare_part(job, response, version, have)
     done, total = have, version.total or job.size
-    _tell(job, done, total)
+    job.report(done, total)
     with open(job.part, "ab") as part:
-        for chunk in _long_start(_arriving(job, response)):
+        for chunk in _long_start(_read_body(job, response)):
             if done == 0:
                 _check_start(job, version, chunk)
             part.write(chunk)
             done += len(chunk)
-            _tell(job, done, total)
+            job.report(done, total)
     if version.total and done != version.total:
-        raise TransientError(_failed(job, f"{done:,} of {version.total:,} bytes arrived"))
+        raise TransientError(_failure(job, f"{done:,} of {version.total:,} bytes arrived"))
     return version
 
 
-def _arriving(job: Job, response: requests.Response) -> Iterator[bytes]:
-    """The body in the pieces in which it comes.
+def _prepare_part(
+    job: Job, response: requests.Response, version: Version | None, have: int
+) -> tuple[Version, int]:
+    """Decide by the headers whether the body continues the part, and check the space on the disk.
 
-    Raises TransientError where hardly anything comes, which no read timeout notices.
+    Returns the version of the file, and the size of the part to which the body is appended.
     """
-    since, got = time.monotonic(), 0
+    content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    status = response.status_code
+    if status in (200, 206) and content_type in PAGE_TYPES and not job.may_be_page:
+        raise TransientError(_failure(job, "an error page came instead of the file"), weight=2)
+    if status == 206 and version is not None and have > 0:
+        size = continued_size(response, have, version)
+        if size > 0:
+            if version.total == 0:  # it was not reported before
+                version = replace(version, total=size)
+                write_notes(job.destination, version)
+            check_space(job.destination.parent, version.total - have)
+            return version, have
+    if status == 200:
+        discard_part(job.destination)
+        version = version_of(response, job.source)
+        # a zip is beside the file while it is unpacked
+        unpacked = job.size if version.total != job.size else 0
+        check_space(job.destination.parent, job.room(version.total) + unpacked)
+        write_notes(job.destination, version)
+        return version, 0
+    if status in (206, 416):
+        _reject(job, "the storage sent another part than the one asked for")
+    raise TransientError(
+        _failure(job, f"the storage answered {status_text(status)}"),
+        after=retry_after(response.headers),
+    )
+
+
+def _read_body(job: Job, response: requests.Response) -> Iterator[bytes]:
+    """The body, in the pieces in which it arrives.
+
+    Raises TransientError when hardly anything arrives, which no read timeout notices.
+    """
+    since, received = time.monotonic(), 0
     while data := response.raw.read1(CHUNK, decode_content=True):
         yield data
-        got += len(data)
+        received += len(data)
         now = time.monotonic()
         if now - since >= SLOW_SECONDS:
-            if got < SLOW_BYTES:
+            if received < SLOW_BYTES:
                 raise TransientError(
-                    _failed(job, f"only {got:,} bytes arrived in {now - since:.0f} seconds")
+                    _failure(job, f"only {received:,} bytes arrived in {now - since:.0f} seconds")
                 )
-            since, got = now, 0
+            since, received = now, 0
 
 
 def _long_start(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The same bytes, the first piece long enough to tell what it is the start of."""
-    first = b""
+    """The same bytes, with a first piece of at least START bytes if there are as many."""
+    start = b""
     for piece in pieces:
-        first += piece
-        if len(first) >= START:
+        start += piece
+        if len(start) >= START:
             break
-    if first:
-        yield first
+    if start:
+        yield start
     yield from pieces
 
 
 def _check_start(job: Job, version: Version, chunk: bytes) -> None:
-    """Refuse what cannot become the file before all of it is fetched: an error page, or a body of
-    another size that is no zip.
+    """Reject what cannot become the file before all of it is downloaded.
+
+    That is an error page, or a body of another size that is no zip.
     """
-    if chunk[:START].lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith(PAGES) and not _may_be_page(
-        job
-    ):
+    text = chunk[:START].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    if text.startswith(PAGE_STARTS) and not job.may_be_page:
         _reject(job, "an error page came instead of the file")
     if 0 < job.size != version.total > 0 and not chunk.startswith(b"PK"):
         _reject(job, f"{version.total:,} bytes were announced where Kaggle lists {job.size:,}")
 
 
 def _finish(job: Job, version: Version) -> str:
-    """Check the part and rename it; its CRC-32C. What fails a check is thrown away: going on from
-    it could not mend it.
+    """Check the part and rename it; its CRC-32C in hex.
+
+    A part that fails a check is deleted, as resuming could not fix it.
     """
-    size = size_of(job.part)
-    wrong, crc = compare(job.part, version.hashes, _verifying(job))
-    if wrong:
-        _reject(job, f"the bytes that arrived are not those Kaggle has ({wrong})")
+    size = file_size(job.part)
+    different, crc = compare_hashes(job.part, version.hashes, job.report_verified)
+    if different:
+        _reject(job, f"the bytes that arrived are not those Kaggle has ({different})")
     if job.inspect is not None:
         _check_archive(job, job.inspect)
-    try:
-        unwrapped = (
-            size != job.size
-            and job.inspect is None
-            and unwrap(job.part, job.name, job.size, job.destination)
-        )
-    except BROKEN_ZIP as error:
-        _reject(job, f"the zip around it cannot be unpacked ({error})")
-    if unwrapped:
-        crc = crc32c(job.destination, _verifying(job))
+    if _unwrap(job, size):
+        crc = crc32c(job.destination, job.report_verified)
     elif 0 < job.size != size:
         _reject(job, f"{size:,} bytes arrived where Kaggle lists {job.size:,}")
     else:
@@ -251,6 +263,16 @@ def _finish(job: Job, version: Version) -> str:
     return crc
 
 
+def _unwrap(job: Job, size: int) -> bool:
+    """Unpack a part of `size` bytes to the destination if Kaggle put the file into a zip."""
+    if size == job.size or job.inspect is not None:
+        return False
+    try:
+        return unwrap(job.part, job.name, job.size, job.destination)
+    except BROKEN_ZIP as error:
+        _reject(job, f"the zip around it cannot be unpacked ({error})")
+
+
 def _check_archive(job: Job, inspect: Callable[[Path], None]) -> None:
     if not is_zip(job.part):
         _reject(job, "what arrived is not a whole zip")
@@ -259,32 +281,17 @@ def _check_archive(job: Job, inspect: Callable[[Path], None]) -> None:
     except PcamError:
         discard_part(job.destination)
         raise
-    if fault := zip_fault(job.part, _verifying(job)):
+    fault = zip_fault(job.part, job.report_verified)
+    if fault:
         _reject(job, f"what arrived is not a whole zip ({fault})")
 
 
-def _may_be_page(job: Job) -> bool:
-    return PurePosixPath(job.name).suffix.lower() in {".html", ".htm", ".xml", ".svg"}
-
-
-def _tell(job: Job, done: int, total: int) -> None:
-    if job.progress is not None:
-        job.progress(job.name, done, total)
-
-
-def _verifying(job: Job) -> Tell:
-    def tell(done: int, total: int) -> None:
-        if job.progress is not None:
-            job.progress(f"verifying {job.name}", done, total)
-
-    return tell
-
-
-def _reject(job: Job, why: str) -> NoReturn:
+def _reject(job: Job, reason: str) -> NoReturn:
+    """Delete the part. Raises TransientError, which counts twice: another attempt hardly helps."""
     discard_part(job.destination)
-    raise TransientError(_failed(job, why), weight=2)
+    raise TransientError(_failure(job, reason), weight=2)
 
 
-def _failed(job: Job, why: str) -> TransferError:
-    resumes = "; it goes on where it stopped" if size_of(job.part) > 0 else ""
-    return TransferError(f"could not download {job.name}: {why}", hint=f"{SAME_AGAIN}{resumes}")
+def _failure(job: Job, reason: str) -> TransferError:
+    resumes = "; it goes on where it stopped" if file_size(job.part) > 0 else ""
+    return TransferError(f"could not download {job.name}: {reason}", hint=f"{SAME_AGAIN}{resumes}")

@@ -1,3 +1,1 @@
-"""The lab (TNM112, lab 2): a CNN's forward pass in NumPy beside Keras', and learning from few
-digits.
-"""
+"""The lab (TNM112, lab 2): a CNN's forward pass in NumPy, and learning from few digits."""

@@ -1,5 +1,6 @@
-"""What each regulariser of a config contributes: the same config with one of them alone, with none,
-and with harmful ones on top.
+"""What each regulariser of a config contributes: variants of the config to train.
+
+One regulariser alone, none, and all of them with a harmful one on top.
 """
 
 from __future__ import annotations
@@ -8,6 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pcam_kit.config.schema import FewDigits, ReportCnn, ResNet, Transform
+
+# what a regulariser is called, the part of the config it belongs to, its keys there
+REGULARISERS = (
+    ("L2", "model", ("l2",)),
+    ("dropout", "model", ("block_dropout", "dropout")),
+    ("batch normalisation", "model", ("batch_norm",)),
+    ("weight decay", "training", ("weight_decay",)),
+    ("label smoothing", "training", ("label_smoothing",)),
+    ("averaged weights", "training", ("ema",)),
+    ("symmetries", "augment", ("d4",)),
+)
 
 
 @dataclass(frozen=True)
@@ -44,54 +56,42 @@ def alone(config: FewDigits) -> list[Variant]:
     """Each regulariser that the config has, as the only one."""
     bare = without_any(config).config
     variants: list[Variant] = []
-    for name, part, keys in (
-        ("L2", "model", ("l2",)),
-        ("dropout", "model", ("block_dropout", "dropout")),
-        ("batch normalisation", "model", ("batch_norm",)),
-        ("weight decay", "training", ("weight_decay",)),
-        ("label smoothing", "training", ("label_smoothing",)),
-        ("averaged weights", "training", ("ema",)),
-        ("symmetries", "augment", ("d4",)),
-    ):
-        wanted, none = getattr(config, part), getattr(bare, part)
+    for name, part, keys in REGULARISERS:
+        with_all = getattr(config, part)
+        with_none = getattr(bare, part)
         changes = {
-            key: getattr(wanted, key)
+            key: getattr(with_all, key)
             for key in keys
-            if getattr(wanted, key, None) != getattr(none, key, None)
+            if getattr(with_all, key, None) != getattr(with_none, key, None)
         }
         if changes:
-            variants.append(
-                Variant(
-                    f"only {name}", bare.model_copy(update={part: none.model_copy(update=changes)})
-                )
-            )
+            with_one = with_none.model_copy(update=changes)
+            variants.append(Variant(f"only {name}", bare.model_copy(update={part: with_one})))
     for transform in config.augment.transforms:
-        variants.append(Variant(f"only {_called(transform)}", _augmented(bare, [transform])))
+        variants.append(Variant(f"only {_label(transform)}", _with_transforms(bare, [transform])))
     return variants
 
 
 def harmful(config: FewDigits) -> list[Variant]:
-    """What helps tissue, which has no up, and hurts digits: a 6 that is turned is a 9, a 2 that is
-    flipped is no digit.
+    """All regularisers, and augmentation that helps tissue and hurts digits.
+
+    Tissue has no up. A 6 that is turned is a 9, and a 2 that is flipped is no digit.
     """
     flips = [Transform(name="HorizontalFlip", p=0.5), Transform(name="VerticalFlip", p=0.5)]
     turn = Transform(name="Affine", p=1.0, options={"rotate": [-180, 180]})
-    own = list(config.augment.transforms)
+    own = config.augment.transforms
     return [
-        Variant("all of them and flips", _augmented(config, [*flips, *own])),
-        Variant("all of them and rotations up to 180°", _augmented(config, [turn, *own])),
+        Variant("all of them and flips", _with_transforms(config, [*flips, *own])),
+        Variant("all of them and rotations up to 180°", _with_transforms(config, [turn, *own])),
     ]
 
 
-def _augmented(config: FewDigits, transforms: Sequence[Transform]) -> FewDigits:
-    return config.model_copy(
-        update={"augment": config.augment.model_copy(update={"transforms": list(transforms)})}
-    )
+def _with_transforms(config: FewDigits, transforms: Sequence[Transform]) -> FewDigits:
+    augment = config.augment.model_copy(update={"transforms": list(transforms)})
+    return config.model_copy(update={"augment": augment})
 
 
-def _called(transform: Transform) -> str:
-    return (
-        f"{transform.name} ({', '.join(transform.options)})"
-        if transform.options
-        else transform.name
-    )
+def _label(transform: Transform) -> str:
+    if not transform.options:
+        return transform.name
+    return f"{transform.name} ({', '.join(transform.options)})"

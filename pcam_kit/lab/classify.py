@@ -1,5 +1,6 @@
-"""Train a classifier of small images and measure it on a test part: the lab's loop, without the
-road around it.
+"""Train a classifier of digits and measure it on the test part: a loop without run folders.
+
+There is no validation split, and nothing to resume.
 """
 
 # pyright: basic
@@ -26,12 +27,12 @@ from pcam_kit.pipeline.batches import Batches
 from pcam_kit.training.schedule import build_optimizer
 from pcam_kit.training.state import WeightAverage, using_weights
 
-BATCH = 500  # images predicted at a time
+PREDICT_BATCH = 500  # images at a time
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """A network and how its weights are found, with the seed of everything random."""
+class DigitRecipe:
+    """A network and how it is trained, with the seed of everything random."""
 
     model: Model
     training: Training
@@ -40,8 +41,8 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Score:
-    """What a network reaches on a test part. `loss` is the mean cross-entropy in nats."""
+class DigitScore:
+    """What a network reaches on the test part; loss: mean cross-entropy in nats."""
 
     accuracy: float
     loss: float
@@ -49,32 +50,43 @@ class Score:
 
 @dataclass(frozen=True)
 class DigitRun:
-    """One run of an experiment with few digits."""
+    """One run of an experiment with few digits; seconds: of its training."""
 
     seed: int
-    score: Score
-    seconds: float  # of training
+    score: DigitScore
+    seconds: float
 
 
-# told the number of finished epochs, from 1; the model has the weights to be measured
-Watch = Callable[[int, keras.Model], None]
+# (number of finished epochs, from 1; the model with the weights to be measured)
+AfterEpoch = Callable[[int, keras.Model], None]
+
+
+def _do_nothing(_epoch: int, _model: keras.Model) -> None:
+    """An AfterEpoch that does nothing."""
 
 
 def run_once(
-    config: FewDigits, number: int, digits: Digits, watch: Watch = lambda epoch, model: None
+    config: FewDigits, number: int, digits: Digits, after_epoch: AfterEpoch = _do_nothing
 ) -> DigitRun:
-    """Run `number`, from 0, of `config`: draw its images, train, measure on the whole test part."""
+    """Run `number`, from 0, of `config`: draw its images, train, measure on the whole test part.
+
+    Raises ConfigError and TrainingError, as `subset` and `train`.
+    """
     seed = config.seed + number
     rows = subset(digits, config.images, seed)
     began = time.monotonic()
-    recipe = Recipe(config.model, config.training, config.augment, seed)
-    model = train(recipe, digits.train_images[rows], digits.train_labels[rows], watch)
+    recipe = DigitRecipe(config.model, config.training, config.augment, seed)
+    model = train(recipe, digits.train_images[rows], digits.train_labels[rows], after_epoch)
     seconds = time.monotonic() - began
-    return DigitRun(seed, measure(model, digits.test_images, digits.test_labels), round(seconds, 3))
+    score = measure(model, digits.test_images, digits.test_labels)
+    return DigitRun(seed, score, round(seconds, 3))
 
 
 def subset(digits: Digits, n: int, seed: int) -> NDArray[np.int64]:
-    """Rows of `n` random training images. Raises ConfigError when there are not that many."""
+    """Rows of `n` random training images, int64 [n].
+
+    Raises ConfigError when there are not that many.
+    """
     if n > len(digits.train_images):
         raise ConfigError(
             f"images: {n:,} are asked for, {digits.name} has {len(digits.train_images):,} "
@@ -84,14 +96,15 @@ def subset(digits: Digits, n: int, seed: int) -> NDArray[np.int64]:
 
 
 def train(
-    recipe: Recipe,
+    recipe: DigitRecipe,
     images: NDArray[np.uint8],
     labels: NDArray[np.int8],
-    watch: Watch = lambda epoch, model: None,
+    after_epoch: AfterEpoch = _do_nothing,
 ) -> keras.Model:
-    """The trained network (logits) of the last epoch: averaged weights if the recipe averages.
+    """The trained network of the last epoch, which gives logits.
 
-    Raises TrainingError when the loss is not finite.
+    images [n, 28, 28, 1], labels [n]. It has the averaged weights if the recipe averages. Raises
+    TrainingError when the loss is not finite.
     """
     config = recipe.training
     keras.utils.set_random_seed(recipe.seed)
@@ -114,9 +127,8 @@ def train(
     step = 0
     for epoch in range(1, config.epochs + 1):
         for pixels, classes in batches.epoch(epoch):
-            value = float(
-                np.asarray(model.train_on_batch(pixels, one_hot[classes[:, 0].astype(np.int64)]))
-            )
+            targets = one_hot[classes[:, 0].astype(np.int64)]
+            value = float(np.asarray(model.train_on_batch(pixels, targets)))
             step += 1
             if not math.isfinite(value):
                 raise TrainingError(
@@ -126,19 +138,21 @@ def train(
             if average is not None:
                 average.update(step)
         with using_weights(model, average.values if average is not None else None):
-            watch(epoch, model)
+            after_epoch(epoch, model)
     if average is not None:
         model.set_weights(average.values)
     return model
 
 
-def measure(model: keras.Model, images: NDArray[np.uint8], labels: NDArray[np.int8]) -> Score:
-    """Accuracy and cross-entropy of a network that gives logits."""
+def measure(model: keras.Model, images: NDArray[np.uint8], labels: NDArray[np.int8]) -> DigitScore:
+    """Accuracy and cross-entropy of a network that gives logits.
+
+    images [n, 28, 28, 1], labels [n].
+    """
     logits = [
-        np.asarray(model.predict_on_batch(images[i : i + BATCH]), np.float64)
-        for i in range(0, len(images), BATCH)
+        np.asarray(model.predict_on_batch(images[start : start + PREDICT_BATCH]), np.float64)
+        for start in range(0, len(images), PREDICT_BATCH)
     ]
     probabilities = numpy_cnn.softmax(np.concatenate(logits))
-    return Score(
-        numpy_cnn.accuracy(probabilities, labels), numpy_cnn.cross_entropy(probabilities, labels)
-    )
+    accuracy = numpy_cnn.accuracy(probabilities, labels)
+    return DigitScore(accuracy, numpy_cnn.cross_entropy(probabilities, labels))

@@ -1,7 +1,6 @@
 """Keras layers as NumPy layers.
 
-A model is taken when it is one chain of the layers in `CONVERTERS`; anything else is named and
-refused.
+A model must be one chain of the layers in `CONVERTERS`. Anything else is refused by name.
 """
 
 # pyright: basic
@@ -20,16 +19,20 @@ from pcam_kit.errors import UsageError
 from pcam_kit.lab import numpy_cnn as cnn
 from pcam_kit.lab.numpy_cnn import Floats
 
-CHUNK = 250  # images at a time, fewer of a large network:
-# multiplications at a time; the windows of a 3x3 convolution take nine times the memory of its
-# input
-WORK = 200_000_000
+CHUNK = 250  # images at a time, at most
+# Multiplications of a layer at a time, at most: the windows of a 3x3 convolution take nine times
+# the memory of its input.
+MAX_PRODUCTS = 200_000_000
+ACTIVATIONS = ("linear", "relu", "sigmoid", "softmax")
+
+Forward = Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True)
 class Link:
-    """A Keras layer at one place of a chain, with its symbolic input and output there (a layer may
-    stand at several).
+    """A Keras layer at one place of a chain, with its symbolic input and output there.
+
+    The same layer may be at several places.
     """
 
     layer: Any
@@ -38,18 +41,29 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One layer in NumPy: `forward` takes a batch [n, ...], `loop` one image as the plain loop, or
-    is None where there is none.
+class Computation:
+    """What a layer computes.
+
+    forward: takes a batch [n, ...]. loop: takes one image and is the plain loop; None where there
+    is none. loop_steps: multiplications or comparisons of a loop over one image.
     """
+
+    forward: Forward
+    loop: Forward | None = None
+    loop_steps: int = 0
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer in NumPy; shape: of one output, without the batch; the rest as `Computation`."""
 
     name: str
     kind: str
-    shape: tuple[int, ...]  # of one output
+    shape: tuple[int, ...]
     parameters: int
-    forward: Callable[[Floats], Floats]
-    loop: Callable[[Floats], Floats] | None
-    loop_steps: int  # multiplications or comparisons a loop over one image makes
+    forward: Forward
+    loop: Forward | None
+    loop_steps: int
 
 
 @dataclass(frozen=True)
@@ -66,11 +80,12 @@ class NumpyModel:
     def predict(
         self, images: NDArray[Any], progress: Callable[[int], None] = lambda done: None
     ) -> Floats:
-        """Outputs of the last layer for images [n, h, w, c], each layer taking what the NumPy layer
-        before it gave.
+        """Outputs of the last layer for images [n, h, w, c], after all NumPy layers in a row.
+
+        progress: gets the number of images done so far.
         """
         heaviest = max(layer.loop_steps for layer in self.layers)
-        chunk = max(1, min(CHUNK, WORK // max(1, heaviest)))
+        chunk = max(1, min(CHUNK, MAX_PRODUCTS // max(1, heaviest)))
         parts: list[Floats] = []
         for start in range(0, len(images), chunk):
             x = images[start : start + chunk].astype(np.float32)
@@ -92,19 +107,19 @@ def to_numpy(model: keras.Model) -> NumpyModel:
 def chain(model: keras.Model) -> list[Link]:
     """The layers of a model that is a chain from one input to one output, without the input.
 
-    Raises UsageError when it is none.
+    Raises UsageError for any other model.
     """
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise UsageError(
             f"expected a model with one input and one output, found {len(model.inputs)} and "
             f"{len(model.outputs)}"
         )
-    found: list[Link] = []
+    links: list[Link] = []
     tensor = model.outputs[0]
     while True:
         layer, node, _ = tensor._keras_history
         if isinstance(layer, keras.layers.InputLayer):
-            return found[::-1]
+            return links[::-1]
         if isinstance(layer, keras.Model):
             raise UsageError(
                 f"{layer.name} is a model inside the model; only a plain chain of layers is "
@@ -115,7 +130,7 @@ def chain(model: keras.Model) -> list[Link]:
             raise _unsupported(
                 layer, f"it has {len(inputs)} inputs, and only a plain chain of layers is supported"
             )
-        found.append(Link(layer, inputs[0], tensor))
+        links.append(Link(layer, inputs[0], tensor))
         tensor = inputs[0]
 
 
@@ -123,164 +138,168 @@ def activation_of(layer: keras.layers.Layer) -> str:
     """The name of a layer's activation in Keras, "linear" if it has none."""
     if isinstance(layer, keras.layers.Softmax):
         return "softmax"
-    return (
-        str(keras.activations.serialize(layer.activation))
-        if hasattr(layer, "activation")
-        else "linear"
-    )
+    if not hasattr(layer, "activation"):
+        return "linear"
+    return str(keras.activations.serialize(layer.activation))
+
+
+def weights_of(layer: Any) -> list[Floats]:
+    """The weights of a Keras layer, float32, in Keras' order."""
+    return [_as_array(weight) for weight in layer.weights]
+
+
+def _as_array(weight: Any) -> Floats:
+    return np.asarray(keras.ops.convert_to_numpy(weight), np.float32)
 
 
 def _convert(link: Link) -> Layer:
     layer = link.layer
-    for kind, convert in CONVERTERS.items():
-        if type(layer) is kind:
-            forward, loop, steps = convert(link)
-            shape = tuple(link.output.shape[1:])
-            return Layer(
-                layer.name,
-                kind.__name__ + _suffix(layer),
-                shape,
-                layer.count_params(),
-                forward,
-                loop,
-                steps,
-            )
-    raise _unsupported(layer, f"supported are {', '.join(kind.__name__ for kind in CONVERTERS)}")
-
-
-def _suffix(layer: keras.layers.Layer) -> str:
-    name = activation_of(layer)
-    return "" if name == "linear" or isinstance(layer, keras.layers.Softmax) else f" {name}"
-
-
-def _unsupported(layer: keras.layers.Layer, why: str) -> UsageError:
-    return UsageError(
-        f"layer {layer.name!r} ({type(layer).__name__}) has no NumPy form here: {why}"
+    convert = CONVERTERS.get(type(layer))  # not for subclasses, which may compute something else
+    if convert is None:
+        names = ", ".join(kind.__name__ for kind in CONVERTERS)
+        raise _unsupported(layer, f"supported are {names}")
+    computation = convert(link)
+    return Layer(
+        name=layer.name,
+        kind=_kind(layer),
+        shape=tuple(link.output.shape[1:]),
+        parameters=layer.count_params(),
+        forward=computation.forward,
+        loop=computation.loop,
+        loop_steps=computation.loop_steps,
     )
 
 
-Converted = tuple[Callable[[Floats], Floats], Callable[[Floats], Floats] | None, int]
+def _kind(layer: keras.layers.Layer) -> str:
+    """`Dense`, or `Dense relu` with an activation."""
+    kind = type(layer).__name__
+    activation = activation_of(layer)
+    if activation == "linear" or isinstance(layer, keras.layers.Softmax):
+        return kind
+    return f"{kind} {activation}"
 
 
-def weights_of(layer: Any) -> list[Floats]:
-    return [np.asarray(keras.ops.convert_to_numpy(weight), np.float32) for weight in layer.weights]
+def _unsupported(layer: keras.layers.Layer, reason: str) -> UsageError:
+    return UsageError(
+        f"layer {layer.name!r} ({type(layer).__name__}) has no NumPy form here: {reason}"
+    )
 
 
-def _require(layer: Any, **expected: Any) -> None:
-    for option, value in expected.items():
-        found = getattr(layer, option)
-        if found != value:
-            raise _unsupported(layer, f"{option} must be {value!r}, found {found!r}")
+def _require(layer: Any, **options: Any) -> None:
+    """Raises UsageError when an option of the layer has another value."""
+    for option, expected in options.items():
+        value = getattr(layer, option)
+        if value != expected:
+            raise _unsupported(layer, f"{option} must be {expected!r}, found {value!r}")
 
 
 def _activation(layer: Any) -> cnn.Activation:
+    """The layer's activation. Raises UsageError for one that is not supported."""
     name = activation_of(layer)
-    if name not in ("linear", "relu", "sigmoid", "softmax"):
+    if name not in ACTIVATIONS:
         raise _unsupported(
             layer, f"the activation must be linear, relu, sigmoid or softmax, found {name}"
         )
     return name
 
 
-def _conv2d(link: Link) -> Converted:
+def _weights_and_bias(layer: Any) -> tuple[Floats, Floats]:
+    """Weights [..., outputs] and bias [outputs] of a layer; zeros where it has no bias."""
+    weights, *rest = weights_of(layer)
+    bias = rest[0] if rest else np.zeros(weights.shape[-1], np.float32)
+    return weights, bias
+
+
+def _conv2d(link: Link) -> Computation:
     layer = link.layer
     _require(layer, data_format="channels_last", groups=1, dilation_rate=(1, 1))
-    kernels, *rest = weights_of(layer)
-    bias = rest[0] if rest else np.zeros(kernels.shape[-1], np.float32)
-    strides, padding, activation = layer.strides, layer.padding, _activation(layer)
-    steps = int(np.prod(link.output.shape[1:3])) * kernels.size
-    return (
+    kernels, bias = _weights_and_bias(layer)
+    strides, padding = layer.strides, layer.padding
+    activation = _activation(layer)
+    positions = int(np.prod(link.output.shape[1:3]))
+    return Computation(
         lambda x: cnn.activate(cnn.conv2d(x, kernels, bias, strides, padding), activation),
         lambda x: cnn.activate(cnn.conv2d_loop(x, kernels, bias, strides, padding), activation),
-        steps,
+        positions * kernels.size,
     )
 
 
-def _max_pool(link: Link) -> Converted:
+def _max_pool(link: Link) -> Computation:
     layer = link.layer
     _require(layer, data_format="channels_last")
     pool, strides, padding = layer.pool_size, layer.strides, layer.padding
-    steps = int(np.prod(link.output.shape[1:])) * pool[0] * pool[1]
-    return (
+    outputs = int(np.prod(link.output.shape[1:]))
+    return Computation(
         lambda x: cnn.max_pool(x, pool, strides, padding),
         lambda x: cnn.max_pool_loop(x, pool, strides, padding),
-        steps,
+        outputs * pool[0] * pool[1],
     )
 
 
-def _flatten(link: Link) -> Converted:
-    one = cnn.flatten_loop if len(link.input.shape) == 4 else None  # a vector stays as it is
-    return cnn.flatten, one, int(np.prod(link.output.shape[1:]))
+def _flatten(link: Link) -> Computation:
+    is_image = len(link.input.shape) == 4  # a vector stays as it is
+    loop = cnn.flatten_loop if is_image else None
+    return Computation(cnn.flatten, loop, int(np.prod(link.output.shape[1:])))
 
 
-def _dense(link: Link) -> Converted:
+def _dense(link: Link) -> Computation:
     layer = link.layer
     if len(link.input.shape) != 2:
         raise _unsupported(
             layer, f"it takes {list(link.input.shape)}; flatten or pool to [n, inputs] first"
         )
-    weights, *rest = weights_of(layer)
-    bias = rest[0] if rest else np.zeros(weights.shape[1], np.float32)
+    weights, bias = _weights_and_bias(layer)
     activation = _activation(layer)
-    return (
+    return Computation(
         lambda x: cnn.activate(cnn.dense(x, weights, bias), activation),
         lambda x: cnn.activate(cnn.dense_loop(x, weights, bias), activation),
         weights.size,
     )
 
 
-def _batch_norm(link: Link) -> Converted:
+def _batch_norm(link: Link) -> Computation:
     layer = link.layer
     if layer.axis not in (-1, len(link.input.shape) - 1):
         raise _unsupported(layer, f"axis must be the last, found {layer.axis}")
     size = link.input.shape[-1]
-    values = {
-        weight.name: np.asarray(keras.ops.convert_to_numpy(weight), np.float32)
-        for weight in layer.weights
-    }
-    gamma, beta = (
-        values.get("gamma", np.ones(size, np.float32)),
-        values.get("beta", np.zeros(size, np.float32)),
-    )
-    mean, variance = values["moving_mean"], values["moving_variance"]
-    return lambda x: cnn.batch_norm(x, mean, variance, gamma, beta, layer.epsilon), None, 0
+    weights = {weight.name: _as_array(weight) for weight in layer.weights}
+    gamma = weights.get("gamma", np.ones(size, np.float32))
+    beta = weights.get("beta", np.zeros(size, np.float32))
+    mean, variance = weights["moving_mean"], weights["moving_variance"]
+    return Computation(lambda x: cnn.batch_norm(x, mean, variance, gamma, beta, layer.epsilon))
 
 
-def _global_average_pool(link: Link) -> Converted:
-    layer = link.layer
-    _require(layer, data_format="channels_last", keepdims=False)
-    return cnn.global_average_pool, None, 0
+def _global_average_pool(link: Link) -> Computation:
+    _require(link.layer, data_format="channels_last", keepdims=False)
+    return Computation(cnn.global_average_pool)
 
 
-def _rescaling(link: Link) -> Converted:
-    layer = link.layer
-    scale, offset = np.asarray(layer.scale, np.float32), np.asarray(layer.offset, np.float32)
-    return lambda x: x * scale + offset, None, 0
+def _rescaling(link: Link) -> Computation:
+    scale = np.asarray(link.layer.scale, np.float32)
+    offset = np.asarray(link.layer.offset, np.float32)
+    return Computation(lambda x: x * scale + offset)
 
 
-def _activation_layer(link: Link) -> Converted:
-    layer = link.layer
-    name = _activation(layer)
-    return lambda x: cnn.activate(x, name), None, 0
+def _activation_layer(link: Link) -> Computation:
+    name = _activation(link.layer)
+    return Computation(lambda x: cnn.activate(x, name))
 
 
-def _relu(link: Link) -> Converted:
-    layer = link.layer
-    _require(layer, max_value=None, negative_slope=0.0, threshold=0.0)
-    return lambda x: cnn.activate(x, "relu"), None, 0
+def _relu(link: Link) -> Computation:
+    _require(link.layer, max_value=None, negative_slope=0.0, threshold=0.0)
+    return Computation(lambda x: cnn.activate(x, "relu"))
 
 
-def _softmax(link: Link) -> Converted:
-    layer = link.layer
-    _require(layer, axis=-1)
-    return cnn.softmax, None, 0
+def _softmax(link: Link) -> Computation:
+    _require(link.layer, axis=-1)
+    return Computation(cnn.softmax)
 
 
-def _nothing(_: Link) -> Converted:
-    return lambda x: x, None, 0
+def _identity(_: Link) -> Computation:
+    return Computation(lambda x: x)
 
 
-CONVERTERS: dict[type, Callable[[Link], Converted]] = {
+CONVERTERS: dict[type, Callable[[Link], Computation]] = {
     keras.layers.Conv2D: _conv2d,
     keras.layers.MaxPooling2D: _max_pool,
     keras.layers.Flatten: _flatten,
@@ -291,5 +310,5 @@ CONVERTERS: dict[type, Callable[[Link], Converted]] = {
     keras.layers.Activation: _activation_layer,
     keras.layers.ReLU: _relu,
     keras.layers.Softmax: _softmax,
-    keras.layers.Dropout: _nothing,
+    keras.layers.Dropout: _identity,
 }

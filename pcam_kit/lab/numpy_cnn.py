@@ -1,11 +1,12 @@
-"""The forward pass of a CNN in NumPy: each layer as the plain loop one would write on paper, and
-vectorised for whole data sets.
+"""The forward pass of a CNN in NumPy: each layer as a plain loop, and vectorised.
+
+The loop is what one would write on paper; the vectorised form is for whole data sets.
 
 Shapes are those of Keras: images [n, h, w, c], kernels [kh, kw, channels in, channels out], dense
-weights [inputs, outputs]. A `_loop` function takes one image [h, w, c], because a loop over images
-too would teach nothing and take minutes.
+weights [inputs, outputs]. A `_loop` function takes one image [h, w, c]: a loop over images would
+add nothing to learn and take minutes.
 
-The vectorised forms compute in the precision of what they are given. In float32, with the products
+The vectorised forms compute in the precision of their arguments. In float32, with the products
 of a window added row by row, column by column and channel by channel, they give the very bits of
 Keras on TensorFlow on many machines.
 """
@@ -51,10 +52,10 @@ def sigmoid(x: Floats) -> Floats:
 def softmax(x: Floats) -> Floats:
     """exp(x) as shares of its sum over the last axis.
 
-    Taking the largest off first changes nothing but the overflow.
+    The largest value is subtracted first. That avoids overflow; the result is the same.
     """
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 # Convolution
@@ -65,8 +66,8 @@ def pad(
 ) -> Floats:
     """`images` [..., h, w, c] with the border that `same` asks for; `valid` adds none.
 
-    `same` gives ceil(size / stride) outputs an axis. Where the border is odd the extra row lies
-    below, the extra column to the right.
+    `same` gives ceil(size / stride) outputs an axis. Where the border is odd, the extra row is at
+    the bottom, the extra column on the right.
     """
     if padding == "valid":
         return images
@@ -80,8 +81,9 @@ def pad(
 
 
 def flipped(kernels: Floats) -> Floats:
-    """`kernels` [kh, kw, ...] turned by 180°. What Keras calls convolution is correlation: the
-    convolution with the flipped kernel.
+    """`kernels` [kh, kw, ...] turned by 180°.
+
+    What Keras calls convolution is correlation: the convolution with the flipped kernel.
     """
     return kernels[::-1, ::-1]
 
@@ -89,13 +91,15 @@ def flipped(kernels: Floats) -> Floats:
 def conv2d_loop(
     image: Floats, kernels: Floats, bias: Floats, strides: Size = (1, 1), padding: Padding = "same"
 ) -> Floats:
-    """Convolution as signal processing defines it, with flipped kernels, of one image [h, w, c],
-    summed over its channels.
+    """A layer's output [rows, columns, filters] for one image [h, w, c].
+
+    Convolution as signal processing defines it, with the flipped kernels, summed over the channels.
     """
     kh, kw, channels, filters = kernels.shape
     x = pad(image, (kh, kw), strides, padding)
     kernels = flipped(kernels)
-    rows, columns = ((x.shape[axis] - kernels.shape[axis]) // strides[axis] + 1 for axis in (0, 1))
+    rows = (x.shape[0] - kh) // strides[0] + 1
+    columns = (x.shape[1] - kw) // strides[1] + 1
     out = np.zeros((rows, columns, filters))
     for f in range(filters):
         for i in range(rows):
@@ -116,11 +120,10 @@ def conv2d_loop(
 def conv2d(
     images: Floats, kernels: Floats, bias: Floats, strides: Size = (1, 1), padding: Padding = "same"
 ) -> Floats:
-    """The same of images [n, h, w, c] as one matrix product: every window becomes a row, every
-    filter a column.
+    """The outputs [n, rows, columns, filters] for images [n, h, w, c], as one matrix product.
 
-    The kernel is not flipped: this is the correlation that the loop's convolution with the flipped
-    kernel amounts to.
+    Every window becomes a row, every filter a column. The kernel is not flipped: this is the
+    correlation, which equals the loop's convolution with the flipped kernel.
     """
     kh, kw, channels, filters = kernels.shape
     # [n, rows, columns, kh, kw, c]
@@ -139,7 +142,8 @@ def max_pool_loop(
 ) -> Floats:
     """The largest value of each window of one image [h, w, c], channel by channel."""
     x = pad(image, pool, strides, padding, -np.inf)
-    rows, columns = ((x.shape[axis] - pool[axis]) // strides[axis] + 1 for axis in (0, 1))
+    rows = (x.shape[0] - pool[0]) // strides[0] + 1
+    columns = (x.shape[1] - pool[1]) // strides[1] + 1
     out = np.full((rows, columns, x.shape[2]), -np.inf)
     for c in range(x.shape[2]):
         for i in range(rows):
@@ -199,8 +203,9 @@ def global_average_pool(images: Floats) -> Floats:
 def batch_norm(
     x: Floats, mean: Floats, variance: Floats, gamma: Floats, beta: Floats, epsilon: float
 ) -> Floats:
-    """Batch normalisation at inference: the statistics are those kept from training, one of each
-    for every channel (last axis).
+    """Batch normalisation at inference, with the statistics [channels] from training.
+
+    The channels are the last axis of x.
     """
     return (x - mean) / np.sqrt(variance + epsilon) * gamma + beta
 
@@ -209,29 +214,32 @@ def batch_norm(
 
 
 def cross_entropy(probabilities: ArrayLike, labels: ArrayLike) -> float:
-    """Mean of -log(probability of the right class), in nats; probabilities [n, classes], or [n, 1]
-    of class 1; labels int [n].
+    """Mean of -log(probability of the right class), in nats.
 
-    Clipped at 1e-7 like Keras, so that one certain mistake does not make it infinite.
+    probabilities [n, classes], or [n, 1] of class 1; labels int [n]. Clipped at 1e-7 like Keras, so
+    that one certain mistake does not make it infinite. Raises DataError when they do not fit each
+    other.
     """
-    p, y = _checked(probabilities, labels)
-    return float(-np.log(np.clip(p[np.arange(len(y)), y], 1e-7, 1 - 1e-7)).mean())
+    p, y = _check_scores(probabilities, labels)
+    of_right_class = np.clip(p[np.arange(len(y)), y], 1e-7, 1 - 1e-7)
+    return float(-np.log(of_right_class).mean())
 
 
 def accuracy(probabilities: ArrayLike, labels: ArrayLike) -> float:
-    """The share of images whose most probable class is right; shapes as in `cross_entropy`."""
-    p, y = _checked(probabilities, labels)
+    """The share of images whose most probable class is right; otherwise as `cross_entropy`."""
+    p, y = _check_scores(probabilities, labels)
     return float((p.argmax(axis=1) == y).mean())
 
 
-def _checked(
+def _check_scores(
     probabilities: ArrayLike, labels: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Probabilities [n, classes >= 2] and labels int64 [n].
 
     Raises DataError when they do not fit each other.
     """
-    p, y = np.asarray(probabilities, np.float64), np.asarray(labels)
+    p = np.asarray(probabilities, np.float64)
+    y = np.asarray(labels)
     if p.ndim == 2 and p.shape[1] == 1:
         p = np.concatenate([1 - p, p], axis=1)
     if p.ndim != 2 or y.shape != p.shape[:1] or y.size == 0:

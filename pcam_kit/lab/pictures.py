@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 
 from pcam_kit.files import writing
 
-CHANNELS = 8  # feature maps shown of a layer
+CHANNELS = 8  # feature maps of a layer, at most
+FILTERS = 16  # kernels of a layer, at most
 
 
 def draw_kernels(kernels: NDArray[Any], name: str, path: Path) -> Path:
-    """The kernels [kh, kw, channels in, filters] of a layer called `name`: a row an input channel,
-    a column a filter, 16 at most.
+    """The kernels [kh, kw, channels in, filters] of a layer called `name`.
+
+    A row an input channel, a column a filter.
     """
-    kernels = kernels[..., :16]
+    kernels = kernels[..., :FILTERS]
     limit = float(np.abs(kernels).max())
     channels, filters = kernels.shape[2:]
     figure = Figure(figsize=(1.1 * filters + 1.3, 1.1 * channels + 0.7), layout="constrained")
@@ -29,7 +31,7 @@ def draw_kernels(kernels: NDArray[Any], name: str, path: Path) -> Path:
     for c in range(channels):
         for f in range(filters):
             shown = axes[c, f].imshow(kernels[:, :, c, f], cmap="RdBu_r", vmin=-limit, vmax=limit)
-            _bare(axes[c, f], f"filter {f + 1}" if c == 0 else "")
+            _without_ticks(axes[c, f], f"filter {f + 1}" if c == 0 else "")
     figure.colorbar(shown, ax=axes, shrink=0.8, label="weight")
     figure.suptitle(f"Kernels of {name}", fontsize=11)
     return _save(figure, path)
@@ -38,7 +40,9 @@ def draw_kernels(kernels: NDArray[Any], name: str, path: Path) -> Path:
 def draw_feature_maps(
     image: NDArray[np.uint8], maps: Mapping[str, NDArray[Any]], answer: NDArray[Any], path: Path
 ) -> Path:
-    """The image [h, w, c]; a row for each of `maps` [h, w, channels] with its first channels; the
+    """An image [h, w, c], what the layers make of it, and the network's answer.
+
+    maps: [h, w, channels] of each layer; a row a layer, with its first channels. answer:
     probabilities [classes].
     """
     last = len(maps)
@@ -46,12 +50,13 @@ def draw_feature_maps(
     grid = figure.add_gridspec(last + 1, CHANNELS + 1, height_ratios=[1] * last + [1.3])
     first = figure.add_subplot(grid[0, 0])
     _show_image(first, image)
-    _bare(first, "image")
+    _without_ticks(first, "image")
     for row, (name, channels) in enumerate(maps.items()):
         for channel in range(min(CHANNELS, channels.shape[-1])):
             axis = figure.add_subplot(grid[row, channel + 1])
             axis.imshow(channels[:, :, channel], cmap="viridis")
-            _bare(axis, f"{name}\n{'x'.join(map(str, channels.shape))}" if channel == 0 else "")
+            title = f"{name}\n{'x'.join(map(str, channels.shape))}"
+            _without_ticks(axis, title if channel == 0 else "")
     bars = figure.add_subplot(grid[last, :])
     bars.bar(range(len(answer)), answer, color="tab:blue")
     bars.set_xticks(range(len(answer)))
@@ -65,13 +70,16 @@ def draw_augmented(
     originals: NDArray[np.uint8], augmented: Sequence[NDArray[np.uint8]], title: str, path: Path
 ) -> Path:
     """A row an image: as it is, then once from each of `augmented`, all [n, h, w, c]."""
-    n, k = len(originals), len(augmented)
-    figure = Figure(figsize=(1.05 * (k + 1), 1.05 * n + 0.7), layout="constrained")
-    axes = figure.subplots(n, k + 1, squeeze=False)
-    for i in range(n):
-        for j, images in enumerate([originals, *augmented]):
-            _show_image(axes[i, j], images[i])
-            _bare(axes[i, j], ("as it is" if j == 0 else f"epoch {j}") if i == 0 else "")
+    columns = [originals, *augmented]
+    titles = ["as it is", *(f"epoch {epoch}" for epoch in range(1, len(columns)))]
+    n = len(originals)
+    figure = Figure(figsize=(1.05 * len(columns), 1.05 * n + 0.7), layout="constrained")
+    axes = figure.subplots(n, len(columns), squeeze=False)
+    for row in range(n):
+        for column, images in enumerate(columns):
+            axis = axes[row, column]
+            _show_image(axis, images[row])
+            _without_ticks(axis, titles[column] if row == 0 else "")
     figure.suptitle(title, fontsize=11)
     return _save(figure, path)
 
@@ -79,7 +87,10 @@ def draw_augmented(
 def draw_curves(
     curves: Mapping[str, Sequence[tuple[int, float, float]]], title: str, path: Path
 ) -> Path:
-    """Accuracy by epoch, a panel a network: (epoch, on the training images, on the test images)."""
+    """Accuracy by epoch, a panel a network.
+
+    curves: points (epoch, on the training images, on the test images), by the network's name.
+    """
     figure = Figure(figsize=(4.2 * len(curves), 3.4), layout="constrained")
     axes = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
     for axis, (name, points) in zip(axes, curves.items(), strict=True):
@@ -109,7 +120,7 @@ def _show_image(axis: Any, image: NDArray[np.uint8]) -> None:
         axis.imshow(image)
 
 
-def _bare(axis: Any, title: str) -> None:
+def _without_ticks(axis: Any, title: str) -> None:
     axis.set_xticks([])
     axis.set_yticks([])
     if title:

@@ -1,9 +1,9 @@
-"""Models: one file a family, one table from name to builder.
+"""Networks: one file per family; a config names its family and its function there.
 
-`keras` and `keras.ops` only, so any backend works.
+Only `keras` and `keras.ops` are used, so any backend works.
 
-Every builder takes its own config and a `Task`, and returns a functional model from uint8-range
-pixels [n, size, size, channels] to logits [n, outputs]; normalisation is inside.
+Every builder takes its own config and a `Task`, and returns a functional model from pixels 0-255
+[n, size, size, channels] to logits [n, outputs]; normalisation is inside.
 """
 
 # pyright: basic
@@ -11,47 +11,51 @@ pixels [n, size, size, channels] to logits [n, outputs]; normalisation is inside
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import keras
 
-from pcam_kit.config.schema import Model, Precision
-from pcam_kit.models import group, lab, resnet, transfer
-from pcam_kit.models.layers.plain import plain
+from pcam_kit.config.schema import External, Model, Precision
+from pcam_kit.errors import ConfigError
+from pcam_kit.models.layers.plain import to_plain
 from pcam_kit.models.task import Task
 
-BUILDERS: dict[str, Callable[[Any, Task], keras.Model]] = {
-    "report_cnn": lab.report_cnn,
-    "lab_cnn": lab.lab_cnn,
-    "resnet": resnet.resnet,
-    "group_resnet": group.group_resnet,
-    "p4m_densenet": group.p4m_densenet,
-    "transfer": transfer.transfer,
-}
+
+def builder_of(config: Model) -> Callable[[Any, Task], keras.Model]:
+    """The function that builds the network of `config`: `name` in the module of its family.
+
+    Raises ConfigError for imported predictions, which have no network.
+    """
+    if isinstance(config, External):
+        raise ConfigError("model.name: external stands for imported predictions: it has no network")
+    module = import_module(f"{__name__}.{config.family}")
+    return getattr(module, config.name)
 
 
 def build_model(config: Model, task: Task, *, precision: Precision = "float32") -> keras.Model:
     """The untrained model of `config` for `task`; its outputs are logits in float32.
 
-    precision "bfloat16": layers compute in bfloat16, on weights that stay float32.
+    precision: with "bfloat16" layers compute in bfloat16, while weights stay float32.
     """
-    before = keras.config.dtype_policy()
+    original = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32" if precision == "float32" else "mixed_bfloat16")
     try:
-        return BUILDERS[config.name](config, task)
+        return builder_of(config)(config, task)
     finally:
-        keras.config.set_dtype_policy(before)
+        keras.config.set_dtype_policy(original)
 
 
 def with_probability(model: keras.Model) -> keras.Model:
-    """The same weights in plain Keras layers, with sigmoid or softmax on top: a saved model gives
-    probabilities without our code.
+    """The same weights in standard Keras layers, with sigmoid or softmax on top.
+
+    Such a model can be saved, loaded and used without this package.
     """
-    model = plain(model)
+    model = to_plain(model)
     (logits,) = model.outputs
-    kind = "sigmoid" if logits.shape[-1] == 1 else "softmax"
+    activation = "sigmoid" if logits.shape[-1] == 1 else "softmax"
     return keras.Model(
         model.inputs,
-        keras.layers.Activation(kind, dtype="float32", name="probability")(logits),
+        keras.layers.Activation(activation, dtype="float32", name="probability")(logits),
         name=model.name,
     )

@@ -1,8 +1,7 @@
-"""Networks that are equivariant to turns and flips by construction: the answer to a patch is the
-answer to its eight forms.
+"""Rotation- and reflection-equivariant networks: all eight views of a patch get one prediction.
 
-Augmentation and averaging over symmetries only come near to that; here each filter is learnt once
-and used in every position.
+Augmentation and averaging over the symmetries only approximate this. Here each filter is learnt
+once and used in every orientation.
 """
 
 # pyright: basic
@@ -15,65 +14,73 @@ import keras
 from keras import layers
 
 from pcam_kit.config.schema import GroupResNet, P4MDenseNet
+from pcam_kit.models.layers.convolution import Group
 from pcam_kit.models.layers.group import (
-    Group,
     GroupBatchNormalization,
     GroupConcatenate,
     GroupConv2D,
     GroupPooling,
     LiftingConv2D,
 )
-from pcam_kit.models.task import Task, logits, pixels, pooled
+from pcam_kit.models.task import Task, add_input, add_logits, add_pooling
 
 
 def group_resnet(config: GroupResNet, task: Task) -> keras.Model:
-    """As `resnet`, on a group: pooling halves the resolution where that network strides.
+    """The residual network of `resnet` on a group, with pooling in place of strides.
 
-    Widths count channels of each element.
+    Widths count the channels of each group element.
     """
     group: Group = config.group
-    inputs, x = pixels(task)
+    inputs, x = add_input(task)
     x = LiftingConv2D(config.widths[0], 3, group=group, use_bias=False, name="stem")(x)
     if config.stem_pool > 1:
         x = layers.AveragePooling2D(config.stem_pool)(x)
-    width = config.widths[0]
-    for stage, wanted in enumerate(config.widths):
+    previous_width = config.widths[0]
+    for stage, width in enumerate(config.widths):
         for block in range(config.blocks):
-            y, shortcut = _normalise(x, group), x
-            if stage > 0 and block == 0:
-                y = shortcut = layers.AveragePooling2D(2)(y)
-            if wanted != width or shortcut is not x:
-                shortcut = GroupConv2D(wanted, 1, group=group, use_bias=False)(shortcut)
-            y = GroupConv2D(wanted, 3, group=group, use_bias=False)(y)
-            y = GroupConv2D(wanted, 3, group=group, use_bias=False)(_normalise(y, group))
-            x, width = layers.Add()([shortcut, y]), wanted
+            halve = stage > 0 and block == 0
+            x = _block(x, width, group, halve=halve, widen=width != previous_width)
+            previous_width = width
     x = GroupPooling(group=group, reduce="mean")(_normalise(x, group))
-    return _answer(inputs, pooled(x, config.pool), config.dropout, task, config.name)
+    return _add_head(inputs, add_pooling(x, config.pool), config.dropout, task, config.name)
+
+
+def _block(x: Any, width: int, group: Group, *, halve: bool, widen: bool) -> Any:
+    shortcut = x
+    y = _normalise(x, group)
+    if halve:
+        y = shortcut = layers.AveragePooling2D(2)(y)
+    if halve or widen:
+        shortcut = GroupConv2D(width, 1, group=group, use_bias=False)(shortcut)
+    y = GroupConv2D(width, 3, group=group, use_bias=False)(y)
+    y = _normalise(y, group)
+    y = GroupConv2D(width, 3, group=group, use_bias=False)(y)
+    return layers.Add()([shortcut, y])
 
 
 def p4m_densenet(config: P4MDenseNet, task: Task) -> keras.Model:
-    """A dense block at each resolution, after "Rotation equivariant CNNs for digital pathology"
-    (Veeling and others, 2018).
+    """A dense block at each resolution.
 
-    Their convolutions are unpadded; these keep the size, so that every pooling window divides it
-    and equivariance is exact.
+    After "Rotation equivariant CNNs for digital pathology" (Veeling and others, 2018). Their
+    convolutions have no padding. These keep the size, so that every pooling window divides it and
+    equivariance is exact.
     """
-    inputs, x = pixels(task)
+    inputs, x = add_input(task)
     x = LiftingConv2D(config.growth, 3, use_bias=False, name="stem")(x)
     for block in range(config.blocks):
         if block > 0:
             x = GroupConv2D(x.shape[-1] // 8, 1, use_bias=False)(_normalise(x, "p4m"))
             x = layers.AveragePooling2D(2)(x)
         for _ in range(config.layers):
-            x = GroupConcatenate()(
-                [x, GroupConv2D(config.growth, 3, use_bias=False)(_normalise(x, "p4m"))]
-            )
+            y = GroupConv2D(config.growth, 3, use_bias=False)(_normalise(x, "p4m"))
+            x = GroupConcatenate()([x, y])
     x = GroupPooling(reduce="mean")(_normalise(x, "p4m"))
-    return _answer(inputs, pooled(x, "all"), config.dropout, task, config.name)
+    return _add_head(inputs, add_pooling(x, "all"), config.dropout, task, config.name)
 
 
-def _answer(inputs: Any, features: Any, dropout: float, task: Task, name: str) -> keras.Model:
-    return keras.Model(inputs, logits(layers.Dropout(dropout)(features), task), name=name)
+def _add_head(inputs: Any, features: Any, dropout: float, task: Task, name: str) -> keras.Model:
+    features = layers.Dropout(dropout)(features)
+    return keras.Model(inputs, add_logits(features, task), name=name)
 
 
 def _normalise(x: Any, group: Group) -> Any:

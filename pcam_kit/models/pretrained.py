@@ -1,4 +1,4 @@
-"""Weights that a training begins with: ImageNet's, which Keras downloads, or those of a file."""
+"""Pretrained weights: those of ImageNet, which Keras downloads, or those of a file."""
 
 # pyright: basic
 
@@ -20,15 +20,22 @@ import numpy as np
 
 from pcam_kit.config.schema import Model, Transfer
 from pcam_kit.errors import ConfigError
-from pcam_kit.models.transfer import BACKBONE, DEVIATION, FAMILIES, MEAN, application, trunk
+from pcam_kit.models.transfer import (
+    BACKBONE,
+    DEVIATION,
+    FAMILIES,
+    MEAN,
+    build_application,
+    build_trunk,
+)
 
-SIZE = 32  # pixels a side while reading; weights do not depend on it
+SIZE = 32  # side in pixels while reading; weights do not depend on it
 
 
 def load_pretrained(model: keras.Model, config: Model) -> bool:
-    """Put the weights that `config` names into `model`; False when it names none.
+    """Load the weights that `config` names into `model`; False when it names none.
 
-    Raises ConfigError as `read_pretrained`.
+    Raises ConfigError like `read_pretrained`.
     """
     if not isinstance(config, Transfer) or config.weights is None:
         return False
@@ -39,32 +46,37 @@ def load_pretrained(model: keras.Model, config: Model) -> bool:
 def read_pretrained(config: Transfer) -> list[Any]:
     """The weights of `config`'s backbone, in the order of `get_weights`.
 
-    Raises ConfigError when the file is missing or not of this backbone, or the download fails. What
-    Keras tells goes to stderr.
+    Raises ConfigError when the file is missing or not of this backbone, or the download fails. The
+    messages of Keras go to stderr.
     """
     name = config.backbone
     if config.weights == "imagenet":
-        whole = _downloaded(name)
+        application = _download(name)
     else:
-        path = Path(str(config.weights))
-        found = _shapes(path, name)
-        whole = application(name, SIZE)
-        _compare(found, path, name, whole)
-        try:
-            whole.load_weights(path)
-        except (ValueError, KeyError, OSError) as error:
-            raise _unfit(path, name, " ".join(str(error).split())) from error
-    if FAMILIES[name].first is not None:
-        check_normalisation(str(config.weights), name, whole)
-    return trunk(name, whole).get_weights()
+        application = _read_file(Path(str(config.weights)), name)
+    if FAMILIES[name].first_layer is not None:
+        check_normalisation(str(config.weights), name, application)
+    return build_trunk(name, application).get_weights()
 
 
-def _downloaded(name: str) -> keras.Model:
-    """The model with ImageNet's weights, from Keras' cache or the network."""
+def _read_file(path: Path, name: str) -> keras.Model:
+    """The application with the weights of a file."""
+    shapes = _read_shapes(path, name)
+    application = build_application(name, SIZE)
+    _compare_shapes(shapes, path, name, application)
+    try:
+        application.load_weights(path)
+    except (ValueError, KeyError, OSError) as error:
+        raise _wrong_weights(path, name, " ".join(str(error).split())) from error
+    return application
+
+
+def _download(name: str) -> keras.Model:
+    """The application with ImageNet's weights, from Keras' cache or the network."""
     try:
         with redirect_stdout(sys.stderr), warnings.catch_warnings():  # the progress of a download
-            warnings.simplefilter("ignore")  # that the weights were made for 224 pixels
-            return application(name, SIZE, "imagenet")
+            warnings.simplefilter("ignore")  # Keras warns that they were trained at 224 pixels
+            return build_application(name, SIZE, "imagenet")
     except Exception as error:  # Keras raises a bare Exception when a download fails
         cache = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models"
         raise ConfigError(
@@ -77,20 +89,19 @@ def _downloaded(name: str) -> keras.Model:
         ) from error
 
 
-def _shapes(path: Path, name: str) -> Counter[tuple[int, ...]]:
-    """How many weights a file has of each shape: Keras' .weights.h5, the one inside a .keras, or
-    the older .h5.
+def _read_shapes(path: Path, name: str) -> Counter[tuple[int, ...]]:
+    """The number of weights of each shape in a file.
+
+    The file is Keras' .weights.h5, a .keras that contains one, or the older .h5.
     """
     shapes: Counter[tuple[int, ...]] = Counter()
 
     def visit(key: str, item: Any) -> None:
-        # not weights: the optimiser's variables and the states of dropout
+        if not isinstance(item, h5py.Dataset):
+            return
         parts = key.split("/")
-        if (
-            isinstance(item, h5py.Dataset)
-            and not parts[0].startswith("optimizer")
-            and "seed_generator" not in parts
-        ):
+        # variables of the optimiser and states of dropout are not weights
+        if not parts[0].startswith("optimizer") and "seed_generator" not in parts:
             shapes[tuple(item.shape)] += 1
 
     try:
@@ -101,35 +112,43 @@ def _shapes(path: Path, name: str) -> Counter[tuple[int, ...]]:
         with h5py.File(source, "r") as file:
             file.visititems(visit)
     except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
-        raise _unfit(path, name, f"it cannot be read: {' '.join(str(error).split())}") from error
+        raise _wrong_weights(
+            path, name, f"it cannot be read: {' '.join(str(error).split())}"
+        ) from error
     return shapes
 
 
-def _compare(found: Counter[tuple[int, ...]], path: Path, name: str, whole: keras.Model) -> None:
-    """Every array of the file has its place in the model and the other way round.
+def _compare_shapes(
+    shapes: Counter[tuple[int, ...]], path: Path, name: str, application: keras.Model
+) -> None:
+    """Check that the arrays of the file are exactly those of the model.
 
-    Keras alone overlooks what is too much.
+    Keras itself ignores superfluous arrays. Raises ConfigError.
     """
-    expected = Counter(tuple(weight.shape) for weight in whole.weights)
-    if found != expected:
-        differences = {"missing": expected - found, "too many": found - expected}
-        apart = "; ".join(
-            f"{what}: {_some(shapes)}" for what, shapes in differences.items() if shapes
-        )
-        raise _unfit(
-            path, name, f"expected {expected.total()} arrays, found {found.total()} ({apart})"
-        )
-
-
-def _some(shapes: Counter[tuple[int, ...]]) -> str:
-    """`3 x [64], 1 x [3, 3, 64, 64], ...`, the largest first."""
-    largest = sorted(shapes, key=np.prod, reverse=True)
-    return ", ".join(
-        [f"{shapes[shape]} x {list(shape)}" for shape in largest[:3]] + ["..."] * (len(largest) > 3)
+    expected = Counter(tuple(weight.shape) for weight in application.weights)
+    if shapes == expected:
+        return
+    differences = {"missing": expected - shapes, "too many": shapes - expected}
+    details = "; ".join(
+        f"{kind}: {_list_shapes(difference)}"
+        for kind, difference in differences.items()
+        if difference
+    )
+    raise _wrong_weights(
+        path, name, f"expected {expected.total()} arrays, found {shapes.total()} ({details})"
     )
 
 
-def _unfit(path: Path, name: str, why: str) -> ConfigError:
+def _list_shapes(shapes: Counter[tuple[int, ...]]) -> str:
+    """`3 x [64], 1 x [3, 3, 64, 64], ...`, the largest first."""
+    largest = sorted(shapes, key=np.prod, reverse=True)
+    parts = [f"{shapes[shape]} x {list(shape)}" for shape in largest[:3]]
+    if len(largest) > 3:
+        parts.append("...")
+    return ", ".join(parts)
+
+
+def _wrong_weights(path: Path, name: str, why: str) -> ConfigError:
     return ConfigError(
         f"model.weights: {path} does not hold the weights of {name} without its top: {why}",
         hint=f"save them with keras.applications.{name}(include_top=False, "
@@ -137,13 +156,15 @@ def _unfit(path: Path, name: str, why: str) -> ConfigError:
     )
 
 
-def check_normalisation(weights: str, name: str, whole: keras.Model) -> None:
-    """The normalisation among the weights is the one that ours stands for. Raises ConfigError.
+def check_normalisation(weights: str, name: str, application: keras.Model) -> None:
+    """Check that the normalisation among the weights is the one that ours replaces.
 
-    The published files keep the deviation where Keras expects the variance, which a further layer
-    puts right.
+    The published files have the standard deviation where Keras expects the variance, which Keras
+    corrects in a further layer. Raises ConfigError.
     """
-    layer = next(layer for layer in whole.layers if isinstance(layer, keras.layers.Normalization))
+    layer = next(
+        layer for layer in application.layers if isinstance(layer, keras.layers.Normalization)
+    )
     mean, deviation = (
         np.asarray(keras.ops.convert_to_numpy(value)).ravel()
         for value in (layer.mean, layer.variance)

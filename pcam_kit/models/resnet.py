@@ -1,5 +1,6 @@
-"""A small residual network with pre-activation, after "Identity mappings in deep residual networks"
-(He and others, 2016).
+"""A small residual network with pre-activation.
+
+After "Identity mappings in deep residual networks" (He and others, 2016).
 """
 
 # pyright: basic
@@ -12,12 +13,12 @@ import keras
 from keras import layers
 
 from pcam_kit.config.schema import ResNet
-from pcam_kit.models.task import Task, logits, pixels, pooled
+from pcam_kit.models.task import Task, add_input, add_logits, add_pooling
 
 
 def resnet(config: ResNet, task: Task) -> keras.Model:
-    """Stem, then `blocks` residual blocks a stage, global average pooling, dropout, logits."""
-    inputs, x = pixels(task)
+    """Stem, stages of `blocks` residual blocks, global average pooling, dropout, logits."""
+    inputs, x = add_input(task)
     x = layers.Conv2D(
         config.widths[0], 3, strides=config.stem_stride, padding="same", use_bias=False, name="stem"
     )(x)
@@ -25,13 +26,13 @@ def resnet(config: ResNet, task: Task) -> keras.Model:
         for block in range(config.blocks):
             x = _block(x, width, stride=2 if stage > 0 and block == 0 else 1)
     x = _normalise(x)
-    x = pooled(x, config.pool)
+    x = add_pooling(x, config.pool)
     x = layers.Dropout(config.dropout)(x)
-    return keras.Model(inputs, logits(x, task), name=config.name)
+    return keras.Model(inputs, add_logits(x, task), name=config.name)
 
 
 def _normalise(x: Any) -> Any:
-    # momentum 0.9, not Keras' 0.99: with 150 steps an epoch the slower average trails the weights
+    # momentum 0.9 instead of Keras' 0.99: with 150 steps per epoch the slower average lags behind
     return layers.ReLU()(layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x))
 
 
@@ -39,9 +40,9 @@ def _block(x: Any, width: int, *, stride: int) -> Any:
     y = _normalise(x)
     shortcut = x
     if stride > 1 or x.shape[-1] != width:
-        # Averaging, then a 1x1 convolution (He et al. 2019, "Bag of tricks", ResNet-D) loses no
-        # pixels; and a strided 1x1 convolution from 8 to 16 channels at 48 px ends TensorFlow 2.21
-        # on CPU with a segmentation fault in its gradient.
+        # Averaging, then a 1x1 convolution (He et al. 2019, "Bag of tricks", ResNet-D) uses all
+        # pixels. Besides, the gradient of a strided 1x1 convolution from 8 to 16 channels at 48 px
+        # crashes TensorFlow 2.21 on CPU with a segmentation fault.
         shortcut = layers.AveragePooling2D(stride)(y) if stride > 1 else y
         shortcut = layers.Conv2D(width, 1, use_bias=False)(shortcut)
     y = layers.Conv2D(width, 3, strides=stride, padding="same", use_bias=False)(y)

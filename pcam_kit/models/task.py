@@ -1,4 +1,4 @@
-"""What every network begins and ends with: pixels in, logits out."""
+"""The input and output layers that all networks share."""
 
 # pyright: basic
 
@@ -13,8 +13,10 @@ from keras import layers
 
 @dataclass(frozen=True)
 class Task:
-    """Images of `size` x `size` pixels with `channels`; one output for two classes, otherwise one
-    output a class.
+    """Shape of the images and number of outputs.
+
+    Images have `size` x `size` pixels and `channels`. Two classes have one output, more classes one
+    each.
     """
 
     size: int
@@ -22,23 +24,22 @@ class Task:
     outputs: int = 1
 
 
-def pixels(task: Task) -> tuple[Any, Any]:
-    """The input [n, size, size, channels] in 0..255 and the same scaled to -1..1."""
+def add_input(task: Task) -> tuple[Any, Any]:
+    """The input [n, size, size, channels] in 0..255, and the same scaled to -1..1."""
     inputs = keras.Input((task.size, task.size, task.channels), name="pixels")
     return inputs, layers.Rescaling(1 / 127.5, offset=-1, name="normalise")(inputs)
 
 
-def logits(x: Any, task: Task) -> Any:
-    """The last layer: a weighted sum of all features [n, m] for each output."""
+def add_logits(x: Any, task: Task) -> Any:
+    """The last layer: from features [n, m] to logits [n, outputs]."""
     return layers.Dense(task.outputs, dtype="float32", name="logit")(x)
 
 
-def pooled(x: Any, where: Literal["all", "centre"]) -> Any:
-    """Maps [n, h, w, c] -> features: the mean over all places [n, c]; with "centre" beside it the
-    mean over the middle third [n, 2c].
+def add_pooling(x: Any, where: Literal["all", "centre"]) -> Any:
+    """Global average pooling from [n, h, w, c] to [n, c], or with "centre" to [n, 2c].
 
-    A patch of PatchCamelyon is positive when there is tumour in its middle third; what lies around
-    it is context only.
+    "centre" adds the means over the middle third. A patch of PatchCamelyon is positive when there
+    is tumour in its middle third; the rest is context only.
     """
     everywhere = layers.GlobalAveragePooling2D()(x)
     if where == "all":

@@ -1,5 +1,6 @@
-"""Transfer learning: a network of `keras.applications` without its top under a new head, and how
-fast each part of it learns.
+"""Transfer learning: a network of `keras.applications` under a new head.
+
+Also the learning rate of each of its parts.
 """
 
 # pyright: basic
@@ -15,33 +16,34 @@ from keras import applications, layers, ops
 
 from pcam_kit.config.schema import Transfer
 from pcam_kit.errors import ConfigError
-from pcam_kit.models.task import Task, logits
+from pcam_kit.models.task import Task, add_logits
 
-BACKBONE = "backbone"  # the layer that holds it
-# of ImageNet's channels, pixels in 0..1
+BACKBONE = "backbone"  # the name of its layer
+# mean and standard deviation of ImageNet's channels, pixels in 0..1
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Mode = Literal["inside", "caffe", "tf", "torch"]
 
 
 @dataclass(frozen=True)
 class Family:
-    """What a backbone needs.
+    """How the backbones of one family are preprocessed and divided into stages.
 
-    `module` has its `preprocess_input`; `mode` says in its words what ours does to the pixels.
+    module: has Keras' `preprocess_input` for the family. mode: that preprocessing, by the name that
+    Keras uses for it.
     """
 
     module: Any
     mode: Mode
-    stage: str  # pattern of a layer's name whose group is the number of its stage
-    # the layer its own preprocessing ends before, which is then replaced by ours
-    first: str | None = None
+    stage_pattern: str  # matches the name of a layer; its group is the number of the stage
+    # the first layer after the network's own preprocessing, when ours replaces that
+    first_layer: str | None = None
 
 
 FAMILIES: dict[str, Family] = {
-    # Its own preprocessing is complete only when built with weights="imagenet", and keeps part of
-    # itself among the weights.
+    # Its own preprocessing is complete only when built with weights="imagenet", and is partly
+    # stored among the weights.
     "EfficientNetB0": Family(
-        applications.efficientnet, "torch", r"block(\d)", first="stem_conv_pad"
+        applications.efficientnet, "torch", r"block(\d)", first_layer="stem_conv_pad"
     ),
     "EfficientNetV2B0": Family(applications.efficientnet_v2, "inside", r"block(\d)"),
     "DenseNet121": Family(applications.densenet, "torch", r"conv(\d)_block"),
@@ -53,10 +55,10 @@ FAMILIES: dict[str, Family] = {
 
 
 def transfer(config: Transfer, task: Task) -> keras.Model:
-    """Resize, preprocess, backbone, global average, dropout, logits; all weights random
-    (`models.pretrained` reads others).
+    """Resize, preprocess, backbone, global average pooling, dropout, logits.
 
-    Raises ConfigError when the pixels are too few or of another number of channels than 1 or 3.
+    All weights are random; `models.pretrained` loads others. Raises ConfigError for images below 32
+    pixels, or with another number of channels than 1 or 3.
     """
     size = config.input_size or task.size
     if size < 32:
@@ -67,97 +69,95 @@ def transfer(config: Transfer, task: Task) -> keras.Model:
     if task.channels not in (1, 3):
         raise ConfigError(f"model transfer takes images of 1 or 3 channels, found {task.channels}")
     inputs = keras.Input((task.size, task.size, task.channels), name="pixels")
-    x = layers.Concatenate(name="rgb")([inputs] * 3) if task.channels == 1 else inputs
+    x = inputs
+    if task.channels == 1:
+        x = layers.Concatenate(name="rgb")([inputs] * 3)
     if size != task.size:
         x = layers.Resizing(size, size, interpolation="bilinear", name="resize")(x)
     x = preprocess(x, FAMILIES[config.backbone].mode)
-    backbone = trunk(config.backbone, application(config.backbone, size))
-    freeze = (
-        config.weights is not None if config.freeze_batch_norm is None else config.freeze_batch_norm
-    )
+    backbone = build_trunk(config.backbone, build_application(config.backbone, size))
+    freeze = config.freeze_batch_norm
+    if freeze is None:
+        freeze = config.weights is not None
     if freeze:
-        # not `backbone(x, training=False)`: the model around it passes its own `training` on over
-        # that (Keras 3.15)
+        # `backbone(x, training=False)` would not do: the surrounding model overrides it with its
+        # own `training` (Keras 3.15)
         for layer in backbone.layers:
             layer.trainable = not isinstance(layer, layers.BatchNormalization)
     x = backbone(x)
     x = layers.Dropout(config.dropout)(x)
-    return keras.Model(inputs, logits(x, task), name=config.name)
+    return keras.Model(inputs, add_logits(x, task), name=config.name)
 
 
-def application(backbone: str, size: int, weights: str | None = None) -> keras.Model:
-    """The whole model of `keras.applications`, without its top, from pixels [n, size, size, 3] to
-    features [n, m].
+def build_application(backbone: str, size: int, weights: str | None = None) -> keras.Model:
+    """The model of `keras.applications` without its top.
+
+    From pixels [n, size, size, 3] to features [n, m].
     """
     build = getattr(applications, backbone)
     return build(include_top=False, weights=weights, input_shape=(size, size, 3), pooling="avg")
 
 
-def trunk(backbone: str, whole: keras.Model) -> keras.Model:
-    """`whole` from where our preprocessing ends; the same layers and weights."""
-    first = FAMILIES[backbone].first
-    return keras.Model(
-        whole.input if first is None else whole.get_layer(first).input, whole.output, name=BACKBONE
-    )
+def build_trunk(backbone: str, application: keras.Model) -> keras.Model:
+    """The part of `application` after the preprocessing that ours replaces.
+
+    It has the same layers and weights.
+    """
+    first = FAMILIES[backbone].first_layer
+    inputs = application.input if first is None else application.get_layer(first).input
+    return keras.Model(inputs, application.output, name=BACKBONE)
 
 
 def preprocess(x: Any, mode: Mode) -> Any:
-    """RGB pixels 0..255 as a backbone wants them: what `preprocess_input` of its module in
-    `keras.applications` does.
-    """
+    """RGB pixels 0..255 as `preprocess_input` of the family's module returns them."""
     match mode:
         case "inside":
             return x
         case "caffe":  # BGR less the mean colour, not scaled
-            return layers.Normalization(
-                mean=[103.939, 116.779, 123.68], variance=[1.0] * 3, name="preprocess"
-            )(ops.flip(x, axis=-1))
+            mean, variance = [103.939, 116.779, 123.68], [1.0] * 3
+            normalise = layers.Normalization(mean=mean, variance=variance, name="preprocess")
+            return normalise(ops.flip(x, axis=-1))
         case "tf":
             return layers.Rescaling(1 / 127.5, offset=-1, name="preprocess")(x)
         case "torch":
-            mean, variance = (
-                [255 * value for value in MEAN],
-                [(255 * value) ** 2 for value in DEVIATION],
-            )
+            mean = [255 * value for value in MEAN]
+            variance = [(255 * value) ** 2 for value in DEVIATION]
             return layers.Normalization(mean=mean, variance=variance, name="preprocess")(x)
 
 
-def stages(backbone: str, model: keras.Model) -> list[int]:
-    """The stage of each layer of a backbone's `model`: 0 what comes before the first, then 1, 2 and
-    on.
+def stage_numbers(backbone: str, model: keras.Model) -> list[int]:
+    """The stage of each layer of a backbone's `model`: 0 before the first stage, then 1, 2, ...
 
-    What lies between two stages belongs to the earlier, what follows the last to the last.
+    Layers between two stages belong to the earlier one, those after the last to the last.
     """
-    pattern = re.compile(FAMILIES[backbone].stage)
-    numbers = [
-        int(found[1]) if (found := pattern.search(layer.name)) else None for layer in model.layers
-    ]
-    order = {
-        number: place
-        for place, number in enumerate(sorted({n for n in numbers if n is not None}), start=1)
-    }
-    here, result = 0, []
+    pattern = re.compile(FAMILIES[backbone].stage_pattern)
+    matches = [pattern.search(layer.name) for layer in model.layers]
+    numbers = [int(match[1]) if match else None for match in matches]
+    distinct = sorted({number for number in numbers if number is not None})
+    current = 0
+    result: list[int] = []
     for number in numbers:
-        here = here if number is None else order[number]
-        result.append(here)
+        if number is not None:
+            current = distinct.index(number) + 1
+        result.append(current)
     return result
 
 
 def rate_factors(model: keras.Model, config: Transfer) -> tuple[list[float], list[float]]:
-    """What the learning rate of each trainable variable of `model` is multiplied with: while only
-    the head learns, and afterwards.
+    """Factors of the learning rate, one per trainable variable of `model`.
 
-    The last stage of the backbone gets `backbone_rate`, each earlier one `layer_decay` times that
-    of the next (Howard and Ruder 2018, "Universal language model fine-tuning for text
-    classification", call it discriminative fine-tuning).
+    The first list is for the epochs in which only the head is trained, the second for those
+    afterwards. The last stage of the backbone gets `backbone_rate`, each earlier one `layer_decay`
+    times that of the next: discriminative fine-tuning (Howard and Ruder 2018, "Universal language
+    model fine-tuning for text classification").
     """
-    inner = model.get_layer(BACKBONE)
-    places = stages(config.backbone, inner)
-    factor: dict[int, float] = {}
-    for layer, place in zip(inner.layers, places, strict=True):
-        rate = config.backbone_rate * config.layer_decay ** (max(places) - place)
-        factor |= {id(variable): rate for variable in layer.trainable_variables}
-    variables = model.trainable_variables
-    return [0.0 if id(v) in factor else 1.0 for v in variables], [
-        factor.get(id(v), 1.0) for v in variables
-    ]
+    backbone = model.get_layer(BACKBONE)
+    stages = stage_numbers(config.backbone, backbone)
+    factors: dict[int, float] = {}
+    for layer, stage in zip(backbone.layers, stages, strict=True):
+        rate = config.backbone_rate * config.layer_decay ** (max(stages) - stage)
+        factors |= {id(variable): rate for variable in layer.trainable_variables}
+    keys = [id(variable) for variable in model.trainable_variables]
+    before = [0.0 if key in factors else 1.0 for key in keys]
+    after = [factors.get(key, 1.0) for key in keys]
+    return before, after

@@ -1,4 +1,1 @@
-"""From stored patches to training batches: crop, augment, shuffle, prefetch.
-
-NumPy and OpenCV only.
-"""
+"""From stored patches to training batches: crop, augment, shuffle, prefetch."""

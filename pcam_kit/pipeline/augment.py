@@ -1,8 +1,7 @@
-"""Augmentation of uint8 patches, repeatable: what happens to a patch depends on (seed, epoch, row)
-alone.
+"""Repeatable augmentation of uint8 patches: it depends on seed, epoch and row alone.
 
-The symmetries of the square come from `symmetry`, the stain from `pipeline.stain`; everything else
-from albumentations, named in the config.
+The symmetries of the square come from `symmetry`, the stain from `pipeline.stain`, everything else
+from albumentations, by the names in the config.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import metadata
 from typing import Any
@@ -18,73 +18,118 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcam_kit import symmetry
-from pcam_kit.config.load import suggestion
+from pcam_kit.config.faults import suggestion
+from pcam_kit.config.load import import_object
 from pcam_kit.config.schema import Augment, Transform
 from pcam_kit.errors import ConfigError
 from pcam_kit.pipeline.stain import restain
 
-# Keys that keep the streams of random numbers of one (seed, epoch) apart.
-ORDER, SYMMETRY, TRANSFORMS, STAIN = range(4)
+# One independent stream of random numbers for each purpose.
+ORDER, SYMMETRY, TRANSFORMS, STAIN, CUSTOM = range(5)
+
+# (patches uint8 [n, h, w, 3], random numbers) -> patches of the same shape and dtype
+CustomAugmentation = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 
 
-def generator(seed: int, epoch: int, stream: int) -> np.random.Generator:
-    """The random numbers of one stream of one epoch."""
+def make_generator(seed: int, epoch: int, stream: int) -> np.random.Generator:
+    """The random numbers of one stream in one epoch."""
     return np.random.default_rng([seed, epoch, stream])
 
 
-# six numbers a row: drawn for every batch anew they would take longer than the rest
+# Drawn once per epoch: six numbers per row, drawn again for every batch, would take longer than the
+# augmentation itself.
 @lru_cache(maxsize=2)
 def _stain_numbers(seed: int, epoch: int, total: int) -> NDArray[np.float32]:
-    """Even in [-1, 1): [total, 2, 3], a row's factors and shifts before they are scaled."""
-    return 2 * generator(seed, epoch, STAIN).random((total, 2, 3), dtype=np.float32) - 1
+    """Uniform in [-1, 1), float32 [total, 2, 3]: the factors and shifts of each row, unscaled."""
+    return 2 * make_generator(seed, epoch, STAIN).random((total, 2, 3), dtype=np.float32) - 1
 
 
 class Augmenter:
     """Augments batches of patches.
 
-    Safe to call from several threads: the result does not depend on which thread does it.
+    Safe to call from several threads; the result does not depend on the thread.
 
-    Raises ConfigError at construction when a transform or one of its options does not exist.
+    custom: the function that `config.custom` names, when it cannot be imported by that name.
+    Construction raises ConfigError when a transform, one of its options or the custom function does
+    not exist.
     """
 
-    def __init__(self, config: Augment, *, seed: int) -> None:
+    def __init__(
+        self, config: Augment, *, seed: int, custom: CustomAugmentation | None = None
+    ) -> None:
         self._config = config
         self._seed = seed
         self._local = threading.local()
+        self._custom = custom
+        if custom is None and config.custom is not None:
+            self._custom = import_object(config.custom, "augment.custom")
         if config.transforms:
             self._compose()
 
     def __call__(
         self, images: NDArray[np.uint8], rows: NDArray[np.int64], epoch: int, total: int
     ) -> NDArray[np.uint8]:
-        """Augment `images` uint8 [n, h, w, 3], which stand at `rows` int64 [n] of the `total`
-        patches of the store.
+        """Augment `images` uint8 [n, h, w, 3].
+
+        rows: int64 [n], their positions among the `total` patches of the store.
         """
         if self._config.d4:
-            elements = generator(self._seed, epoch, SYMMETRY).integers(
-                symmetry.ORDER, size=total, dtype=np.int8
-            )
+            rng = make_generator(self._seed, epoch, SYMMETRY)
+            elements = rng.integers(symmetry.ORDER, size=total, dtype=np.int8)
             images = symmetry.apply_each(images, elements[rows])
-        if self._config.stain is not None:
-            factors, shifts = np.moveaxis(_stain_numbers(self._seed, epoch, total)[rows], 1, 0)
-            images = restain(
-                images, 1 + self._config.stain.strength * factors, self._config.stain.shift * shifts
-            )
-        if not self._config.transforms:
-            return images
-        seeds = generator(self._seed, epoch, TRANSFORMS).integers(
-            2**32, size=total, dtype=np.uint32
-        )[rows]
+        stain = self._config.stain
+        if stain is not None:
+            numbers = _stain_numbers(self._seed, epoch, total)[rows]
+            factors, shifts = numbers[:, 0], numbers[:, 1]
+            images = restain(images, 1 + stain.strength * factors, stain.shift * shifts)
+        if self._config.transforms:
+            images = self._apply_transforms(images, rows, epoch, total)
+        if self._custom is not None:
+            images = self._apply_custom(images, self._custom, rows, epoch)
+        return images
+
+    def _apply_transforms(
+        self, images: NDArray[np.uint8], rows: NDArray[np.int64], epoch: int, total: int
+    ) -> NDArray[np.uint8]:
+        """Apply the albumentations transforms, with a separate seed for each patch."""
+        rng = make_generator(self._seed, epoch, TRANSFORMS)
+        seeds = rng.integers(2**32, size=total, dtype=np.uint32)
         compose = self._compose()
         out = np.empty_like(images)
-        for i, seed in enumerate(seeds.tolist()):
+        for i, seed in enumerate(seeds[rows].tolist()):
             compose.set_random_seed(seed)
             out[i] = compose(image=images[i])["image"]
         return out
 
+    def _apply_custom(
+        self,
+        images: NDArray[np.uint8],
+        custom: CustomAugmentation,
+        rows: NDArray[np.int64],
+        epoch: int,
+    ) -> NDArray[np.uint8]:
+        """Apply the user's function; its random numbers depend on the batch alone.
+
+        Raises ConfigError when it does not return patches of the same shape and dtype.
+        """
+        first = int(rows[0]) if len(rows) else 0
+        rng = np.random.default_rng([self._seed, epoch, CUSTOM, first])
+        out: Any = custom(images, rng)
+        if not isinstance(out, np.ndarray) or out.dtype != np.uint8 or out.shape != images.shape:
+            actual = type(out).__name__
+            if isinstance(out, np.ndarray):
+                actual = f"{out.dtype} {list(out.shape)}"
+            raise ConfigError(
+                f"augment.custom ({self._config.custom}): expected patches uint8 "
+                f"{list(images.shape)} like its input, found {actual}",
+                hint="pixels stay uint8, 0 to 255: round and clip, then .astype(np.uint8)",
+            )
+        return out
+
     def _compose(self) -> Any:
-        """This thread's albumentations pipeline: it keeps its random state inside, so threads must
-        not share one.
+        """The albumentations pipeline of this thread.
+
+        It contains random state, so threads must not share one.
         """
         if not hasattr(self._local, "compose"):
             self._local.compose = build_transforms(self._config.transforms)
@@ -94,46 +139,51 @@ class Augmenter:
 def build_transforms(transforms: list[Transform]) -> Any:
     """The transforms as one `albumentations.Compose`.
 
-    Raises ConfigError listing every one that cannot be built.
+    Raises ConfigError, which lists every transform that cannot be built.
     """
     albumentations = import_albumentations()
-    built: list[Any] = []
+    steps: list[Any] = []
     faults: list[str] = []
     for i, transform in enumerate(transforms):
-        where = f"augment.transforms.{i} ({transform.name})"
-        known = [
-            name for name in dir(albumentations) if isinstance(getattr(albumentations, name), type)
-        ]
-        kind = getattr(albumentations, transform.name, None)
-        if not isinstance(kind, type) or not issubclass(kind, albumentations.BasicTransform):
-            faults.append(
-                f"{where}: albumentations has no such transform{suggestion(transform.name, known)}"
-            )
-            continue
-        # an unknown option is only a warning there
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            try:
-                built.append(kind(**transform.options, p=transform.p))
-            except (TypeError, ValueError) as error:
-                faults.append(f"{where}: {' '.join(str(error).split())}")
-        faults += [
-            f"{where}: {' '.join(str(w.message).split())}"
-            for w in caught
-            if "not valid" in str(w.message)
-        ]
+        step, messages = _build_transform(albumentations, transform)
+        steps.append(step)
+        faults += [f"augment.transforms.{i} ({transform.name}): {text}" for text in messages]
     if faults:
         raise ConfigError(
             "\n  ".join(["the augmentation cannot be built:", *faults]),
             hint="the transforms and their options: https://explore.albumentations.ai",
         )
-    return albumentations.Compose(built)
+    return albumentations.Compose(steps)
+
+
+def _build_transform(albumentations: Any, transform: Transform) -> tuple[Any, list[str]]:
+    """One transform, None if it cannot be built, and what is wrong with it."""
+    kind = getattr(albumentations, transform.name, None)
+    if not isinstance(kind, type) or not issubclass(kind, albumentations.BasicTransform):
+        names = [
+            name for name in dir(albumentations) if isinstance(getattr(albumentations, name), type)
+        ]
+        hint = suggestion(transform.name, names)
+        return None, [f"albumentations has no such transform{hint}"]
+    step: Any = None
+    faults: list[str] = []
+    # albumentations only warns of an unknown option
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            step = kind(**transform.options, p=transform.p)
+        except (TypeError, ValueError) as error:
+            faults.append(" ".join(str(error).split()))
+    messages = [str(warning.message) for warning in caught]
+    faults += [" ".join(text.split()) for text in messages if "not valid" in text]
+    return step, faults
 
 
 def import_albumentations() -> Any:
-    """Import albumentations without its look-up of newer versions.
+    """Import albumentations without its online check for newer versions.
 
-    Raises ConfigError when its AGPL namesake is installed.
+    Raises ConfigError when albumentationsx is installed, which has the same import name but the
+    AGPL licence.
     """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     try:

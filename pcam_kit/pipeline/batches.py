@@ -1,6 +1,4 @@
-"""Training batches, made by worker threads while the model computes, in an order that can be
-repeated and resumed.
-"""
+"""Training batches, prepared by worker threads, in an order that can be repeated and resumed."""
 
 from __future__ import annotations
 
@@ -12,17 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pcam_kit.pipeline.augment import ORDER, Augmenter, generator
+from pcam_kit.pipeline.augment import ORDER, Augmenter, make_generator
 
 
 @dataclass(frozen=True)
 class Batches:
     """Batches of `rows` of a store.
 
-    Threads, not processes: NumPy and OpenCV release the interpreter lock where it counts.
-
-    images: uint8 [total, h, w, 3], may be a memory map; labels: [total], classes or probabilities;
-    rows: int64 [n].
+    images: uint8 [total, h, w, 3], may be a memory map. labels: [total], classes or probabilities.
+    rows: int64 [n]. crop: side of the centre crop in pixels. workers: number of threads; NumPy and
+    OpenCV release the interpreter lock in their loops, so processes are not needed.
     """
 
     images: NDArray[np.uint8]
@@ -36,10 +33,10 @@ class Batches:
 
     @property
     def steps(self) -> int:
-        """Batches an epoch.
+        """Number of batches per epoch.
 
-        A last batch that is not full is left out, since each epoch shuffles anew, unless it is the
-        only one.
+        An incomplete last batch is left out unless it is the only one. Each epoch has a new order,
+        so that all patches are used.
         """
         return max(1, len(self.rows) // self.batch_size)
 
@@ -47,18 +44,14 @@ class Batches:
         self, epoch: int, *, start: int = 0
     ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
         """Yield (images uint8 [b, crop, crop, 3], labels float32 [b, 1]) from step `start` on."""
-        order = generator(self.seed, epoch, ORDER).permutation(self.rows)
+        order = make_generator(self.seed, epoch, ORDER).permutation(self.rows)
         pending: deque[Future[tuple[NDArray[np.uint8], NDArray[np.float32]]]] = deque()
         with ThreadPoolExecutor(self.workers, thread_name_prefix="batch") as pool:
             try:
                 for step in range(start, self.steps):
-                    pending.append(
-                        pool.submit(
-                            self._make,
-                            order[step * self.batch_size : (step + 1) * self.batch_size],
-                            epoch,
-                        )
-                    )
+                    first = step * self.batch_size
+                    rows = order[first : first + self.batch_size]
+                    pending.append(pool.submit(self._make_batch, rows, epoch))
                     if len(pending) > 2 * self.workers:
                         yield pending.popleft().result()
                 while pending:
@@ -67,10 +60,11 @@ class Batches:
                 for future in pending:
                     future.cancel()
 
-    def _make(
+    def _make_batch(
         self, rows: NDArray[np.int64], epoch: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        images = self.augmenter(take(self.images, rows, self.crop), rows, epoch, len(self.images))
+        crops = take(self.images, rows, self.crop)
+        images = self.augmenter(crops, rows, epoch, len(self.images))
         return images, self.labels[rows].astype(np.float32)[:, None]
 
 

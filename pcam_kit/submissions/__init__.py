@@ -1,9 +1,16 @@
-"""What goes to Kaggle: the CSV in the competition's own format (`csv_file`) and the record of what
-was sent (`ledger`).
-"""
+"""Submissions: the CSV (`csv_file`), and the record of what was sent (`ledger`)."""
 
 from pcam_kit.submissions.csv_file import CheckedCsv, check_csv, write_csv
-from pcam_kit.submissions.entry import Entry, Origin, Status
+from pcam_kit.submissions.entry import Entry, Origin, SubmissionStatus, best_first
 from pcam_kit.submissions.ledger import Ledger
 
-__all__ = ["CheckedCsv", "Entry", "Ledger", "Origin", "Status", "check_csv", "write_csv"]
+__all__ = [
+    "CheckedCsv",
+    "Entry",
+    "Ledger",
+    "Origin",
+    "SubmissionStatus",
+    "best_first",
+    "check_csv",
+    "write_csv",
+]

@@ -1,5 +1,6 @@
-"""A submission CSV: written, and checked as strictly as Kaggle would, so that a fault costs no
-submission.
+"""Writes submission CSVs, and checks them as strictly as Kaggle would.
+
+A fault is then found before it costs a submission.
 """
 
 from __future__ import annotations
@@ -20,26 +21,27 @@ from pcam_kit import files
 from pcam_kit.competitions import Competition
 from pcam_kit.errors import SubmissionError
 
-SHOWN = 5  # faults listed; the rest are counted
-# narrower than float(): no nan, no 1_000, no spaces
+MAX_LISTED = 5  # faults; the rest are counted
+# stricter than float(): no nan, no 1_000, no spaces
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-AGAIN = "write it again with `pcam predict`"
+WRITE_AGAIN = "write it again with `pcam predict`"
 
 
 @dataclass(frozen=True)
 class CheckedCsv:
-    """A CSV that the competition would take. `values`: float32 [rows], in submission order.
+    """A CSV that the competition would accept.
 
-    `positive_rate` is the share of ones, or of probabilities of one half and above.
+    positive_rate: the share of ones, or of probabilities of one half and above. values: float32
+    [rows], in submission order. size: in bytes.
     """
 
     path: Path
     sha256: str
     rows: int
     positive_rate: float
-    # the hash says it already, and arrays have no truth value
+    # not compared: an equal hash implies equal values, and arrays have no truth value
     values: NDArray[np.float32] = field(compare=False)
-    size: int = field(default=0, compare=False)  # bytes; the hash says that, too
+    size: int = field(default=0, compare=False)
 
 
 def write_csv(
@@ -50,12 +52,12 @@ def write_csv(
     *,
     threshold: float | None,
 ) -> CheckedCsv:
-    """Write the predictions [n] of the test images `ids` [n] in the competition's own format,
-    atomically, then check the file.
+    """Write predictions in the competition's own format, atomically, then check the file.
 
-    Target "class": 1 where the probability is `threshold` or more, else 0. Target "probability":
-    the shortest text that reads back to the same float32; `threshold` is then not used. Raises
-    SubmissionError, and writes nothing, when the input does not fit.
+    ids, probabilities: [n], of the test images in submission order. Target "class": 1 where the
+    probability is `threshold` or more, else 0. Target "probability": the shortest text that reads
+    back to the same float32; `threshold` is then not used. Raises SubmissionError, and writes
+    nothing, when the input is invalid.
     """
     _check_ids(ids)
     p = np.asarray(probabilities)
@@ -64,11 +66,11 @@ def write_csv(
             f"expected one probability for each of {len(ids)} test ids, found probabilities "
             f"{list(p.shape)}"
         )
-    wrong = ~((p >= 0) & (p <= 1))  # also where it is NaN
-    if wrong.any():
-        first = int(wrong.argmax())
+    outside = ~((p >= 0) & (p <= 1))  # also where it is NaN
+    if outside.any():
+        first = int(outside.argmax())
         raise SubmissionError(
-            f"{int(wrong.sum())} of {p.size} probabilities are not within [0, 1]: the first is "
+            f"{int(outside.sum())} of {p.size} probabilities are not within [0, 1]: the first is "
             f"{p[first]}, for id {ids[first]!r}",
             hint="the run is damaged or its training went wrong; look at it with `pcam runs`",
         )
@@ -92,63 +94,28 @@ def write_csv(
 
 
 def check_csv(path: Path, competition: Competition, ids: Sequence[str]) -> CheckedCsv:
-    """Check that `competition` would take the file at `path`; `ids`: every test id, in submission
-    order.
+    """Check that `competition` would accept the file at `path`.
 
-    A byte order mark, Windows line ends and a missing last line end are accepted. Raises
-    SubmissionError listing up to five faults with line, id, value found and value expected, and how
-    many more there are.
+    ids: every test id, in submission order. A byte order mark, Windows line ends and a missing last
+    line end are accepted. Raises SubmissionError, which lists up to MAX_LISTED faults with line,
+    id, value found and value expected, and how many more there are.
     """
     _check_ids(ids)
     data = _read(path)
     rows = _parse(path, data)
     _check_header(path, competition, rows, ids)
-    faults: list[str] = []
-    values: dict[str, float] = {}
-    line_of: dict[str, int] = {}
-    wanted = set(ids)
-    for line, row in rows[1:]:
-        if len(row) != 2:
-            found = f"{len(row)} columns ({_short(','.join(row))})" if row else "empty"
-            faults.append(f"line {line}: {found}; expected 2 columns")
-            line_of.setdefault(row[0] if row else "", line)  # said once, not again as missing
-            continue
-        name, value = row
-        if name in line_of:
-            faults.append(
-                f"line {line}: id {_short(name)} again, first on line {line_of[name]}; expected "
-                "each id once"
-            )
-        elif name not in wanted:
-            faults.append(f"line {line}: id {_short(name)} is not a test id")
-        line_of.setdefault(name, line)
-        expected = _value_fault(competition, value)
-        if expected:
-            faults.append(
-                f"line {line}: id {_short(name)} has {_short(value) if value else 'no value'}; "
-                f"expected {expected}"
-            )
-        else:
-            values[name] = float(value)
-    missing = [name for name in ids if name not in line_of]
-    faults += [f"missing: id {_short(name)}" for name in missing]
+    faults, values = _check_rows(competition, rows, ids)
     if faults:
-        raise _refused(path, competition, faults, hint=AGAIN)
-    for (line, row), name in zip(rows[1:], ids, strict=True):
-        if row[0] != name:
-            raise SubmissionError(
-                f"{path} has the right ids in another order: line {line} is {_short(row[0])}, "
-                f"expected {_short(name)}",
-                hint=f"sort its rows into the order of the test images, or {AGAIN}",
-            )
+        raise _refused(path, competition, faults)
+    _check_order(path, rows, ids)
     numbers = np.array([values[name] for name in ids], np.float32)
     return CheckedCsv(
-        path,
-        hashlib.sha256(data).hexdigest(),
-        len(ids),
-        float((numbers >= 0.5).mean()),
-        numbers,
-        len(data),
+        path=path,
+        sha256=hashlib.sha256(data).hexdigest(),
+        rows=len(ids),
+        positive_rate=float((numbers >= 0.5).mean()),
+        values=numbers,
+        size=len(data),
     )
 
 
@@ -170,25 +137,25 @@ def _read(path: Path) -> bytes:
 
 
 def _parse(path: Path, data: bytes) -> list[tuple[int, list[str]]]:
-    """Every row with the number of its line."""
+    """Every row, with the number of its last line."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise SubmissionError(
             f"{path} is not UTF-8 text: line {line} holds the byte 0x{data[error.start]:02x}",
-            hint=f"save it as UTF-8, or {AGAIN}",
+            hint=f"save it as UTF-8, or {WRITE_AGAIN}",
         ) from error
     if not text.strip():
         raise SubmissionError(
-            f"{path} is empty; expected a header and a row for each test image", hint=AGAIN
+            f"{path} is empty; expected a header and a row for each test image", hint=WRITE_AGAIN
         )
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         return [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise SubmissionError(
-            f"{path} is not a CSV file: line {reader.line_num}: {error}", hint=AGAIN
+            f"{path} is not a CSV file: line {reader.line_num}: {error}", hint=WRITE_AGAIN
         ) from error
 
 
@@ -196,31 +163,77 @@ def _check_header(
     path: Path, competition: Competition, rows: list[tuple[int, list[str]]], ids: Sequence[str]
 ) -> None:
     expected = list(competition.header)
-    found = rows[0][1]
-    if found == expected:
+    line, header = rows[0]
+    if header == expected:
         return
-    plain = [name.strip().lower() for name in found]
-    if found[:1] == [ids[0]]:
+    lower_case = [name.strip().lower() for name in header]
+    if header[:1] == [ids[0]]:
         why = "the header is missing"
-    elif found == expected[::-1]:
+    elif header == expected[::-1]:
         why = "the columns are swapped"
-    elif plain == [name.lower() for name in expected]:
+    elif lower_case == [name.lower() for name in expected]:
         why = "the names must match letter for letter"
-    elif len(found) == 1 and re.fullmatch(r"[^,]+[;\t][^,]+", found[0]):
+    elif len(header) == 1 and re.fullmatch(r"[^,]+[;\t][^,]+", header[0]):
         why = "the columns must be separated by a comma"
-    elif found[1:] == expected:
+    elif header[1:] == expected:
         why = "there is a column too many in front; with pandas, write it with index=False"
     else:
         why = f"the columns of {competition.slug}"
     raise SubmissionError(
-        f"{path} has the wrong header: line {rows[0][0]} is {_short(','.join(found))}, expected "
+        f"{path} has the wrong header: line {line} is {_short(','.join(header))}, expected "
         f"'{','.join(expected)}' ({why})",
-        hint=f"if it is for another competition, name that one; else {AGAIN}",
+        hint=f"if it is for another competition, name that one; else {WRITE_AGAIN}",
     )
 
 
-def _value_fault(competition: Competition, value: str) -> str:
-    """What was expected instead of `value`; empty when it is right."""
+def _check_rows(
+    competition: Competition, rows: list[tuple[int, list[str]]], ids: Sequence[str]
+) -> tuple[list[str], dict[str, float]]:
+    """The faults of all rows below the header, and the values by id."""
+    faults: list[str] = []
+    values: dict[str, float] = {}
+    first_lines: dict[str, int] = {}
+    expected_ids = set(ids)
+    for line, row in rows[1:]:
+        if len(row) != 2:
+            content = f"{len(row)} columns ({_short(','.join(row))})" if row else "empty"
+            faults.append(f"line {line}: {content}; expected 2 columns")
+            # this fault is enough: the id must not be reported again as missing
+            first_lines.setdefault(row[0] if row else "", line)
+            continue
+        name, value = row
+        if name in first_lines:
+            faults.append(
+                f"line {line}: id {_short(name)} again, first on line {first_lines[name]}; "
+                "expected each id once"
+            )
+        elif name not in expected_ids:
+            faults.append(f"line {line}: id {_short(name)} is not a test id")
+        first_lines.setdefault(name, line)
+        expected = _expected_value(competition, value)
+        if expected:
+            faults.append(
+                f"line {line}: id {_short(name)} has {_short(value) if value else 'no value'}; "
+                f"expected {expected}"
+            )
+        else:
+            values[name] = float(value)
+    faults += [f"missing: id {_short(name)}" for name in ids if name not in first_lines]
+    return faults, values
+
+
+def _check_order(path: Path, rows: list[tuple[int, list[str]]], ids: Sequence[str]) -> None:
+    for (line, row), name in zip(rows[1:], ids, strict=True):
+        if row[0] != name:
+            raise SubmissionError(
+                f"{path} has the right ids in another order: line {line} is {_short(row[0])}, "
+                f"expected {_short(name)}",
+                hint=f"sort its rows into the order of the test images, or {WRITE_AGAIN}",
+            )
+
+
+def _expected_value(competition: Competition, value: str) -> str:
+    """What was expected instead of `value`; "" when the value is valid."""
     number = float(value) if NUMBER.fullmatch(value) else float("nan")
     if competition.target == "class":
         if value in ("0", "1"):
@@ -232,34 +245,32 @@ def _value_fault(competition: Competition, value: str) -> str:
 
 
 def _check_ids(ids: Sequence[str]) -> None:
-    """The test ids themselves. Only a damaged store can fail here."""
+    """Check the test ids themselves; only those of a damaged store can fail."""
     if len(ids) == 0:
         raise SubmissionError(
             "there are no test images, so nothing to submit",
             hint="`pcam fetch` the competition with its test images",
         )
-    odd = [name for name in ids if not name.isprintable() or name != name.strip() or not name]
-    repeated = [name for name, times in Counter(ids).items() if times > 1]
-    if odd or repeated:
-        what = (
-            f"{odd[0]!r} is not a usable name"
-            if odd
-            else f"{repeated[0]!r} stands there more than once"
-        )
+    unusable = [name for name in ids if not name.isprintable() or name != name.strip() or not name]
+    repeated = [name for name, count in Counter(ids).items() if count > 1]
+    if unusable or repeated:
+        if unusable:
+            fault = f"{unusable[0]!r} is not a usable name"
+        else:
+            fault = f"{repeated[0]!r} stands there more than once"
         raise SubmissionError(
-            f"the test ids cannot be submitted: {what}",
+            f"the test ids cannot be submitted: {fault}",
             hint="the store is damaged; build it again with `pcam fetch`",
         )
 
 
-def _refused(
-    path: Path, competition: Competition, faults: list[str], *, hint: str
-) -> SubmissionError:
-    more = f"\n  and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+def _refused(path: Path, competition: Competition, faults: list[str]) -> SubmissionError:
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-    listed = "".join(f"\n  {fault}" for fault in faults[:SHOWN])
+    listed = "".join(f"\n  {fault}" for fault in faults[:MAX_LISTED])
+    if len(faults) > MAX_LISTED:
+        listed += f"\n  and {len(faults) - MAX_LISTED} more"
     return SubmissionError(
-        f"{competition.slug} would refuse {path}: {count}{listed}{more}", hint=hint
+        f"{competition.slug} would refuse {path}: {count}{listed}", hint=WRITE_AGAIN
     )
 
 

@@ -1,27 +1,31 @@
-"""One submission, or one CSV never sent, as the ledger tells it."""
+"""One submission, or one CSV never sent, as the ledger records it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from pcam_kit.config.schema import StainMethod
 
-Status = Literal["written", "sending", "unknown", "pending", "complete", "error", "failed"]
+SubmissionStatus = Literal[
+    "written", "sending", "unknown", "pending", "complete", "error", "failed"
+]
 
 
 @dataclass(frozen=True)
 class Origin:
     """Where the values of a CSV come from.
 
-    Scores are those on the validation split, of the mean of `runs`, at its threshold.
+    Scores are those of the mean of `runs` on the validation split, at its threshold. A score that
+    was not measured, or is not finite, is None.
 
-    `valid_score` is the one the competition is scored by, `valid_low` and `valid_high` its 95%
-    interval. A score that was not measured, or is not finite, is None. `leaks`: what the runs'
-    training patches share with other splits or competitions, e.g. "train~valid 12 exact 3 near";
-    `test_seen`: the share of the test patches of which they were trained on an exact copy. `mean`
-    and `weights`: how several runs were combined. `assumed_positive`: the share of positive patches
-    that the cut was made for. `stain`: how the patches they see are normalised.
+    valid_score: the score in the competition's metric. valid_low, valid_high: its 95% interval.
+    leaks: what the runs' training patches share with other splits or competitions, e.g.
+    "train~valid 12 exact 3 near". test_seen: the share of the test patches of which the runs were
+    trained on an exact copy. mean, weights: how several runs were combined. assumed_positive: the
+    share of positive patches that the threshold was chosen for. stain: how the patches were
+    normalised. metric: that of `valid_score`; None where not recorded, as in version 0.1.
     """
 
     runs: list[str] = field(default_factory=list[str])
@@ -39,25 +43,25 @@ class Origin:
     weights: str | None = None
     assumed_positive: float | None = None
     stain: StainMethod | None = None
+    metric: str | None = None
 
 
 @dataclass(frozen=True)
 class Entry(Origin):
-    """One submission, or one CSV never sent, folded from its events. Times are UTC, ISO 8601.
+    """One submission, or one CSV never sent, built from its events.
 
-    `csv` is its path, starting with the ledger's folder where it lies in it.
-    `id`, `sent`, `file_name` and `message` belong to a submission: None or empty for a CSV never
-    sent. `created` is when the CSV was written, or for a CSV from elsewhere when it was first sent.
-    `again`: it was asked for as a repetition (`--again`). `alike`: the submissions that Kaggle
-    listed under the same name and message before this one was sent; None when that was not
-    recorded. `size` in bytes, 0 when not recorded.
+    csv: its path, below the ledger's folder if it is there. created: when the CSV was written, or
+    when it was first sent, for a CSV from elsewhere. id, sent, file_name, message: of a submission;
+    None or empty for a CSV never sent. again: it was sent as a repetition (`--again`). alike: the
+    submissions that Kaggle listed with the same name and message before this one was sent; None
+    where not recorded. size: in bytes, 0 where not recorded. Times are UTC, ISO 8601.
     """
 
     csv: str = ""
     sha256: str = ""
     competition: str = ""
     created: str = ""
-    status: Status = "written"
+    status: SubmissionStatus = "written"
     id: str | None = None
     message: str = ""
     file_name: str = ""
@@ -72,21 +76,38 @@ class Entry(Origin):
 
     @property
     def is_lost(self) -> bool:
-        """Was it about to be sent, and nothing more is known?"""
+        """Was it about to be sent, and its outcome is not known?"""
         return self.status in ("sending", "unknown")
 
     @property
     def is_open(self) -> bool:
-        """May Kaggle still tell more: a score that is pending, or one that it does not show yet?"""
+        """May Kaggle still report a score: one that is pending, or not shown yet?"""
         return self.ref is not None and (
             self.status == "pending" or (self.status == "complete" and self.public_score is None)
         )
 
     @property
     def gap(self) -> float | None:
-        """Public minus validation score, where there are both; at the five decimals of Kaggle's
-        scores.
-        """
+        """Public minus validation score, to five decimals as Kaggle's scores; None without both."""
         if self.public_score is None or self.valid_score is None:
             return None
         return round(self.public_score - self.valid_score, 5)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of `pcam submissions`."""
+        values = asdict(self) | {"gap": self.gap}
+        # only `pcam submit` needs these
+        for name in ("alike", "again", "size", "test_seen", "metric"):
+            del values[name]
+        return values
+
+
+def best_first(entries: Sequence[Entry]) -> list[Entry]:
+    """Entries by public score, then by validation score; newest first among equals."""
+
+    def key(entry: Entry) -> tuple[float, float, str]:
+        public = entry.public_score if entry.public_score is not None else -1.0
+        valid = entry.valid_score if entry.valid_score is not None else -1.0
+        return public, valid, entry.sent or entry.created
+
+    return sorted(entries, key=key, reverse=True)

@@ -1,9 +1,10 @@
-"""The ledger: an append-only record, one JSON line an event, of every CSV written and every
-submission sent.
+"""The ledger: an append-only record of every CSV written and every submission sent.
+
+Each event is one JSON line:
 
     written   a CSV was written                      -> status "written"
     intent    about to upload; on disk before it     -> "sending" in its own process, else "unknown"
-    sent      Kaggle took it and gave a reference    -> "pending"
+    sent      Kaggle accepted it and gave a number   -> "pending"
     scored    Kaggle's answer                        -> "pending", "complete" or "error"
     failed    it certainly did not reach Kaggle      -> "failed"
 
@@ -15,36 +16,38 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable, Collection
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, assert_never
+from typing import Any, Literal
 
 from pcam_kit import files
 from pcam_kit.errors import StorageError, SubmissionError
 from pcam_kit.submissions.csv_file import CheckedCsv
 from pcam_kit.submissions.entry import Entry, Origin
+from pcam_kit.submissions.history import OPTIONAL, SCORES, History, read_events
 
 SCHEMA_VERSION = 1
+DEFAULTS = Origin()
 
 
 class Ledger:
     """The ledger at `path` (`submissions_dir/ledger.jsonl`).
 
-    The file is made by the first event; without it there are no entries.
+    The first event creates the file; without it there are no entries.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._open: set[str] = set()  # submissions this process is sending now
+        self._sending: set[str] = set()  # ids of submissions that this process is sending now
 
-    def written(self, csv: CheckedCsv, competition: str, origin: Origin) -> None:
-        """A CSV was written and checked."""
-        scores = {name: getattr(origin, name) for name in _SCORES}
+    def record_written(self, csv: CheckedCsv, competition: str, origin: Origin) -> None:
+        """Record that a CSV was written and checked."""
+        scores = {name: _finite_or_none(getattr(origin, name)) for name in SCORES}
+        optional = {name: getattr(origin, name) for name in OPTIONAL}
         self._append(
             "written",
-            csv=self._stored(csv.path),
+            csv=self._stored_path(csv.path),
             sha256=csv.sha256,
             competition=competition,
             rows=csv.rows,
@@ -52,15 +55,11 @@ class Ledger:
             configs=list(origin.configs),
             commit=origin.commit,
             tta=origin.tta,
-            **{name: _finite(score) for name, score in scores.items()},
-            **{
-                name: value
-                for name in _UNUSUAL
-                if (value := getattr(origin, name)) != getattr(_USUAL, name)
-            },
+            **scores,
+            **{name: value for name, value in optional.items() if value != getattr(DEFAULTS, name)},
         )
 
-    def intent(
+    def record_intent(
         self,
         csv: CheckedCsv,
         competition: str,
@@ -69,19 +68,18 @@ class Ledger:
         again: bool = False,
         alike: Collection[int] | None = None,
     ) -> str:
-        """About to upload; on disk when this returns.
+        """Record that an upload is about to begin; on disk when this returns.
 
-        The result is the submission's id, for `sent`, `scored` and `failed`.
-
-        `again`: asked for as a repetition. `alike`: what Kaggle lists now under the same name and
-        message, and so is not this one. Look with `already_sent` first, holding one lock
-        (`files.locked`) over both where two processes could submit at once.
+        The result is the submission's id, for the methods below. again: it is sent as a repetition.
+        alike: the submissions that Kaggle lists now with the same name and message, so none of them
+        is this one. Call `already_sent` first, under one lock (`files.locked`) with this, where two
+        processes could submit at once.
         """
-        name = secrets.token_hex(8)
+        id = secrets.token_hex(8)
         self._append(
             "intent",
-            id=name,
-            csv=self._stored(csv.path),
+            id=id,
+            csv=self._stored_path(csv.path),
             sha256=csv.sha256,
             competition=competition,
             message=message,
@@ -90,19 +88,19 @@ class Ledger:
             again=again,
             alike=None if alike is None else sorted(alike),
         )
-        self._open.add(name)
-        return name
+        self._sending.add(id)
+        return id
 
-    def sent(self, id: str, ref: int) -> None:
-        """Kaggle took it as submission number `ref`."""
+    def record_sent(self, id: str, ref: int) -> None:
+        """Record that Kaggle accepted it as submission number `ref`."""
         if ref <= 0:
             raise SubmissionError(
                 f"Kaggle's answer holds no submission number (found {ref}), so the upload cannot "
                 "be taken as accepted"
             )
-        self._result(id, "sent", ref=ref)
+        self._append_result(id, "sent", ref=ref)
 
-    def scored(
+    def record_scored(
         self,
         id: str,
         status: Literal["pending", "complete", "error"],
@@ -110,194 +108,109 @@ class Ledger:
         private: float | None = None,
         error: str | None = None,
     ) -> None:
-        """What Kaggle says of it. A later "pending" never undoes a score."""
-        self._result(
+        """Record what Kaggle reports of it. A later "pending" never undoes a score."""
+        self._append_result(
             id,
             "scored",
             status=status,
-            public_score=_finite(public),
-            private_score=_finite(private),
+            public_score=_finite_or_none(public),
+            private_score=_finite_or_none(private),
             error=error,
         )
 
-    def failed(self, id: str, error: str) -> None:
-        """It certainly did not reach Kaggle. Not for an outcome that is unknown."""
-        self._result(id, "failed", error=error)
+    def record_failed(self, id: str, error: str) -> None:
+        """Record that it certainly did not reach Kaggle. Not for an unknown outcome."""
+        self._append_result(id, "failed", error=error)
 
     def entries(self) -> list[Entry]:
         """Every submission, and every CSV never sent, oldest first.
 
-        Lines that a killed writer left half done are passed over.
-
-        Raises SubmissionError when a newer pcam-kit wrote the ledger.
+        Incomplete lines of a killed writer are skipped. Raises SubmissionError when a newer
+        pcam-kit wrote the ledger.
         """
-        written, submissions, order = self._fold()
-        sent = {(entry.sha256, entry.competition) for entry in submissions.values()}
-        found: list[Entry] = []
-        for key in order:
-            if isinstance(key, str):
-                found.append(submissions[key])
-            elif key not in sent:
-                found.append(written[key])
-        return found
+        return self._history().entries()
 
     def already_sent(self, sha256: str, competition: str) -> Entry | None:
-        """The newest submission of these bytes to this competition that Kaggle took, or may have
-        taken. One that failed does not count.
+        """The newest submission of these bytes that Kaggle accepted, or may have accepted.
+
+        One that failed does not count.
         """
         return _last(
             self.entries(),
-            lambda e: (
-                e.sha256 == sha256
-                and e.competition == competition
-                and e.status not in ("written", "failed")
+            lambda entry: (
+                entry.sha256 == sha256
+                and entry.competition == competition
+                and entry.status not in ("written", "failed")
             ),
         )
 
-    def by_sha256(self, sha256: str) -> Entry | None:
+    def find_by_sha256(self, sha256: str) -> Entry | None:
         """The newest entry of a CSV with these bytes, to any competition."""
-        return _last(self.entries(), lambda e: e.sha256 == sha256)
+        return _last(self.entries(), lambda entry: entry.sha256 == sha256)
 
     def newest(self, competition: str | None = None) -> Entry | None:
-        """The entry of the CSV written last (to `competition`), sent or not; of its submissions the
-        newest.
+        """The entry of the CSV written last, sent or not; the newest of its submissions.
+
+        competition: only CSVs for this one.
         """
-        written, _, _ = self._fold()
-        for sha256, slug in reversed(written):
-            if competition in (None, slug):
+        history = self._history()
+        for key in reversed(history.csvs):
+            if competition in (None, key[1]):
                 return _last(
-                    self.entries(), lambda e, key=(sha256, slug): (e.sha256, e.competition) == key
+                    history.entries(),
+                    lambda entry, key=key: (entry.sha256, entry.competition) == key,
                 )
         return None
+
+    def _history(self) -> History:
+        return read_events(self._read(), self.path.parent, self._sending)
 
     def _append(self, event: str, **values: Any) -> None:
         files.append_json_line(
             self.path, {"schema_version": SCHEMA_VERSION, "event": event, "time": _now(), **values}
         )
 
-    def _stored(self, csv: Path) -> str:
-        """Relative to the ledger where the CSV lies beside it, so that the folder can be moved and
-        no machine's paths get into it.
-        """
-        whole, folder = csv.resolve(), self.path.parent.resolve()
-        return str(whole.relative_to(folder) if whole.is_relative_to(folder) else whole)
-
-    def _result(self, id: str, event: Literal["sent", "scored", "failed"], **values: Any) -> None:
-        if id not in self._open and id not in self._fold()[1]:
+    def _append_result(
+        self, id: str, event: Literal["sent", "scored", "failed"], **values: Any
+    ) -> None:
+        if id not in self._sending and id not in self._history().submissions:
             raise SubmissionError(f"the ledger {self.path} holds no submission {id!r}")
         self._append(event, id=id, **values)
-        self._open.discard(id)
+        self._sending.discard(id)
 
-    def _fold(
-        self,
-    ) -> tuple[dict[tuple[str, str], Entry], dict[str, Entry], list[str | tuple[str, str]]]:
-        """CSVs by (sha256, competition), the one written last at the end; submissions by id; the
-        keys of both, oldest first.
+    def _stored_path(self, csv: Path) -> str:
+        """Relative to the ledger for a CSV in its folder, absolute elsewhere.
 
-        The same bytes written again replace the earlier CSV, and are the origin of all submissions
-        of them: equal bytes, equal predictions.
+        So the folder can be moved, and contains no paths of a machine.
         """
-        written: dict[tuple[str, str], Entry] = {}
-        submissions: dict[str, Entry] = {}
-        order: dict[str | tuple[str, str], None] = {}
-        for line in self._lines():
-            try:
-                match line["event"]:
-                    case "written":
-                        key = (line["sha256"], line["competition"])
-                        made = replace(
-                            self._entry(line, _WRITTEN),
-                            **{name: line[name] for name in _UNUSUAL if name in line},
-                        )
-                        for table in (written, order):
-                            table.pop(key, None)
-                        written[key], order[key] = made, None
-                    case "intent":
-                        status = "sending" if line["id"] in self._open else "unknown"
-                        told = {name: line[name] for name in _NEWER if name in line}
-                        submissions[line["id"]] = replace(
-                            self._entry(line, _INTENT), sent=line["time"], status=status, **told
-                        )
-                        order[line["id"]] = None
-                    case "sent" | "scored" | "failed":
-                        submissions[line["id"]] = _with_result(submissions[line["id"]], line)
-                    case _:
-                        continue
-            except (KeyError, TypeError):
-                continue  # half a line closed off, or a result whose intent was lost with the disk
-        for name, entry in submissions.items():
-            made = written.get((entry.sha256, entry.competition))
-            if made is not None:
-                submissions[name] = replace(
-                    entry,
-                    csv=made.csv,
-                    created=made.created,
-                    **{key: getattr(made, key) for key in _ORIGIN},
-                )
-        return written, submissions, list(order)
+        path, folder = csv.resolve(), self.path.parent.resolve()
+        return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
-    def _entry(self, line: dict[str, Any], names: tuple[str, ...]) -> Entry:
-        values: dict[str, Any] = {name: line[name] for name in names}
-        return Entry(created=line["time"], csv=str(self.path.parent / line["csv"]), **values)
-
-    def _lines(self) -> list[dict[str, Any]]:
+    def _read(self) -> list[dict[str, Any]]:
+        """The events in the file. Raises StorageError, SubmissionError."""
         try:
             values, _ = files.read_json_lines(self.path)
         except OSError as error:
             raise StorageError(
                 f"cannot read the ledger {self.path}: {error.strerror or error}"
             ) from error
-        lines = [value for value in values if isinstance(value, dict)]
-        for line in lines:
-            version = line.get("schema_version")
+        events = [value for value in values if isinstance(value, dict)]
+        for event in events:
+            version = event.get("schema_version")
             if isinstance(version, int) and version > SCHEMA_VERSION:
                 raise SubmissionError(
                     f"the ledger {self.path} was written by a newer pcam-kit (schema {version}, "
                     f"this one knows {SCHEMA_VERSION})",
                     hint="update pcam-kit, or use another folder with --submissions-dir",
                 )
-        return lines
+        return events
 
 
-_SCORES = ("valid_auc", "valid_accuracy", "valid_score", "valid_low", "valid_high")
-# of a CSV, only where there is something to tell
-_UNUSUAL = ("leaks", "test_seen", "mean", "weights", "assumed_positive", "stain")
-_USUAL = Origin()
-_WRITTEN = ("sha256", "competition", "runs", "configs", "commit", "tta", *_SCORES)
-_ORIGIN = (*_WRITTEN[2:], *_UNUSUAL)
-_NEWER = ("again", "alike", "size")  # of an intent; ledgers of earlier versions do not have them
-_INTENT = ("id", "sha256", "competition", "message", "file_name")
+def _last(entries: Sequence[Entry], matches: Callable[[Entry], bool]) -> Entry | None:
+    return next((entry for entry in reversed(entries) if matches(entry)), None)
 
 
-def _with_result(entry: Entry, line: dict[str, Any]) -> Entry:
-    event: Literal["sent", "scored", "failed"] = line["event"]
-    final = entry.status in ("complete", "error")
-    match event:
-        case "sent":
-            return replace(entry, ref=line["ref"], status=entry.status if final else "pending")
-        case "scored":
-            if final and line["status"] == "pending":
-                return entry
-            scores = {
-                name: line[name] for name in ("status", "public_score", "private_score", "error")
-            }
-            return replace(entry, **scores)
-        case "failed":
-            # Kaggle numbered it, so it did arrive: what failed was asking about it.
-            return replace(
-                entry,
-                error=line["error"],
-                status="failed" if entry.ref is None and not final else entry.status,
-            )
-        case _:
-            assert_never(event)
-
-
-def _last(entries: list[Entry], fits: Callable[[Entry], bool]) -> Entry | None:
-    return next((entry for entry in reversed(entries) if fits(entry)), None)
-
-
-def _finite(score: float | None) -> float | None:
+def _finite_or_none(score: float | None) -> float | None:
     return float(score) if score is not None and math.isfinite(score) else None
 
 

@@ -1,9 +1,8 @@
-"""The training loop: one `train_on_batch` a step, validation and a checkpoint each epoch, exact
-resume.
+"""The training loop: one batch per step, validation and a checkpoint each epoch, exact resume.
 
 Not `Model.fit`: resuming in the middle of an epoch, stopping at the step whose loss is not finite
-and leaving a checkpoint on Ctrl-C all need the step in hand, and `fit` may hold its last batch for
-seconds (tf.data's autotune).
+and writing a checkpoint on Ctrl-C all need control over the single step. `fit` may also hold its
+last batch for seconds (tf.data's autotune).
 """
 
 # pyright: basic
@@ -20,10 +19,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from pcam_kit.config.schema import Experiment, Training, Transfer
 from pcam_kit.errors import Interrupted, TrainingError
@@ -33,9 +32,10 @@ from pcam_kit.models.pretrained import load_pretrained
 from pcam_kit.models.task import Task
 from pcam_kit.models.transfer import rate_factors
 from pcam_kit.pipeline.batches import Batches
+from pcam_kit.progress import TrainingMonitor
 from pcam_kit.training.schedule import Phases, build_optimizer
 from pcam_kit.training.state import (
-    Progress,
+    TrainingState,
     WeightAverage,
     load_state,
     save_state,
@@ -46,26 +46,12 @@ from pcam_kit.training.state import (
 CHECKPOINT_SECONDS = 60.0  # between two checkpoints inside an epoch
 
 
-class Reporter(Protocol):
-    """Is told how a training goes. Epochs and steps count from 1."""
-
-    def started(self, epochs: int, steps: int, done: int) -> None:
-        """Training begins, or resumes after `done` of its `epochs` times `steps` steps."""
-        ...
-
-    def step(self, epoch: int, step: int, loss: float) -> None:
-        """A step is done; `loss` is the mean of the epoch so far."""
-        ...
-
-    def epoch(self, metrics: dict[str, Any]) -> None:
-        """An epoch is done and validated."""
-        ...
-
-
 @dataclass(frozen=True)
-class Files:
-    """Where a training writes: the checkpoint (read back on resume), the best model, the metrics of
-    each epoch.
+class TrainingFiles:
+    """The files that a training writes.
+
+    state: the checkpoint, read back on resume. model: the best model so far. metrics: one line per
+    epoch.
     """
 
     state: Path
@@ -81,177 +67,178 @@ def fit(
     experiment: Experiment,
     batches: Batches,
     validate: Validate,
-    files: Files,
-    reporter: Reporter,
+    files: TrainingFiles,
+    monitor: TrainingMonitor,
     *,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-) -> Progress:
-    """Train until the last epoch or early stopping; the best weights by validation AUC are then in
-    `files.model`.
+) -> TrainingState:
+    """Train until the last epoch or early stopping; `files.model` then has the best weights.
 
-    Goes on from `files.state` when it exists, and ends with the weights an uninterrupted training
-    would have (same machine, same backend). Raises TrainingError when the loss is not finite,
-    Interrupted after Ctrl-C or SIGTERM with a fresh checkpoint on disk.
+    The best weights are those of the highest validation AUC. Training resumes from `files.state`
+    when it exists, and ends with the weights that an uninterrupted training would have (same
+    machine, same backend). Raises TrainingError when the loss is not finite, Interrupted after
+    Ctrl-C or SIGTERM, with a fresh checkpoint on disk.
     """
     config = experiment.training
     keras.utils.set_random_seed(experiment.seed)
     new = not files.state.is_file()
-    nets = _networks(experiment, batches, new=new)
-    progress = Progress() if new else load_state(files.state, nets.trained, nets.average)
-    if new and isinstance(experiment.model, Transfer) and experiment.model.weights is not None:
-        # so that going on never needs their file, or a download, again
-        nets.save_state(files.state, progress)
-    reporter.started(config.epochs, batches.steps, progress.epoch * batches.steps + progress.step)
+    networks = _build_networks(experiment, batches, new=new)
+    state = TrainingState()
+    if not new:
+        state = load_state(files.state, networks.trained, networks.average)
+    elif isinstance(experiment.model, Transfer) and experiment.model.weights is not None:
+        # so that a resume never needs the pretrained weights, or their download, again
+        networks.save_state(files.state, state)
+    monitor.started(config.epochs, batches.steps, state.epoch * batches.steps + state.step)
     with _stop_requests() as stop:
-        while not finished(progress, config):
-            _run_epoch(nets, batches, progress, files, reporter, stop, checkpoint_seconds)
-            _finish_epoch(nets, validate, progress, files, reporter)
-    return progress
+        while not is_finished(state, config):
+            _run_epoch(networks, batches, state, files, monitor, stop, checkpoint_seconds)
+            _finish_epoch(networks, validate, state, files, monitor)
+    return state
 
 
 @dataclass(frozen=True)
 class _Networks:
-    """The network that learns, the one that is validated and saved (always float32; the same one
-    where possible), and the average.
+    """The network that is trained, the one that is validated and saved, and the weight average.
+
+    eval_model: always float32; the same object as `trained` when that is float32, too.
     """
 
     trained: keras.Model
-    shown: keras.Model
+    eval_model: keras.Model
     average: WeightAverage | None
 
-    def save_state(self, path: Path, progress: Progress) -> None:
-        save_state(path, self.trained, self.average, progress)
+    def eval_weights(self) -> list[NDArray[np.float32]] | None:
+        """The weights to validate; None when `eval_model` has them already."""
+        if self.average is not None:
+            return self.average.values
+        if self.eval_model is self.trained:
+            return None
+        return weights_of(self.trained)
+
+    def save_state(self, path: Path, state: TrainingState) -> None:
+        save_state(path, self.trained, self.average, state)
 
 
-def _networks(experiment: Experiment, batches: Batches, *, new: bool) -> _Networks:
+def _build_networks(experiment: Experiment, batches: Batches, *, new: bool) -> _Networks:
     config = experiment.training
-    model = compiled(experiment, batches.crop, config.epochs * batches.steps)
+    model = compile_model(experiment, batches.crop, config.epochs * batches.steps)
     if new:
         load_pretrained(model, experiment.model)
-    shown = (
-        model
-        if config.precision == "float32"
-        else build_model(experiment.model, Task(batches.crop))
-    )
-    return _Networks(
-        model, shown, WeightAverage(model, config.ema) if config.ema is not None else None
-    )
+    eval_model = model
+    if config.precision != "float32":
+        eval_model = build_model(experiment.model, Task(batches.crop))
+    average = WeightAverage(model, config.ema) if config.ema is not None else None
+    return _Networks(model, eval_model, average)
 
 
-def finished(progress: Progress, config: Training) -> bool:
-    """Whether the last epoch is done, or no better AUC has come for `early_stopping` epochs."""
+def is_finished(state: TrainingState, config: Training) -> bool:
+    """Whether the last epoch is done, or `early_stopping` epochs brought no better AUC."""
+    if state.epoch >= config.epochs:
+        return True
     patience = config.early_stopping
-    return progress.epoch >= config.epochs or (
-        patience is not None and progress.epoch - progress.best_epoch >= patience
-    )
+    return patience is not None and state.epoch - state.best_epoch >= patience
 
 
-def compiled(experiment: Experiment, size: int, steps: int) -> keras.Model:
-    """The untrained model with its loss and optimiser."""
-    model = build_model(experiment.model, Task(size), precision=experiment.training.precision)
-    loss = keras.losses.BinaryCrossentropy(
-        from_logits=True, label_smoothing=experiment.training.label_smoothing
-    )
-    model.compile(
-        build_optimizer(experiment.training, steps, _phases(model, experiment, steps)), loss
-    )
+def compile_model(experiment: Experiment, size: int, steps: int) -> keras.Model:
+    """The untrained model with its loss and its optimiser.
+
+    size: side of the patches in pixels. steps: of the whole training.
+    """
+    config = experiment.training
+    model = build_model(experiment.model, Task(size), precision=config.precision)
+    loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=config.label_smoothing)
+    model.compile(build_optimizer(config, steps, _phases(model, experiment, steps)), loss)
     model.optimizer.build(model.trainable_variables)
     return model
 
 
 def _phases(model: keras.Model, experiment: Experiment, steps: int) -> Phases | None:
-    """Head first, then everything with rates of its own; None for a network that is not
-    transferred.
-    """
+    """Transfer learning: first the head alone, then all variables, each at its own rate."""
     config = experiment.model
     if not isinstance(config, Transfer):
         return None
     before, after = rate_factors(model, config)
-    return Phases(
-        config.head_epochs * steps // experiment.training.epochs, tuple(before), tuple(after)
-    )
+    switch = config.head_epochs * steps // experiment.training.epochs
+    return Phases(switch, tuple(before), tuple(after))
 
 
 def _run_epoch(
-    nets: _Networks,
+    networks: _Networks,
     batches: Batches,
-    progress: Progress,
-    files: Files,
-    reporter: Reporter,
+    state: TrainingState,
+    files: TrainingFiles,
+    monitor: TrainingMonitor,
     stop: threading.Event,
     checkpoint_seconds: float,
 ) -> None:
-    epoch = progress.epoch + 1
+    epoch = state.epoch + 1
     began = saved = time.monotonic()
-    before = progress.seconds
-    for images, labels in batches.epoch(epoch, start=progress.step):
-        loss = float(np.asarray(nets.trained.train_on_batch(images, labels)))
-        progress.step += 1
-        progress.loss_sum += loss
+    seconds_before = state.seconds
+    for images, labels in batches.epoch(epoch, start=state.step):
+        loss = float(np.asarray(networks.trained.train_on_batch(images, labels)))
+        state.step += 1
+        state.loss_sum += loss
         if not math.isfinite(loss):
             raise TrainingError(
-                f"the loss became {loss} in epoch {epoch}, step {progress.step} of {batches.steps}",
+                f"the loss became {loss} in epoch {epoch}, step {state.step} of {batches.steps}",
                 hint="try a lower learning rate (--set training.learning_rate=...) or --set "
                 "training.clip_norm=1.0",
             )
-        if nets.average is not None:
-            nets.average.update(progress.epoch * batches.steps + progress.step)
+        if networks.average is not None:
+            networks.average.update(state.epoch * batches.steps + state.step)
         now = time.monotonic()
-        progress.seconds = before + now - began
-        reporter.step(epoch, progress.step, progress.loss_sum / progress.step)
+        state.seconds = seconds_before + now - began
+        monitor.step(epoch, state.step, state.loss_sum / state.step)
         if stop.is_set() or now - saved > checkpoint_seconds:
-            nets.save_state(files.state, progress)
+            networks.save_state(files.state, state)
             saved = now
         if stop.is_set():
             raise Interrupted(
-                f"stopped in epoch {epoch} after step {progress.step} of {batches.steps}; "
+                f"stopped in epoch {epoch} after step {state.step} of {batches.steps}; "
                 "nothing is lost"
             )
 
 
 def _finish_epoch(
-    nets: _Networks, validate: Validate, progress: Progress, files: Files, reporter: Reporter
+    networks: _Networks,
+    validate: Validate,
+    state: TrainingState,
+    files: TrainingFiles,
+    monitor: TrainingMonitor,
 ) -> None:
+    """Validate, keep the model if it is the best so far, write metrics and checkpoint."""
     began = time.monotonic()
-    values = (
-        nets.average.values
-        if nets.average is not None
-        else None
-        if nets.shown is nets.trained
-        else weights_of(nets.trained)
-    )
-    with using_weights(nets.shown, values):
-        auc = validate(nets.shown)
-        progress.epoch += 1
-        if auc > progress.best_auc:
-            progress.best_auc, progress.best_epoch = auc, progress.epoch
+    with using_weights(networks.eval_model, networks.eval_weights()):
+        auc = validate(networks.eval_model)
+        state.epoch += 1
+        if auc > state.best_auc:
+            state.best_auc, state.best_epoch = auc, state.epoch
             with writing(files.model) as temporary:
-                with_probability(nets.shown).save(temporary)
-    rate = float(np.asarray(nets.trained.optimizer.learning_rate))
-    progress.seconds += time.monotonic() - began
+                with_probability(networks.eval_model).save(temporary)
+    rate = float(np.asarray(networks.trained.optimizer.learning_rate))
+    state.seconds += time.monotonic() - began
     metrics = {
-        "epoch": progress.epoch,
-        "loss": progress.loss_sum / progress.step,
+        "epoch": state.epoch,
+        "loss": state.loss_sum / state.step,
         "valid_auc": auc,
-        "best": progress.best_epoch == progress.epoch,
+        "best": state.best_epoch == state.epoch,
         "learning_rate": rate,
-        "seconds": round(progress.seconds, 3),
+        "seconds": round(state.seconds, 3),
     }
-    progress.history.append(metrics)
-    progress.step, progress.loss_sum = 0, 0.0
-    write_bytes(
-        files.metrics,
-        "".join(f"{json.dumps(line, allow_nan=False)}\n" for line in progress.history).encode(),
-    )
-    nets.save_state(files.state, progress)
-    reporter.epoch(metrics)
+    state.history.append(metrics)
+    state.step, state.loss_sum = 0, 0.0
+    lines = [f"{json.dumps(line, allow_nan=False)}\n" for line in state.history]
+    write_bytes(files.metrics, "".join(lines).encode())
+    networks.save_state(files.state, state)
+    monitor.epoch(metrics)
 
 
 @contextmanager
 def _stop_requests() -> Generator[threading.Event]:
-    """An event that is set by the first Ctrl-C or SIGTERM; a second one acts at once.
+    """Yield an event that the first Ctrl-C or SIGTERM sets; a second one stops at once.
 
-    Only the main thread hears signals.
+    Python delivers signals to the main thread only; in other threads the event is never set.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -16,8 +16,9 @@ from pcam_kit.config.schema import Training
 
 @keras.saving.register_keras_serializable(package="pcam_kit")
 class CosineSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear rise from `start` x peak over `warmup` steps, then a half cosine down to `end` x peak
-    at `steps`.
+    """Linear warmup, then a half cosine down.
+
+    Rises from `start` * peak to `peak` over `warmup` steps, and reaches `end` * peak at `steps`.
     """
 
     def __init__(
@@ -27,7 +28,7 @@ class CosineSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step: Any) -> Any:
         """The learning rate of update number `step`, counted from 0."""
-        # the first update is not wasted on a rate of zero
+        # + 1, because the first update would have no effect at a rate of zero
         step = ops.add(ops.cast(step, "float32"), 1.0)
         rising: Any = self.start + (1 - self.start) * step / max(1, self.warmup)
         done: Any = ops.clip((step - self.warmup) / max(1, self.steps - self.warmup), 0.0, 1.0)
@@ -46,14 +47,14 @@ class CosineSchedule(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-def learning_rate(config: Training, steps: int) -> float | CosineSchedule:
-    """The schedule over `steps` updates in all."""
+def build_schedule(config: Training, steps: int) -> float | CosineSchedule:
+    """The learning rate over the `steps` updates of the whole training."""
     match config.schedule:
         case "constant":
             return config.learning_rate
         case "cosine":
             return CosineSchedule(config.learning_rate, steps, round(config.warmup * steps))
-        # Smith & Topin 2018 in the form that became common: rise from 1/25 over 30%, fall to
+        # Smith & Topin 2018 in its common form: rise from 1/25 over 30% of the steps, fall to
         # 1/10,000
         case "one_cycle":
             return CosineSchedule(
@@ -67,8 +68,9 @@ def learning_rate(config: Training, steps: int) -> float | CosineSchedule:
 
 @dataclass(frozen=True)
 class Phases:
-    """Factors of the learning rate, one a trainable variable in the model's order: before update
-    `switch` (from 0), and from it on.
+    """Factors of the learning rate, one per trainable variable in the model's order.
+
+    `before` counts until update number `switch`, counted from 0; `after` from that update on.
     """
 
     switch: int
@@ -77,36 +79,34 @@ class Phases:
 
 
 class _Phased:
-    """Put before a Keras optimiser's class: the rate of each variable, and its weight decay with
-    it, times a factor of its own.
+    """Mixin of a Keras optimiser: each variable has its own factor of rate and weight decay.
 
-    A factor of 0 leaves a variable as it is to the last bit, while the optimiser's moments of it
-    already form: with empty ones and Adam's correction of the start long over, the first step
-    afterwards would be several times too large.
+    A factor of 0 keeps a variable unchanged to the last bit, but the optimiser still collects its
+    moments. Without them the first step afterwards would be several times too large, since Adam's
+    bias correction would have ended long before.
     """
 
     phases: Phases
 
     def update_step(self: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """One update of one variable, decay first as in Keras."""
+        """Update one variable; weight decay comes first, as in Keras."""
         index = self._get_variable_index(variable)
         factor = ops.where(
             self.iterations < self.phases.switch,
             self.phases.before[index],
             self.phases.after[index],
         )
-        rate = ops.multiply(
-            ops.cast(learning_rate, variable.dtype), ops.cast(factor, variable.dtype)
-        )
+        dtype = variable.dtype
+        rate = ops.multiply(ops.cast(learning_rate, dtype), ops.cast(factor, dtype))
         if self.weight_decay is not None and self._use_weight_decay(variable):
-            self.assign_sub(variable, variable * ops.cast(self.weight_decay, variable.dtype) * rate)
+            self.assign_sub(variable, variable * ops.cast(self.weight_decay, dtype) * rate)
         super().update_step(gradient, variable, rate)  # type: ignore[misc]
 
     def _apply_weight_decay(self, variables: Any) -> None:
-        """Nothing: Keras' own knows one rate for all variables, so `update_step` does it."""
+        """Do nothing: `update_step` decays, since Keras would use one rate for all variables."""
 
 
-# TensorFlow makes the names of scopes from these, so they do not begin with an underscore.
+# TensorFlow derives scope names from these, which must not begin with an underscore.
 class PhasedAdam(_Phased, keras.optimizers.Adam): ...
 
 
@@ -119,21 +119,24 @@ class PhasedSGD(_Phased, keras.optimizers.SGD): ...
 def build_optimizer(
     config: Training, steps: int, phases: Phases | None = None
 ) -> keras.optimizers.Optimizer:
-    """The optimiser of `config` for `steps` updates. Weight decay spares biases and normalisation.
+    """The optimiser of `config` for a training of `steps` updates.
 
-    With `phases` it must be built on the model's trainable variables in their order.
+    Weight decay does not apply to biases and normalisation. With `phases`, build the optimiser with
+    the model's trainable variables in their order.
     """
-    rate = learning_rate(config, steps)
-    common: dict[str, Any] = {"learning_rate": rate, "global_clipnorm": config.clip_norm}
+    common: dict[str, Any] = {
+        "learning_rate": build_schedule(config, steps),
+        "global_clipnorm": config.clip_norm,
+    }
     decay = config.weight_decay if config.weight_decay > 0 else None
     optimizer: Any
     match config.optimizer:
         case "adam":
-            optimizer = (keras.optimizers.Adam if phases is None else PhasedAdam)(**common)
+            kind = keras.optimizers.Adam if phases is None else PhasedAdam
+            optimizer = kind(**common)
         case "adamw":
-            optimizer = (keras.optimizers.AdamW if phases is None else PhasedAdamW)(
-                weight_decay=config.weight_decay, **common
-            )
+            kind = keras.optimizers.AdamW if phases is None else PhasedAdamW
+            optimizer = kind(weight_decay=config.weight_decay, **common)
         case "sgd":
             kind = keras.optimizers.SGD if phases is None else PhasedSGD
             optimizer = kind(momentum=0.9, nesterov=True, weight_decay=decay, **common)

@@ -1,5 +1,6 @@
-"""Everything a training needs to go on exactly: weights, optimiser, random states, averages,
-history; as one file.
+"""The checkpoint of a training: everything it needs for an exact resume, in one file.
+
+Weights, optimiser, random states, averaged weights, history.
 """
 
 # pyright: basic
@@ -24,14 +25,14 @@ SCHEMA_VERSION = 1
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """How far a training has come.
 
-    `history` has one entry a finished epoch; `best_epoch` counts from 1, 0 is none yet.
+    `history` has one entry per finished epoch; `best_epoch` counts from 1, 0 means none yet.
     """
 
     epoch: int = 0  # finished epochs
-    step: int = 0  # finished steps of the epoch under way
+    step: int = 0  # finished steps of the current epoch
     loss_sum: float = 0.0  # over those steps
     seconds: float = 0.0
     best_epoch: int = 0
@@ -40,15 +41,15 @@ class Progress:
 
 
 class WeightAverage:
-    """Exponential moving average of all weights, batch-norm statistics included, kept outside the
-    model in float32.
+    """Exponential moving average of all weights, batch-norm statistics included.
 
-    The momentum grows with the number of updates t as (1 + t) / (10 + t) until it reaches
-    `momentum`, so that the average does not remember the random start.
+    It is kept outside the model, in float32. The momentum grows with the number of updates t as
+    (1 + t) / (10 + t) until it reaches `momentum`, so that the random initial weights are soon
+    forgotten.
     """
 
-    # updates between two averagings (momentum is raised to this power): reading weights back is not
-    # free on a GPU
+    # Average at every 4th training step, with momentum to the power of 4: reading weights back from
+    # a GPU takes time.
     EVERY = 4
 
     def __init__(self, model: keras.Model, momentum: float) -> None:
@@ -57,10 +58,11 @@ class WeightAverage:
         self.values = weights_of(model)
 
     def update(self, step: int) -> None:
-        """Take the weights after update number `step`, counted from 1 over the whole training, into
-        the average.
+        """Add the weights after training step number `step` to the average.
+
+        Steps are counted from 1 over the whole training.
         """
-        if step % self.EVERY:
+        if step % self.EVERY != 0:
             return
         t = step // self.EVERY
         momentum = min(self._momentum**self.EVERY, (1 + t) / (10 + t))
@@ -75,72 +77,73 @@ def weights_of(model: keras.Model) -> list[NDArray[np.float32]]:
 
 @contextmanager
 def using_weights(model: keras.Model, values: list[NDArray[np.float32]] | None) -> Generator[None]:
-    """Use `values` as the weights of `model` for a while; None: leave them."""
+    """Give `model` the weights `values` while the block runs; None keeps its own."""
     if values is None:
         yield
         return
-    own = weights_of(model)
+    original = weights_of(model)
     model.set_weights(values)
     try:
         yield
     finally:
-        model.set_weights(own)
+        model.set_weights(original)
 
 
 def save_state(
-    path: Path, model: keras.Model, average: WeightAverage | None, progress: Progress
+    path: Path, model: keras.Model, average: WeightAverage | None, state: TrainingState
 ) -> None:
-    """Write the state atomically. `model` must be compiled."""
+    """Write the state atomically.
+
+    model: compiled, with its optimiser.
+    """
     arrays: dict[str, Any] = {
-        f"v{i}": keras.ops.convert_to_numpy(v.value) for i, v in enumerate(_variables(model))
+        f"v{i}": keras.ops.convert_to_numpy(variable.value)
+        for i, variable in enumerate(_variables(model))
     }
     if average is not None:
         arrays |= {f"a{i}": value for i, value in enumerate(average.values)}
-    arrays["progress"] = np.array(
-        json.dumps({"schema_version": SCHEMA_VERSION, **asdict(progress)})
-    )
+    arrays["progress"] = np.array(json.dumps({"schema_version": SCHEMA_VERSION, **asdict(state)}))
     with writing(path) as temporary, open(temporary, "wb") as handle:
         np.savez(handle, **arrays)
 
 
-def load_state(path: Path, model: keras.Model, average: WeightAverage | None) -> Progress:
-    """Put a saved state back into `model` and `average`.
+def load_state(path: Path, model: keras.Model, average: WeightAverage | None) -> TrainingState:
+    """Restore a saved state into `model` and `average`.
 
-    Raises RunError when it does not fit them.
+    Raises RunError when the file is damaged or does not fit them.
     """
     try:
         arrays = read_npz(path)
     except ValueError as error:
         raise RunError(
             f"cannot read the checkpoint {path}: {error}",
-            hint="it is damaged: start the training anew",
+            hint="it is damaged: start a new training",
         ) from error
-    progress = json.loads(str(arrays["progress"]))
-    version = progress.pop("schema_version", None)
+    state = json.loads(str(arrays["progress"]))
+    version = state.pop("schema_version", None)
     if version != SCHEMA_VERSION:
         raise RunError(
             f"{path} has schema version {version}, this pcam reads {SCHEMA_VERSION}",
-            hint="start the training anew",
+            hint="start a new training",
         )
     variables = _variables(model)
     names = {name for name in arrays if name.startswith("v")}
-    if len(names) != len(variables) or any(
-        arrays[f"v{i}"].shape != tuple(v.shape) for i, v in enumerate(variables)
-    ):
+    fits = len(names) == len(variables) and all(
+        arrays[f"v{i}"].shape == tuple(variable.shape) for i, variable in enumerate(variables)
+    )
+    if not fits:
         raise RunError(
             f"{path} does not fit this model: another Keras version or backend wrote it",
-            hint="start the training anew",
+            hint="start a new training",
         )
     for i, variable in enumerate(variables):
         variable.assign(arrays[f"v{i}"])
     if average is not None:
         average.values = [arrays[f"a{i}"] for i in range(len(average.values))]
-    return Progress(**progress)
+    return TrainingState(**state)
 
 
 def _variables(model: keras.Model) -> list[Any]:
-    """Weights, seeds of dropout, and the optimiser's variables, in a fixed order and without
-    repeats.
-    """
-    unique = {id(v): v for v in [*model.variables, *model.optimizer.variables]}
-    return list(unique.values())
+    """Weights, dropout seeds and the optimiser's variables, each once and in a fixed order."""
+    variables = [*model.variables, *model.optimizer.variables]
+    return list({id(variable): variable for variable in variables}.values())

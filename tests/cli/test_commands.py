@@ -12,24 +12,19 @@ import pytest
 from command_line import EVALUATE_KEYS, PREDICT_KEYS, SUBMIT_KEYS, TRAIN_KEYS, Project, command
 
 from pcam_kit import __version__
+from pcam_kit.cli.app import command_words
 
 
 def test_version_and_help(empty: Project) -> None:
     assert empty.pcam("--version").ok().out == f"pcam-kit {__version__}\n"
     assert empty.pcam("-h").ok().out == empty.pcam("--help").ok().out
-    for name in (
-        "demo",
-        "fetch",
-        "shift",
-        "train",
-        "evaluate",
-        "predict",
-        "submit",
-        "runs",
-        "submissions",
-        "doctor",
-    ):
-        assert "--json" in empty.pcam(name, "--help").ok().out
+
+
+@pytest.mark.parametrize("words", list(command_words()), ids=" ".join)
+def test_every_command_has_a_help_and_json(words: tuple[str, ...], empty: Project) -> None:
+    text = empty.pcam(*words, "--help").ok().out
+    assert text.startswith(f"Usage: pcam {' '.join(words)}")
+    assert words == ("lab",) or "--json" in text
 
 
 @pytest.mark.parametrize(

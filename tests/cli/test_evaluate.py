@@ -1,4 +1,4 @@
-"""`pcam evaluate` on runs whose predictions are made up: which interval it is, what is measured
+"""`pcam evaluate` on runs whose predictions are drawn: which interval it is, what is measured
 elsewhere, who is compared with whom.
 """
 
@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pcam_kit import runs
-from pcam_kit.commands import evaluate
-from pcam_kit.commands.folders import Folders
+from pcam_kit import metrics, run_folders
+from pcam_kit.cli import evaluate as evaluate_command
 from pcam_kit.competitions import find_competition
 from pcam_kit.config.schema import Experiment, LabCnn
 from pcam_kit.errors import UsageError
-from pcam_kit.evaluation import metrics
-from pcam_kit.evaluation.calibration import at_temperature, best_threshold, fit_temperature
+from pcam_kit.evaluation.calibration import apply_temperature, best_threshold, fit_temperature
 from pcam_kit.evaluation.comparison import Answers, compare
 from pcam_kit.evaluation.crossfit import cross_fit
 from pcam_kit.evaluation.intervals import intervals
+from pcam_kit.workflows import evaluate
+from pcam_kit.workspace import Workspace
 
 META: dict[str, Any] = {
     "started": "2024-01-02T03:04:05+00:00",
@@ -46,9 +46,11 @@ def patches(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def make(
     folder: Path, seed: int, *, slides: bool = True, temperature: bool = True, split_seed: int = 0
-) -> runs.Run:
+) -> run_folders.Run:
     """A finished run with predictions on valid and test."""
-    run = runs.create_run(folder, Experiment(name=f"run{seed}", model=LabCnn(name="lab_cnn")), META)
+    run = run_folders.create_run(
+        folder, Experiment(name=f"run{seed}", model=LabCnn(name="lab_cnn")), META
+    )
     ids, labels, groups = patches(split_seed)
     rng = np.random.default_rng(100 + seed)
     for split in ("test", "valid"):
@@ -59,13 +61,14 @@ def make(
             + 1.5 * rng.standard_normal(N)
         )
         p = (1 / (1 + np.exp(-2 * scores))).astype(np.float32)
-        run.save_predictions(
-            split, runs.Predictions(ids, labels, p[:, None], groups if slides else None)
+        predictions = run_folders.Predictions(
+            ids, labels, p[:, None], ("identity",), groups if slides else None
         )
+        run.save_predictions(split, predictions)
     cut, fitted = best_threshold(labels, p), fit_temperature(labels, p).value
     scores_ = metrics.evaluate(labels, p, cut.value)
     return run.complete(
-        runs.Result(
+        run_folders.Result(
             *(
                 3,
                 2,
@@ -80,15 +83,15 @@ def make(
     )
 
 
-def score(chosen: list[runs.Run], split: str, tmp_path: Path) -> list[dict[str, Any]]:
+def score(chosen: list[run_folders.Run], split: str, tmp_path: Path) -> list[dict[str, Any]]:
     found = [
-        evaluate.describe(one)
-        for one in evaluate.score(chosen, split, Folders(tmp_path, tmp_path, tmp_path))
+        one.to_dict()
+        for one in evaluate.evaluate_runs(chosen, split, Workspace(tmp_path, tmp_path, tmp_path))
     ]
     return json.loads(json.dumps(found, allow_nan=False))
 
 
-def answers(run: runs.Run, split: str = "valid") -> Answers:
+def answers(run: run_folders.Run, split: str = "valid") -> Answers:
     kept = run.load_predictions(split)
     assert kept is not None
     assert run.result is not None
@@ -128,7 +131,7 @@ def test_another_split_takes_the_temperature_as_it_is(tmp_path: Path) -> None:
     run = make(tmp_path, 1)
     (found,) = score([run], "test", tmp_path)
     given, (_, labels, _) = answers(run, "test"), patches()
-    after = at_temperature(given.probabilities, found["temperature"])
+    after = apply_temperature(given.probabilities, found["temperature"])
     assert found["log_loss_at_temperature"] == metrics.log_loss(labels, after) < found["log_loss"]
     assert (found["accuracy_cross_fitted"], found["cross_fitted_by"]) == (None, None)
 
@@ -164,7 +167,9 @@ def test_each_further_run_is_compared_with_the_first(
             "accuracy_difference": vars(expected.accuracy),
         }
         assert expected.auc.value == one["auc"] - found[0]["auc"]
-    evaluate.show(evaluate.score(chosen, "valid", Folders(tmp_path, tmp_path, tmp_path)))
+    evaluate_command.show(
+        evaluate.evaluate_runs(chosen, "valid", Workspace(tmp_path, tmp_path, tmp_path))
+    )
     out, err = capsys.readouterr()
     assert f"against {chosen[0].name}" in out
     assert f"95% interval, by slide ({SLIDES})" in out
@@ -175,9 +180,9 @@ def test_each_further_run_is_compared_with_the_first(
 
 
 def test_what_is_not_known_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    evaluate.show(
-        evaluate.score(
-            [make(tmp_path, 1, slides=False)], "valid", Folders(tmp_path, tmp_path, tmp_path)
+    evaluate_command.show(
+        evaluate.evaluate_runs(
+            [make(tmp_path, 1, slides=False)], "valid", Workspace(tmp_path, tmp_path, tmp_path)
         )
     )
     out, err = capsys.readouterr()

@@ -105,7 +105,7 @@ def test_layers_of_a_run_by_its_model_file_and_of_a_stray_one(
     stray = tmp_path / "stray.keras"
     stray.write_bytes(model.read_bytes())
     done = project.quick("lab", "layers", stray, "--images", "7").ok()
-    assert "7 patches of made-up tissue" in done.out
+    assert "7 patches of synthetic tissue" in done.out
     project.quick("lab", "layers", model, "--images", "101").refused(
         2, "--images 101: there are 100 validation patches"
     )
@@ -187,6 +187,7 @@ def test_digits_learnt_offline_say_which_digits(finished: Project) -> None:
     assert again["accuracy_sd"] == 0
 
 
+@pytest.mark.slow
 def test_what_each_regulariser_contributes_and_the_pictures(
     finished: Project, tmp_path: Path
 ) -> None:
@@ -229,6 +230,7 @@ def test_a_digit_config_can_be_printed(finished: Project, tmp_path: Path) -> Non
     assert finished.quick("lab", "mnist", "--print-config", "--json").json["images"] == 128
 
 
+@pytest.mark.slow
 def test_the_two_recipes_side_by_side_and_finished_runs_are_used_again(
     started: Project, tmp_path: Path
 ) -> None:

@@ -22,12 +22,12 @@ import pytest
 from command_line import SUBMIT_KEYS, Done, Project, command, tree
 from loopback import ALWAYS, Competition, Loopback
 
-from pcam_kit.commands.submit import ask
+from pcam_kit.cli.console import ask
 
 QUICKLY = {
     "set": {
         "pcam_kit.kaggle_client.retry.FIRST_DELAY": 0.002,
-        "pcam_kit.commands.outcomes.FIRST_POLL": 0.01,
+        "pcam_kit.workflows.outcomes.FIRST_POLL": 0.01,
     }
 }
 CSV = "submissions/tiny0.csv"
@@ -194,8 +194,8 @@ class TestUnknownOutcome:
         self.lose(pcam, kaggle, project, lost=True)
         kaggle.fail(LIST, times=2, body=NOTHING)  # Kaggle's list lags
         waits = {
-            "pcam_kit.commands.outcomes.SETTLED": 5.0,
-            "pcam_kit.kaggle_client.submitting.LONGEST_LOOK": 0.05,
+            "pcam_kit.workflows.outcomes.LISTING_DELAY": 5.0,
+            "pcam_kit.kaggle_client.submission_list.LONGEST_PAUSE": 0.05,
         }
         done = project.quick(*args, "--json", hook={"set": QUICKLY["set"] | waits}, **account)
         assert "it may still be on its way" in done.err

@@ -40,18 +40,19 @@ def test_seeds_one_after_another_and_again_for_nothing(started: Project) -> None
     assert len(started.runs()) == 2
 
 
-def test_folds_stopped_gone_on_with_and_combined(started: Project) -> None:
+@pytest.mark.slow
+def test_folds_stopped_resumed_and_combined(started: Project) -> None:
     stopped = started.quick(
         "train", "quick", "--folds", "2", hook={"on": "step", "at": 8, "signal": signal.SIGINT}
     )
     assert stopped.code == 130
-    assert "1 of 2 runs are done; the same command goes on" in stopped.err
+    assert "1 of 2 runs are done; the same command resumes" in stopped.err
     assert len(started.runs()) == 2
     done = started.quick("train", "quick", "--folds", "2", "--json")
     runs = started.runs()
     assert len(runs) == 2
     assert "is there already" in done.err
-    assert "going on with" in done.err
+    assert "resuming" in done.err
     labels, p, held_out, slides = [], [], [], []
     for path in runs:
         with np.load(path / "predictions" / "valid.npz") as arrays:

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from command_line import (
     EVALUATE_KEYS,
     PREDICT_KEYS,
@@ -22,6 +23,7 @@ from command_line import (
 HEAVY = ("tensorflow", "keras", "kaggle", "albumentations", "sklearn", "pydantic")
 
 
+@pytest.mark.slow
 def test_demo_goes_the_whole_road_without_account_or_network(empty: Project) -> None:
     began = time.monotonic()
     done = empty.pcam(

@@ -203,7 +203,7 @@ def test_a_dataset_in_the_role_of_a_competition(
         (("fetch", "pcam", "--as", "lab", "--dataset", COPY), "two competitions are named"),
         (("fetch", "pcam", "--dataset", COPY, "--from", "."), "both say where the files come from"),
         (("fetch", "pcam", "--only", "*.csv", "--from", "."), "--only downloads"),
-        (("fetch", "synthetic", "--only", "*.csv"), "made up"),
+        (("fetch", "synthetic", "--only", "*.csv"), "is synthetic"),
     ],
 )
 def test_what_does_not_fit_together(
@@ -219,7 +219,7 @@ def test_in_a_kaggle_notebook_nothing_is_downloaded(
     (mounts / "datasets" / "andrewmvd").mkdir(parents=True)
     lab.rename(mounts / LAB)
     copy.rename(mounts / "datasets" / COPY)
-    hook = {"set": {"pcam_kit.commands.download.KAGGLE_INPUT": str(mounts)}}
+    hook = {"set": {"pcam_kit.workflows.kaggle_source.KAGGLE_INPUT": str(mounts)}}
     assert f"using {mounts / LAB}" in pcam("fetch", LAB, hook=hook).ok().err
     assert (
         pcam("fetch", "--dataset", COPY, "--as", "pcam", "--json", hook=hook).json["splits"][

@@ -100,6 +100,7 @@ def trained(
     return started, request.param, left_alone(request.param)
 
 
+@pytest.mark.slow
 def test_killed_before_every_kind_of_write_and_resumed_each_time(
     trained: tuple[Project, str, dict[str, Any]],
 ) -> None:
@@ -133,6 +134,7 @@ def test_killed_before_every_kind_of_write_and_resumed_each_time(
     )
 
 
+@pytest.mark.slow
 def test_stopped_inside_an_epoch_and_resumed(trained: tuple[Project, str, dict[str, Any]]) -> None:
     """Ctrl-C and SIGTERM save the step in hand; a later SIGKILL in that epoch goes back to it."""
     project, config, expected = trained
@@ -161,6 +163,7 @@ def test_stopped_inside_an_epoch_and_resumed(trained: tuple[Project, str, dict[s
     assert tree(run) == before
 
 
+@pytest.mark.slow
 def test_stopped_after_the_last_step_of_an_epoch(
     trained: tuple[Project, str, dict[str, Any]],
 ) -> None:
@@ -175,6 +178,7 @@ def test_stopped_after_the_last_step_of_an_epoch(
     assert outcome(project.runs()[0]) == expected
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_process_of_its_own(started: Project) -> None:
     """As on a terminal, in the middle of whatever goes on some time after the run began."""
     (started.path / "configs" / "long.yaml").write_text(
@@ -291,6 +295,7 @@ def test_a_part_left_beside_a_whole_file_is_cleared(
     assert [path.name for path in home.rglob("*") if ".part" in path.name] == []
 
 
+@pytest.mark.slow
 def test_train_killed_at_random_moments(started: Project) -> None:
     warm = started.warm
     assert warm is not None
@@ -337,6 +342,7 @@ def test_train_killed_at_random_moments(started: Project) -> None:
     )
 
 
+@pytest.mark.slow
 def test_predict_killed_at_random_moments(project: Project) -> None:
     warm = project.warm
     assert warm is not None

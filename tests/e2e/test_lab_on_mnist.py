@@ -18,6 +18,7 @@ def mnist() -> Path:
     return MNIST
 
 
+@pytest.mark.slow
 def test_ten_thousand_digits_through_numpy(finished: Project, mnist: Path) -> None:
     result = finished.quick("lab", "layers", "--from", mnist, "--json").json
     assert result["n"] == 10_000
@@ -34,6 +35,7 @@ def test_ten_thousand_digits_through_numpy(finished: Project, mnist: Path) -> No
         assert layer["sum_abs_diff"] <= (0 if exact else 2e-3), layer
 
 
+@pytest.mark.slow
 def test_the_report_recipe_learns_from_128_digits(finished: Project, mnist: Path) -> None:
     options = (
         "lab-mnist-report",

@@ -62,6 +62,7 @@ def test_the_make_targets_do_what_the_readme_says(target: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_four_commands_lead_from_kaggle_to_a_score(
     real_patches: Layout, empty: Project, kaggle: Loopback, account: dict[str, str]
 ) -> None:
@@ -90,3 +91,16 @@ def test_every_link_and_picture_is_there(page: Path) -> None:
     ]
     assert links
     assert [link for link in links if not (page.parent / link).is_file()] == []
+
+
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md", "docs/python.md"])
+def test_every_file_a_page_names_is_there(page: str) -> None:
+    text = (CHECKOUT / page).read_text(encoding="utf-8")
+    names = set(re.findall(r"`((?:[\w.-]+/)*[\w-]+\.(?:py|md|yaml))`", text))
+    assert names or page == "docs/python.md"
+    own = {"my_module.py", "config.yaml"}
+    roots = (CHECKOUT, CHECKOUT / "pcam_kit")
+    missing = [name for name in names - own if not any((root / name).is_file() for root in roots)]
+    # a file named by its last part, where the sentence says in which folder it is
+    short = {path.name for path in (CHECKOUT / "pcam_kit").rglob("*.py")}
+    assert [name for name in missing if "/" in name or name not in short] == []

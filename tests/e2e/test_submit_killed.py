@@ -19,12 +19,12 @@ from loopback import Competition, Loopback
 CSV = "submissions/tiny0.csv"
 FOREVER = 60.0  # seconds; longer than a test waits for anything
 LATER = 1.0  # seconds after which a request that was under way is done although its sender is dead
-POLL = {"pcam_kit.commands.outcomes.FIRST_POLL": 0.01}
+POLL = {"pcam_kit.workflows.outcomes.FIRST_POLL": 0.01}
 PATIENTLY = {
     "set": POLL
     | {
-        "pcam_kit.commands.outcomes.SETTLED": 10.0,
-        "pcam_kit.kaggle_client.submitting.LONGEST_LOOK": 0.5,
+        "pcam_kit.workflows.outcomes.LISTING_DELAY": 10.0,
+        "pcam_kit.kaggle_client.submission_list.LONGEST_PAUSE": 0.5,
     }
 }
 QUICKLY = {"set": POLL | {"pcam_kit.kaggle_client.retry.FIRST_DELAY": 0.002}}
@@ -178,7 +178,7 @@ def test_two_processes_follow_the_same_submission(
     assert warm is not None
     served.pending_polls = 1
     args = ("submit", CSV, "--json")
-    hook = {"set": {"pcam_kit.commands.outcomes.FIRST_POLL": 1.0}}
+    hook = {"set": {"pcam_kit.workflows.outcomes.FIRST_POLL": 1.0}}
     first = warm.start(args, project.path, account, hook)
     wait_until(lambda: kaggle.seen("GetSubmission"), first)
     second = warm.run(args, project.path, account, QUICKLY)

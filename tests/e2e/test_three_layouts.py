@@ -128,6 +128,7 @@ def objects(done: Done, keys: set[str]) -> dict[str, object]:
     return value
 
 
+@pytest.mark.slow
 def test_from_files_on_disk_to_a_score(
     road: Road, raw: tuple[Path, Path], empty: Project, kaggle: Loopback, account: dict[str, str]
 ) -> None:

@@ -31,7 +31,7 @@ CANARIES = (
 )
 FAST = {  # both commands of every row wait this much less
     "pcam_kit.kaggle_client.retry.FIRST_DELAY": 0.002,
-    "pcam_kit.commands.outcomes.FIRST_POLL": 0.01,
+    "pcam_kit.workflows.outcomes.FIRST_POLL": 0.01,
 }
 LONGEST = 40.0  # seconds; a command that takes longer hangs
 ROUTINE = ("next: pcam train", "the validation part was cut from train", "unpacked ")

@@ -22,7 +22,7 @@ from pcam_kit.models.layers import (
     GroupPooling,
     LiftingConv2D,
     order_of,
-    plain,
+    to_plain,
 )
 
 GROUPS = ["p4", "p4m"]
@@ -125,7 +125,7 @@ def test_the_plain_form_answers_the_same_and_needs_no_code_of_ours(
 ):
     model = network(group, reduce="max")
     expected = np.asarray(model.predict_on_batch(images))
-    written = plain(model)
+    written = to_plain(model)
     np.testing.assert_allclose(
         np.asarray(written.predict_on_batch(images)), expected, atol=1e-5 * np.abs(expected).max()
     )
@@ -136,7 +136,7 @@ def test_the_plain_form_answers_the_same_and_needs_no_code_of_ours(
     )
     kinds = {type(layer).__module__.partition(".")[0] for layer in loaded.layers}
     assert kinds == {"keras"}
-    assert plain(written) is written
+    assert to_plain(written) is written
 
 
 @pytest.mark.parametrize("group", GROUPS)

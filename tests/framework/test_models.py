@@ -1,4 +1,4 @@
-"""One contract for every model in the table."""
+"""One contract for every model of the schema."""
 
 from __future__ import annotations
 
@@ -11,30 +11,57 @@ import pytest
 
 from pcam_kit import symmetry
 from pcam_kit.config.schema import (
+    Custom,
+    External,
     GroupResNet,
     LabCnn,
-    Model,
     P4MDenseNet,
     ReportCnn,
     ResNet,
+    Trainable,
     Transfer,
 )
-from pcam_kit.models import BUILDERS, build_model, with_probability
-from pcam_kit.models.task import Task, pooled
+from pcam_kit.errors import ConfigError
+from pcam_kit.models import build_model, builder_of, with_probability
+from pcam_kit.models.task import Task, add_pooling
+
+# Every class of the union is tested with its defaults. Here are the arguments of those that have
+# no defaults, and further variants worth a test.
+EXAMPLES: dict[type, list[dict[str, Any]]] = {
+    ReportCnn: [{"batch_norm": True}],
+    LabCnn: [{"units": None}],
+    ResNet: [{"widths": [8, 16], "blocks": 2, "stem_stride": 2, "pool": "centre"}],
+    GroupResNet: [
+        {"widths": [2, 3]},
+        {"group": "p4", "widths": [2, 4], "blocks": 2, "stem_pool": 2, "pool": "centre"},
+    ],
+    P4MDenseNet: [{"growth": 2, "blocks": 3, "layers": 2}],
+    Transfer: [{"backbone": "MobileNetV3Small", "weights": None, "input_size": 32}],
+    Custom: [{"builder": "framework.own_network:build"}],
+}
+
+
+def tag(kind: Any) -> str:
+    """The `name` by which a config chooses this class."""
+    return get_args(kind.model_fields["name"].annotation)[0]
+
+
+def required_arguments(kind: Any) -> list[str]:
+    """What a config of this class must give besides its `name`."""
+    fields = kind.model_fields.items()
+    return [name for name, field in fields if name != "name" and field.is_required()]
+
+
+def examples(kind: Any) -> list[dict[str, Any]]:
+    """The arguments to test a class with: its defaults where it has them, and its EXAMPLES."""
+    defaults = [] if required_arguments(kind) else [{}]
+    return defaults + EXAMPLES.get(kind, [])
+
 
 CONFIGS: list[Any] = [
-    ReportCnn(name="report_cnn"),
-    ReportCnn(name="report_cnn", batch_norm=True),
-    LabCnn(name="lab_cnn"),
-    LabCnn(name="lab_cnn", units=None),
-    ResNet(name="resnet"),
-    ResNet(name="resnet", widths=[8, 16], blocks=2, stem_stride=2, pool="centre"),
-    GroupResNet(name="group_resnet", widths=[2, 3]),
-    GroupResNet(
-        name="group_resnet", group="p4", widths=[2, 4], blocks=2, stem_pool=2, pool="centre"
-    ),
-    P4MDenseNet(name="p4m_densenet", growth=2, blocks=3, layers=2),
-    Transfer(name="transfer", backbone="MobileNetV3Small", weights=None, input_size=32),
+    kind(name=tag(kind), **arguments)
+    for kind in get_args(Trainable)
+    for arguments in examples(kind)
 ]
 # one size for the large network: each takes seconds to build and trace
 CASES = [
@@ -44,11 +71,19 @@ CASES = [
 ]
 
 
-def test_the_table_has_every_model_of_the_schema():
-    members = get_args(get_args(Model)[0])
-    assert set(BUILDERS) == {
-        get_args(member.model_fields["name"].annotation)[0] for member in members
-    }
+@pytest.mark.parametrize("kind", get_args(Trainable), ids=tag)
+def test_every_model_of_the_schema_is_covered_and_has_a_builder(kind: Any):
+    configs = [config for config in CONFIGS if type(config) is kind]
+    assert configs, (
+        f"{kind.__name__} has no defaults for {', '.join(required_arguments(kind))}: "
+        "give it an entry in EXAMPLES"
+    )
+    assert callable(builder_of(configs[0]))
+
+
+def test_imported_predictions_have_no_network():
+    with pytest.raises(ConfigError, match="it has no network"):
+        build_model(External(name="external"), Task(32))
 
 
 @pytest.mark.parametrize(("config", "size"), CASES)
@@ -62,7 +97,7 @@ def test_uint8_pixels_in_one_finite_logit_out_and_the_saved_model_is_its_sigmoid
     pixels = np.random.default_rng(0).integers(256, size=(5, size, size, 3), dtype=np.uint8)
     logits = model.predict_on_batch(pixels)
     assert np.isfinite(logits).all()
-    assert np.ptp(logits) > 0  # it looks at the pixels
+    assert np.ptp(logits) > 0  # it depends on the pixels
     with_probability(model).save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
     np.testing.assert_allclose(
@@ -92,7 +127,12 @@ def test_every_weight_gets_a_gradient(config: Any, size: int):
     assert still == []
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
+@pytest.mark.parametrize(
+    "config",
+    # a network of the user's own has one input shape and one logit
+    [config for config in CONFIGS if not isinstance(config, Custom)],
+    ids=lambda config: config.name,
+)
 def test_ten_classes_in_grey_get_ten_logits_and_the_saved_model_is_their_softmax(config: Any):
     model = build_model(config, Task(28, channels=1, outputs=10))
     pixels = np.random.default_rng(0).integers(256, size=(3, 28, 28, 1), dtype=np.uint8)
@@ -145,11 +185,11 @@ def test_an_equivariant_network_gives_all_eight_forms_of_a_patch_the_same_answer
     images = np.random.default_rng(0).integers(256, size=(6, size, size, 3), dtype=np.uint8)
     logits = np.stack(
         [
-            model.predict_on_batch(np.ascontiguousarray(form))[:, 0]
-            for form in symmetry.orbit(images)
+            model.predict_on_batch(np.ascontiguousarray(view))[:, 0]
+            for view in symmetry.all_views(images)
         ]
     )
-    # alike from form to form, unlike from patch to patch
+    # the same for all views of a patch, different for different patches
     assert np.ptp(logits, axis=0).max() < 1e-4 * np.ptp(logits[0])
 
 
@@ -161,7 +201,7 @@ def test_the_p4m_densenet_is_about_as_large_as_its_paper_says():
 def test_pooling_with_the_centre_looks_at_the_middle_third_beside_the_whole():
     inputs = keras.Input((6, 6, 2))
     maps = np.random.default_rng(0).normal(size=(3, 6, 6, 2)).astype(np.float32)
-    found = keras.Model(inputs, pooled(inputs, "centre")).predict_on_batch(maps)
+    found = keras.Model(inputs, add_pooling(inputs, "centre")).predict_on_batch(maps)
     np.testing.assert_allclose(
         found,
         np.concatenate([maps.mean((1, 2)), maps[:, 2:4, 2:4].mean((1, 2))], axis=1),

@@ -21,13 +21,13 @@ from pcam_kit.config.schema import (
     Transform,
 )
 from pcam_kit.errors import Interrupted, RunError, TrainingError
-from pcam_kit.evaluation.metrics import roc_auc
 from pcam_kit.inference import load_model, predict
+from pcam_kit.metrics import roc_auc
 from pcam_kit.pipeline.augment import Augmenter
 from pcam_kit.pipeline.batches import Batches
-from pcam_kit.training.fit import Files, compiled, finished, fit
-from pcam_kit.training.schedule import build_optimizer, learning_rate
-from pcam_kit.training.state import Progress, WeightAverage, load_state, weights_of
+from pcam_kit.training.fit import TrainingFiles, compile_model, fit, is_finished
+from pcam_kit.training.schedule import build_optimizer, build_schedule
+from pcam_kit.training.state import TrainingState, WeightAverage, load_state, weights_of
 from pcam_kit.views import VIEWS
 
 from .conftest import Patches
@@ -77,7 +77,7 @@ def run(
     config: Experiment,
     reporter: Silent | None = None,
     **options: Any,
-) -> Progress:
+) -> TrainingState:
     folder.mkdir(exist_ok=True)
     batches = Batches(
         patches.images,
@@ -95,12 +95,12 @@ def run(
             predict(model, patches.images, patches.valid, crop=16)[:, 0],
         )
 
-    files = Files(folder / "state.npz", folder / "model.keras", folder / "metrics.jsonl")
+    files = TrainingFiles(folder / "state.npz", folder / "model.keras", folder / "metrics.jsonl")
     return fit(config, batches, validate, files, reporter or Silent(), **options)
 
 
-def end_state(folder: Path, config: Experiment) -> tuple[list[np.ndarray[Any, Any]], Progress]:
-    model = compiled(config, 16, 18)
+def end_state(folder: Path, config: Experiment) -> tuple[list[np.ndarray[Any, Any]], TrainingState]:
+    model = compile_model(config, 16, 18)
     average = WeightAverage(model, config.training.ema) if config.training.ema else None
     progress = load_state(folder / "state.npz", model, average)
     arrays = [np.asarray(v) for v in [*model.variables, *model.optimizer.variables]] + (
@@ -124,7 +124,7 @@ def test_it_learns_and_keeps_the_best_epoch(patches: Patches, tmp_path: Path):
 @pytest.fixture(scope="module")
 def whole(
     patches: Patches, tmp_path_factory: pytest.TempPathFactory
-) -> dict[float | None, tuple[Path, Progress]]:
+) -> dict[float | None, tuple[Path, TrainingState]]:
     """Trainings that nothing stopped, without and with averaged weights."""
     folders = {ema: tmp_path_factory.mktemp("whole") for ema in (None, 0.9)}
     return {
@@ -139,7 +139,7 @@ def whole(
 def test_a_killed_training_resumes_to_the_very_same_weights(
     patches: Patches,
     tmp_path: Path,
-    whole: dict[float | None, tuple[Path, Progress]],
+    whole: dict[float | None, tuple[Path, TrainingState]],
     stop_at: tuple[int, int],
     ema: float | None,
 ):
@@ -165,7 +165,7 @@ def test_a_killed_training_resumes_to_the_very_same_weights(
 
 
 def test_without_a_checkpoint_inside_the_epoch_it_resumes_from_the_last_epoch(
-    patches: Patches, tmp_path: Path, whole: dict[float | None, tuple[Path, Progress]]
+    patches: Patches, tmp_path: Path, whole: dict[float | None, tuple[Path, TrainingState]]
 ):
     config = experiment()
     with pytest.raises(SystemError):
@@ -215,10 +215,10 @@ def test_a_loss_that_is_not_finite_names_epoch_and_step(patches: Patches, tmp_pa
 
 def test_early_stopping_waits_for_its_patience():
     config = Training(epochs=50, early_stopping=3)
-    assert not finished(Progress(epoch=5, best_epoch=3), config)
-    assert finished(Progress(epoch=6, best_epoch=3), config)
-    assert finished(Progress(epoch=50, best_epoch=49), config)
-    assert not finished(Progress(epoch=49, best_epoch=1), Training(epochs=50))
+    assert not is_finished(TrainingState(epoch=5, best_epoch=3), config)
+    assert is_finished(TrainingState(epoch=6, best_epoch=3), config)
+    assert is_finished(TrainingState(epoch=50, best_epoch=49), config)
+    assert not is_finished(TrainingState(epoch=49, best_epoch=1), Training(epochs=50))
 
 
 def test_a_checkpoint_of_another_network_is_refused(patches: Patches, tmp_path: Path):
@@ -236,7 +236,7 @@ def test_a_damaged_checkpoint_is_named(patches: Patches, tmp_path: Path):
 
 
 def test_cosine_rises_linearly_and_falls_to_zero():
-    rate = learning_rate(Training(schedule="cosine", learning_rate=0.1, warmup=0.1), 100)
+    rate = build_schedule(Training(schedule="cosine", learning_rate=0.1, warmup=0.1), 100)
     values = [float(rate(step)) for step in range(100)]
     np.testing.assert_allclose(values[:10], 0.1 * np.arange(1, 11) / 10, rtol=1e-5)
     assert values[10:] == sorted(values[10:], reverse=True)
@@ -245,7 +245,7 @@ def test_cosine_rises_linearly_and_falls_to_zero():
 
 
 def test_one_cycle_rises_over_three_tenths_from_a_25th():
-    rate = learning_rate(Training(schedule="one_cycle", learning_rate=1.0), 100)
+    rate = build_schedule(Training(schedule="one_cycle", learning_rate=1.0), 100)
     values = [float(rate(step)) for step in range(100)]
     assert int(np.argmax(values)) == 29
     assert values[29] == pytest.approx(1.0)
@@ -255,7 +255,7 @@ def test_one_cycle_rises_over_three_tenths_from_a_25th():
 
 def test_weight_decay_spares_biases_and_normalisation(patches: Patches):
     config = experiment(weight_decay=0.5, learning_rate=1e-2, schedule="constant")
-    model = compiled(config, 16, 10)
+    model = compile_model(config, 16, 10)
     before = {weight.path: np.array(weight) for weight in model.trainable_weights}
     model.optimizer.apply(
         [keras.ops.zeros(weight.shape) for weight in model.trainable_weights],
@@ -278,7 +278,7 @@ def test_every_optimiser_is_built_with_its_schedule_and_clipping(name: Any):
 
 
 def test_the_average_follows_its_formula(patches: Patches):
-    model = compiled(experiment(), 16, 10)
+    model = compile_model(experiment(), 16, 10)
     average = WeightAverage(model, 0.9)
     expected = weights_of(model)
     rng = np.random.default_rng(0)
@@ -299,7 +299,7 @@ def test_the_model_kept_has_the_averaged_weights_and_training_goes_on_with_its_o
 ):
     config = experiment(ema=0.9, epochs=1)
     run(patches, tmp_path, config)
-    model = compiled(config, 16, 6)
+    model = compile_model(config, 16, 6)
     average = WeightAverage(model, 0.9)
     load_state(tmp_path / "state.npz", model, average)
     kept = weights_of(load_model(tmp_path / "model.keras"))
@@ -312,8 +312,11 @@ def test_the_model_kept_has_the_averaged_weights_and_training_goes_on_with_its_o
 def test_in_bfloat16_it_learns_resumes_exactly_and_the_model_kept_is_float32(
     patches: Patches, tmp_path: Path, ema: float | None
 ):
-    config = experiment(precision="bfloat16", epochs=3, ema=ema)
-    assert {layer.compute_dtype for layer in compiled(config, 16, 18).layers[2:-1]} == {"bfloat16"}
+    # three epochs end anywhere between AUC 0.4 and 0.98 with other seeds, or another backend
+    config = experiment(precision="bfloat16", epochs=8, ema=ema)
+    assert {layer.compute_dtype for layer in compile_model(config, 16, 18).layers[2:-1]} == {
+        "bfloat16"
+    }
     assert keras.config.dtype_policy().name == "float32"  # as it was for everybody else
     whole = run(patches, tmp_path / "whole", config)
     assert whole.best_auc > 0.8
@@ -333,7 +336,9 @@ def test_label_smoothing_is_in_the_loss():
     logits, labels = np.array([[2.0], [-1.0]], np.float32), np.array([[1.0], [0.0]], np.float32)
     loss = float(
         np.asarray(
-            compiled(experiment(label_smoothing=0.2), 16, 10).compute_loss(y=labels, y_pred=logits)
+            compile_model(experiment(label_smoothing=0.2), 16, 10).compute_loss(
+                y=labels, y_pred=logits
+            )
         )
     )
     p, y = 1 / (1 + np.exp(-logits)), labels * 0.8 + 0.1
@@ -357,7 +362,7 @@ def test_l2_is_in_the_loss_of_the_report_network(patches: Patches, tmp_path: Pat
 
 
 def test_a_symmetric_average_is_the_same_for_every_orientation_of_a_patch(patches: Patches):
-    model = compiled(experiment(), 16, 10)
+    model = compile_model(experiment(), 16, 10)
     turned = replace(patches, images=np.ascontiguousarray(np.rot90(patches.images, axes=(1, 2))))
     means = [
         predict(model, p.images, p.valid, crop=16, views=VIEWS["d4"]).mean(axis=1)
@@ -369,7 +374,7 @@ def test_a_symmetric_average_is_the_same_for_every_orientation_of_a_patch(patche
 def test_a_patch_has_the_same_result_in_any_company(
     patches: Patches, monkeypatch: pytest.MonkeyPatch
 ):
-    model = compiled(experiment(), 16, 10)
+    model = compile_model(experiment(), 16, 10)
     told: list[int] = []
     monkeypatch.setattr("pcam_kit.inference.BATCH", 16)
     whole = predict(model, patches.images, patches.valid, crop=16, progress=told.append)

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from keras import layers
 
-from pcam_kit.commands.pretrained import check_config
 from pcam_kit.config.schema import Experiment, Training, Transfer
 from pcam_kit.errors import ConfigError
 from pcam_kit.models import build_model
@@ -24,12 +23,13 @@ from pcam_kit.models.transfer import (
     DEVIATION,
     FAMILIES,
     MEAN,
-    application,
+    build_application,
     preprocess,
     rate_factors,
-    stages,
+    stage_numbers,
 )
 from pcam_kit.training.schedule import Phases, build_optimizer
+from pcam_kit.workflows.initial_weights import check_config
 
 SMALL = "MobileNetV3Small"
 PIXELS = np.random.default_rng(0).integers(256, size=(4, 32, 32, 3), dtype=np.uint8)
@@ -42,7 +42,7 @@ def config(**values: Any) -> Transfer:
 @functools.cache
 def whole(backbone: str) -> keras.Model:
     """A model of keras.applications at 32 px whose weights are all different."""
-    model = application(backbone, 32)
+    model = build_application(backbone, 32)
     rng = np.random.default_rng(1)
     for weight in model.weights:
         if "variance" in weight.path or len(weight.shape) < 2:
@@ -169,7 +169,9 @@ def test_imagenet_s_weights_give_the_features_that_keras_gives(
     )
     ours = build_model(config(backbone="EfficientNetB0", weights="imagenet"), Task(32))
     load_pretrained(ours, config(backbone="EfficientNetB0", weights="imagenet"))
-    expected = np.asarray(application("EfficientNetB0", 32, "imagenet")(PIXELS.astype(np.float32)))
+    expected = np.asarray(
+        build_application("EfficientNetB0", 32, "imagenet")(PIXELS.astype(np.float32))
+    )
     assert np.ptp(expected) > 1e-3
     np.testing.assert_allclose(features(ours), expected, rtol=1e-3, atol=1e-5)
 
@@ -249,7 +251,7 @@ def test_every_stage_of_a_backbone_has_weights_and_they_come_in_order(backbone: 
     model = whole(backbone)
     places = [
         place
-        for layer, place in zip(model.layers, stages(backbone, model), strict=True)
+        for layer, place in zip(model.layers, stage_numbers(backbone, model), strict=True)
         if layer.trainable_weights
     ]
     assert places == sorted(places)

@@ -12,10 +12,6 @@ import numpy as np
 import pytest
 from keras import layers
 
-from pcam_kit.commands import fetch
-from pcam_kit.commands.folders import Folders
-from pcam_kit.commands.pretrained import check_unchanged, check_weights
-from pcam_kit.commands.train import Request, train
 from pcam_kit.competitions import find_competition
 from pcam_kit.config.schema import Transfer
 from pcam_kit.errors import ConfigError, RunError
@@ -24,8 +20,12 @@ from pcam_kit.inference import load_model
 from pcam_kit.models import build_model, transfer
 from pcam_kit.models.pretrained import load_pretrained
 from pcam_kit.models.task import Task
-from pcam_kit.models.transfer import BACKBONE, application
-from pcam_kit.runs import Run, create_run
+from pcam_kit.models.transfer import BACKBONE, build_application
+from pcam_kit.run_folders import Run, create_run
+from pcam_kit.workflows import fetch
+from pcam_kit.workflows.initial_weights import check_unchanged, check_weights
+from pcam_kit.workflows.train import TrainRequest, train
+from pcam_kit.workspace import Workspace
 
 from .conftest import Patches
 from .test_training import Silent, end_state, experiment, run
@@ -69,7 +69,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(transfer, "applications", SimpleNamespace(MobileNetV3Small=tiny))
         keras.utils.set_random_seed(9)
         path = tmp_path_factory.mktemp("weights") / "tiny.weights.h5"
-        application("MobileNetV3Small", 32).save_weights(path)
+        build_application("MobileNetV3Small", 32).save_weights(path)
         yield path
 
 
@@ -214,27 +214,27 @@ def test_the_command_refuses_wrong_weights_before_it_makes_a_run_and_then_trains
     Path("few.yaml").write_text(TISSUE)
     Path("recipes").mkdir()
     Path("recipes/mine.yaml").write_text(RECIPE)
-    folders = Folders()
-    fetch.fetch(fetch.Request("few.yaml"), folders)
+    workspace = Workspace()
+    fetch.fetch(fetch.FetchRequest("few.yaml"), workspace)
     with pytest.raises(ConfigError, match=r"no file tiny\.weights\.h5"):
-        train(Request("recipes/mine.yaml"), folders)
+        train(TrainRequest("recipes/mine.yaml"), workspace)
     file = Path("recipes/tiny.weights.h5")
     keras.Sequential([keras.Input((3,)), layers.Dense(2)]).save_weights(file)
     with pytest.raises(
         ConfigError,
         match=r"tiny.weights.h5 does not hold the weights of .*Small .* 10 arrays, found 2 ",
     ):
-        train(Request("recipes/mine.yaml"), folders)
-    assert not folders.runs.exists()
+        train(TrainRequest("recipes/mine.yaml"), workspace)
+    assert not workspace.runs.exists()
     file.write_bytes(weights.read_bytes())
-    run = train(Request("recipes/mine.yaml"), folders)
+    run = train(TrainRequest("recipes/mine.yaml"), workspace)
     assert run.result is not None
     assert run.meta["weights"] == {"source": str(file.resolve()), "sha256": sha256_file(weights)}
     file.unlink()
     assert load_model(run.model_file).count_params() > 0
     Path("recipes/mine.yaml").write_text(RECIPE.replace("tiny.weights.h5", str(file.resolve())))
     Path("recipes/taught.yaml").write_text(TAUGHT)
-    taught = train(Request("recipes/taught.yaml"), folders)
+    taught = train(TrainRequest("recipes/taught.yaml"), workspace)
     assert [teacher["run"] for teacher in taught.meta["teachers"]] == [run.name], (
         "a finished teacher does without the file"
     )

@@ -1,4 +1,4 @@
-"""What Kaggle says about the account, and a glance at it: one attempt, short timeouts, the server's
+"""What Kaggle says about the account, and a probe: one attempt, short timeouts, the server's
 clock.
 """
 
@@ -13,10 +13,10 @@ import pytest
 from loopback import Loopback
 
 from pcam_kit import kaggle_client
-from pcam_kit.commands.checks.account import asking_kaggle
-from pcam_kit.commands.checks.files import Subject
 from pcam_kit.errors import AccessError, CredentialsError, TransferError
 from pcam_kit.kaggle_client import CompetitionState
+from pcam_kit.workflows.doctor.account import kaggle_checks
+from pcam_kit.workflows.doctor.files import Subject
 
 SLUG = "tiny-tissue"
 
@@ -54,39 +54,39 @@ def test_signing_in_needs_an_account(kaggle: Loopback) -> None:
         kaggle_client.sign_in()
 
 
-def test_a_glance_is_one_attempt(kaggle: Loopback, folder: Path) -> None:
+def test_a_probe_is_one_attempt(kaggle: Loopback, folder: Path) -> None:
     kaggle.serve(SLUG, folder)
     kaggle.fail("GetCompetition", status=503, times=2)
-    with kaggle_client.glance(1.0, 1.0), pytest.raises(TransferError):
+    with kaggle_client.probe(1.0, 1.0), pytest.raises(TransferError):
         kaggle_client.competition_state(SLUG)
     assert len(kaggle.seen("GetCompetition")) == 1
     kaggle_client.competition_state(SLUG)  # afterwards patience is back
     assert len(kaggle.seen("GetCompetition")) == 3
 
 
-def test_a_glance_is_short_and_hears_the_time(kaggle: Loopback, folder: Path) -> None:
+def test_a_probe_is_short_and_hears_the_time(kaggle: Loopback, folder: Path) -> None:
     kaggle.serve(SLUG, folder)
     kaggle_client.competition_state(SLUG)  # signed in: the import is not measured
     kaggle.clock = -600.0
-    with kaggle_client.glance(1.0, 1.0) as heard:
-        assert heard.clock is None
+    with kaggle_client.probe(1.0, 1.0) as probe:
+        assert probe.clock is None
         kaggle_client.competition_state(SLUG)
-        assert heard.clock == pytest.approx(-600, abs=5)
+        assert probe.clock == pytest.approx(-600, abs=5)
     kaggle.fail("GetCompetition", wait=1.5)
     began = time.monotonic()
     with (
-        kaggle_client.glance(1.0, 0.2) as heard,
+        kaggle_client.probe(1.0, 0.2) as probe,
         pytest.raises(TransferError, match="no answer in time"),
     ):
         kaggle_client.competition_state(SLUG)
     assert time.monotonic() - began < 1.2
-    assert heard.clock is None
+    assert probe.clock is None
 
 
 def test_what_never_answers_is_ended(kaggle: Loopback) -> None:
     kaggle.fail("ListCompetitions", wait=6.0)
     began = time.monotonic()
-    with asking_kaggle(Subject(), offline=False, seconds=2.5) as answers:
+    with kaggle_checks(Subject(), offline=False, seconds=2.5) as answers:
         (check,) = answers()
     assert (check.name, check.status) == ("kaggle", "warning")
     assert check.message == "no answer from Kaggle within 2 s"

@@ -24,9 +24,9 @@ from pcam_kit.kaggle_client import (
     LostSubmission,
     find_submission,
     get_submission,
+    matching_submissions,
     retry,
     submission_limits,
-    submissions_alike,
     submit_file,
     submitting,
 )
@@ -47,7 +47,7 @@ def send(csv: Path, message: str) -> int:
         SLUG,
         csv,
         message,
-        alike=submissions_alike(SLUG, csv.name, message),
+        earlier=matching_submissions(SLUG, csv.name, message),
         sha256=sha256_file(csv),
     )
 
@@ -56,7 +56,7 @@ def test_a_submission_is_uploaded_scored_and_read_back(
     served: Loopback, write_csv: WriteCsv
 ) -> None:
     path = write_csv(wrong=10)
-    assert submissions_alike(SLUG, path.name, "first try") == set()
+    assert matching_submissions(SLUG, path.name, "first try") == set()
     ref = send(path, "first try")
     upload = served.seen("upload")[0]
     assert (upload.method, upload.body) == ("PUT", path.read_bytes())
@@ -79,8 +79,8 @@ def test_a_submission_is_uploaded_scored_and_read_back(
         0.75,
     )
     assert submission_limits(SLUG) == Limits(today=1, allowed_now=4)
-    assert submissions_alike(SLUG, path.name, "first try") == {ref}
-    assert submissions_alike(SLUG, path.name, "second try") == set()
+    assert matching_submissions(SLUG, path.name, "first try") == {ref}
+    assert matching_submissions(SLUG, path.name, "second try") == set()
 
 
 def test_auc_is_scored_with_ties(
@@ -132,7 +132,7 @@ def test_a_file_that_changed_after_it_was_checked_is_not_sent(
 ) -> None:
     checked = sha256_file(write_csv())
     with pytest.raises(SubmissionError, match="changed after it was checked"):
-        submit_file(SLUG, write_csv(wrong=1), "", alike=frozenset(), sha256=checked)
+        submit_file(SLUG, write_csv(wrong=1), "", earlier=frozenset(), sha256=checked)
     assert served.requests == []
 
 
@@ -154,7 +154,7 @@ def test_a_lost_answer_is_looked_up_and_not_sent_again(
     first = send(write_csv(), "same words")
     served.fail("CreateSubmission", **fault)
     second = send(write_csv(), "same words")
-    assert submissions_alike(SLUG, "submission.csv", "same words") == {first, second}
+    assert matching_submissions(SLUG, "submission.csv", "same words") == {first, second}
     assert first != second
     assert len(served.seen("CreateSubmission")) == 2
 
@@ -184,7 +184,7 @@ def test_a_submission_that_did_not_arrive_is_not_sent_again_either(
     assert f"https://www.kaggle.com/competitions/{SLUG}/submissions" in caught.value.hint
     assert "asks Kaggle first" in caught.value.hint
     assert len(served.seen("CreateSubmission")) == 1
-    assert len(served.seen("ListSubmissions")) == 1 + submitting.LOOKS
+    assert len(served.seen("ListSubmissions")) == 1 + submitting.LIST_ATTEMPTS
 
 
 def test_a_submission_without_number_is_quoted(served: Loopback, write_csv: WriteCsv) -> None:
@@ -235,7 +235,7 @@ def test_a_refusal_is_not_believed_when_the_submission_is_there(
     """A gateway may answer for Kaggle, and Kaggle may answer twice."""
     served.fail("CreateSubmission", instead_status=True, **fault)
     ref = send(write_csv(), "mine")
-    assert submissions_alike(SLUG, "submission.csv", "mine") == {ref}
+    assert matching_submissions(SLUG, "submission.csv", "mine") == {ref}
 
 
 def test_a_refusal_that_kaggle_did_not_say_leaves_the_outcome_open(
@@ -251,12 +251,12 @@ def test_the_list_may_lag(served: Loopback, write_csv: WriteCsv) -> None:
     served.fail("CreateSubmission", lost=True)
     served.fail("ListSubmissions", skip=1, times=2, body=empty)
     ref = send(write_csv(), "slow list")
-    assert submissions_alike(SLUG, "submission.csv", "slow list") == {ref}
+    assert matching_submissions(SLUG, "submission.csv", "slow list") == {ref}
     lost = LostSubmission(SLUG, "submission.csv", "slow list", frozenset())
     served.fail("ListSubmissions", body=empty)
     assert find_submission(lost) is None
     served.fail("ListSubmissions", body=empty)
-    assert find_submission(lost, looks=2) == ref
+    assert find_submission(lost, attempts=2) == ref
     served.fail("ListSubmissions", body=empty)
     assert find_submission(lost, seconds=0.1) == ref
 
@@ -267,14 +267,14 @@ def test_what_is_found_again_was_not_there_before_is_unclaimed_and_the_same(
     refs = [send(write_csv(), "same words") for _ in range(3)]
     lost = LostSubmission(SLUG, "submission.csv", "same words", frozenset(refs[:1]))
     assert find_submission(lost) == refs[1], "the oldest of those that were not there before"
-    assert find_submission(replace(lost, alike=frozenset())) == refs[0]
-    assert find_submission(replace(lost, alike=frozenset(refs))) is None
+    assert find_submission(replace(lost, earlier=frozenset())) == refs[0]
+    assert find_submission(replace(lost, earlier=frozenset(refs))) is None
     assert find_submission(replace(lost, claimed=frozenset(refs[1:2]))) == refs[2]
     assert find_submission(replace(lost, claimed=frozenset(refs))) is None
     assert find_submission(replace(lost, message=" same\nwords ")) == refs[1]
     assert find_submission(replace(lost, message="other words")) is None
     assert find_submission(replace(lost, file_name="other.csv")) is None
-    assert find_submission(replace(lost, alike=None)) == refs[2], (
+    assert find_submission(replace(lost, earlier=None)) == refs[2], (
         "a ledger of an earlier version: any could fit, so the newest"
     )
 
@@ -346,13 +346,13 @@ def test_a_list_that_is_an_error_is_no_empty_list(
 ) -> None:
     ref = send(write_csv(), "mine")
     served.fail("ListSubmissions", body=body)
-    assert submissions_alike(SLUG, "submission.csv", "mine") == {ref}
+    assert matching_submissions(SLUG, "submission.csv", "mine") == {ref}
 
 
 def test_every_page_of_the_list_is_read(served: Loopback, write_csv: WriteCsv) -> None:
     served.page_size = 2
     refs = [send(write_csv(), f"number {i}") for i in range(5)]
-    assert submissions_alike(SLUG, "submission.csv", "number 0") == {refs[0]}
+    assert matching_submissions(SLUG, "submission.csv", "number 0") == {refs[0]}
     assert (
         find_submission(LostSubmission(SLUG, "submission.csv", "number 0", frozenset())) == refs[0]
     )
@@ -371,7 +371,7 @@ def test_the_daily_limit(
 
 def test_a_csv_that_is_not_there(served: Loopback, tmp_path: Path) -> None:
     with pytest.raises(SubmissionError, match="cannot read the submission"):
-        submit_file(SLUG, tmp_path / "none.csv", "", alike=frozenset(), sha256="")
+        submit_file(SLUG, tmp_path / "none.csv", "", earlier=frozenset(), sha256="")
     assert served.requests == []
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from pcam_kit.evaluation import metrics
+from pcam_kit import metrics
 from pcam_kit.evaluation.calibration import best_threshold
 
 few = settings(max_examples=100, deadline=None)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcam_kit.data.split import choose_valid, folds, hash_split
+from pcam_kit.data.split import assign_folds, choose_valid, hash_split
 from pcam_kit.errors import DataError
 
 ROWS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 1)), min_size=1, max_size=120)
@@ -103,9 +103,9 @@ def test_folds_hold_whole_groups_and_none_is_empty(
         with pytest.raises(
             DataError, match=f"found {k} folds and {len(set(groups.tolist()))} groups"
         ):
-            folds(ids, labels, groups, k, seed)
+            assign_folds(ids, labels, groups, k, seed)
         return
-    fold = folds(ids, labels, groups, k, seed)
+    fold = assign_folds(ids, labels, groups, k, seed)
     assert fold.shape == (len(rows),)
     assert set(fold.tolist()) == set(range(k))
     assert all(len(set(fold[groups == group].tolist())) == 1 for group in set(groups.tolist()))
@@ -122,15 +122,19 @@ def test_folds_depend_on_neither_row_order_nor_group_numbers(
     order, names = list(range(len(ids))), list(range(13))
     random.shuffle(order)
     random.shuffle(names)
-    moved = folds([ids[i] for i in order], labels[order], np.array(names)[groups[order]], k, seed)
-    np.testing.assert_array_equal(folds(ids, labels, groups, k, seed)[order], moved)
+    moved = assign_folds(
+        [ids[i] for i in order], labels[order], np.array(names)[groups[order]], k, seed
+    )
+    np.testing.assert_array_equal(assign_folds(ids, labels, groups, k, seed)[order], moved)
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 1), min_size=6, max_size=200), K, SEED)
 def test_single_patches_are_dealt_out_by_label(labels: list[int], k: int, seed: int) -> None:
     label = np.array(labels, np.int8)
-    fold = folds([str(i) for i in range(len(labels))], label, np.arange(len(labels)), k, seed)
+    fold = assign_folds(
+        [str(i) for i in range(len(labels))], label, np.arange(len(labels)), k, seed
+    )
     for value in (0, 1):
         assert np.ptp(np.bincount(fold[label == value], minlength=k)) <= 1
 
@@ -140,7 +144,7 @@ def test_folds_of_unequal_slides_are_balanced_and_drawn() -> None:
     slides = np.repeat(np.arange(60), rng.integers(5, 200, 60))
     label = (rng.random(len(slides)) < rng.uniform(0.1, 0.9, 60)[slides]).astype(np.int8)
     ids = [str(i) for i in range(len(slides))]
-    first, again, other = (folds(ids, label, slides, 5, seed) for seed in (1, 1, 2))
+    first, again, other = (assign_folds(ids, label, slides, 5, seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     for value in (0, 1):
         assert np.bincount(first[label == value]) / (label == value).sum() == pytest.approx(
@@ -151,7 +155,7 @@ def test_folds_of_unequal_slides_are_balanced_and_drawn() -> None:
 
 
 def test_folds_are_the_ones_every_machine_makes() -> None:
-    fold = folds(
+    fold = assign_folds(
         [str(i) for i in range(12)],
         (np.arange(12) % 2).astype(np.int8),
         np.arange(12) // 2,

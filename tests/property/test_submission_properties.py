@@ -122,20 +122,20 @@ def play(ledger: Ledger, steps: list[tuple[str, int]]) -> list[tuple[int, list[E
         )
         slug = (LAB, HCD)[k % 2].slug
         if step == "written":
-            ledger.written(made, slug, Origin([f"run-{k}"]))
+            ledger.record_written(made, slug, Origin([f"run-{k}"]))
         elif step == "intent":
-            sent.append(ledger.intent(made, slug, message=f"é {k}"))
+            sent.append(ledger.record_intent(made, slug, message=f"é {k}"))
         elif sent:
             name = sent[k % len(sent)]
             match step:
                 case "sent":
-                    ledger.sent(name, k + 1)
+                    ledger.record_sent(name, k + 1)
                 case "complete":
-                    ledger.scored(name, "complete", public=k / 10)
+                    ledger.record_scored(name, "complete", public=k / 10)
                 case "pending":
-                    ledger.scored(name, "pending")
+                    ledger.record_scored(name, "pending")
                 case _:
-                    ledger.failed(name, "no network")
+                    ledger.record_failed(name, "no network")
         size = ledger.path.stat().st_size if ledger.path.exists() else 0
         history.append((size, Ledger(ledger.path).entries()))
     return history
@@ -168,8 +168,8 @@ def test_a_ledger_cut_at_any_byte_still_says_all_that_was_recorded(
         # Life goes on after the cut: nothing old is lost, and the half line does not swallow the
         # new one.
         made = CheckedCsv(at / "new.csv", "f" * 64, 1, 0.0, np.zeros(1, np.float32))
-        name = Ledger(path).intent(made, LAB.slug, message="")
-        Ledger(path).sent(name, 99)
+        name = Ledger(path).record_intent(made, LAB.slug, message="")
+        Ledger(path).record_sent(name, 99)
         after = Ledger(path).entries()
         assert after[:-1] == expected
         assert (after[-1].id, after[-1].ref, after[-1].status) == (name, 99, "pending")

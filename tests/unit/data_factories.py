@@ -1,4 +1,4 @@
-"""Small made-up raw files of every layout, and the tif writer behind them (not OpenCV's: it would
+"""Small synthetic raw files of every layout, and the tif writer behind them (not OpenCV's: it would
 share its mistakes).
 """
 
@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 
 from pcam_kit.competitions import Competition
-from pcam_kit.data.raw import RawCompetition, silent
-from pcam_kit.data.sources import open_raw
+from pcam_kit.data.layouts import open_raw
+from pcam_kit.data.raw import RawCompetition
 from pcam_kit.errors import DataError
+from pcam_kit.progress import silent
 
 SIZE = 32
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"

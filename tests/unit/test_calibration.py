@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pytest
 
+from pcam_kit import metrics
 from pcam_kit.errors import DataError
-from pcam_kit.evaluation import metrics
 from pcam_kit.evaluation.calibration import best_threshold
 
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from pcam_kit import metrics
 from pcam_kit.errors import DataError
-from pcam_kit.evaluation import metrics
 from pcam_kit.evaluation.comparison import Answers, compare, delong, mcnemar
 from pcam_kit.evaluation.intervals import resample
 

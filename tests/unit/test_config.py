@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from pcam_kit.config import load
+from pcam_kit.config.faults import suggestion
 from pcam_kit.config.schema import (
     Augment,
     Experiment,
@@ -207,8 +208,8 @@ def test_duplicate_keys_are_told_with_their_line() -> None:
 
 
 def test_suggestions_are_near_or_absent() -> None:
-    assert load.suggestion("epoch", ["epochs", "seed"]) == "; did you mean 'epochs'?"
-    assert load.suggestion("xyz", ["epochs", "seed"]) == ""
+    assert suggestion("epoch", ["epochs", "seed"]) == "; did you mean 'epochs'?"
+    assert suggestion("xyz", ["epochs", "seed"]) == ""
 
 
 def test_unreadable_file() -> None:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from pcam_kit import symmetry
 from pcam_kit.competitions import find_competition
-from pcam_kit.data.copies import Copies, compare, see, standard_elements
+from pcam_kit.data.copies import Copies, compare_stores, fingerprint_store, standard_elements
+from pcam_kit.data.layouts import open_raw
 from pcam_kit.data.raw import SPLITS, Part, RawCompetition
-from pcam_kit.data.sources import open_raw
 from pcam_kit.data.store import Store, build_store
 
 
@@ -81,7 +81,7 @@ def test_all_eight_forms_of_a_patch_get_the_same_standard_form(
     images = np.random.default_rng(seed).integers(0, levels, (6, size, size, 3), dtype=np.uint8)
     forms = [
         symmetry.apply_each(moved, standard_elements(np.ascontiguousarray(moved)))
-        for moved in symmetry.orbit(images)
+        for moved in symmetry.all_views(images)
     ]
     for form in forms[1:]:
         np.testing.assert_array_equal(form, forms[0])
@@ -103,8 +103,8 @@ def test_counts_are_those_of_brute_force(tmp_path: Path) -> None:
     def forms(image: np.ndarray) -> set[bytes]:
         return {symmetry.apply(image, g).tobytes() for g in range(8)}
 
-    first, second = (see(store, 32) for store in stores)
-    for one in [*compare(first), *compare(second), *compare(first, second)]:
+    first, second = (fingerprint_store(store, 32) for store in stores)
+    for one in [*compare_stores(first), *compare_stores(second), *compare_stores(first, second)]:
         here, there = (store.images[store.rows(split)] for store, split in (one.here, one.there))
         exact = turned = 0
         for i, image in enumerate(there):
@@ -113,8 +113,8 @@ def test_counts_are_those_of_brute_force(tmp_path: Path) -> None:
             exact += same
             turned += not same and any(image.tobytes() in forms(other) for other in candidates)
         assert (one.n, one.exact, one.turned, one.near) == (len(there), exact, turned, 0)
-    assert len(compare(first)) == 6
-    assert len(compare(first, second)) == 6
+    assert len(compare_stores(first)) == 6
+    assert len(compare_stores(first, second)) == 6
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_planted_copies_across_two_stores(tmp_path: Path, large: Store) -> None:
     test[2:4] = np.rot90(large.images[22:24], axes=(1, 2))  # of valid
     test[4] = large.images[30][:, ::-1]  # of test
     other = store_of(tmp_path / "other", {"train": train, "valid": soft(4, 10), "test": test})
-    found = compare(see(large, 96), see(other, 96), examples=5)
+    found = compare_stores(fingerprint_store(large, 96), fingerprint_store(other, 96), examples=5)
     assert table(found) == {
         ("large train", "other train"): (1, 0, 1),
         ("large valid", "other test"): (0, 2, 0),
@@ -149,10 +149,12 @@ def test_planted_copies_across_two_stores(tmp_path: Path, large: Store) -> None:
     ]
     assert [
         len(one.examples)
-        for one in compare(see(large, 96), see(other, 96), examples=1)
+        for one in compare_stores(
+            fingerprint_store(large, 96), fingerprint_store(other, 96), examples=1
+        )
         if one.exact + one.near == 2
     ] == [1]
-    assert table(compare(see(large, 96))) == {}
+    assert table(compare_stores(fingerprint_store(large, 96))) == {}
 
 
 def test_small_patches_are_found_in_the_centres_of_large_ones(tmp_path: Path, large: Store) -> None:
@@ -162,7 +164,7 @@ def test_small_patches_are_found_in_the_centres_of_large_ones(tmp_path: Path, la
     off[0] = centres[21]
     off[1] = large.images[22, :32, :32]  # another corner of the patch
     other = store_of(tmp_path / "small", {"train": small, "valid": soft(4, 10, 32), "test": off})
-    found = table(compare(see(large, 32), see(other, 32)))
+    found = table(compare_stores(fingerprint_store(large, 32), fingerprint_store(other, 32)))
     assert found == {
         ("large train", "small train"): (1, 1, 0),
         ("large valid", "small test"): (1, 0, 0),
@@ -177,7 +179,7 @@ def test_within_a_split_those_that_repeat_an_earlier_one_count(tmp_path: Path) -
     store = store_of(tmp_path / "one", {"train": train, "valid": soft(4, 9)})
     (found,) = (
         one
-        for one in compare(see(store, 96), examples=9)
+        for one in compare_stores(fingerprint_store(store, 96), examples=9)
         if one.here == one.there and one.here[1] == "train"
     )
     assert (found.exact, found.turned, found.near) == (3, 1, 1)
@@ -202,13 +204,13 @@ def test_slides_are_compared_by_name(tmp_path: Path, large: Store) -> None:
     )
     within = {
         (one.here[1], one.there[1]): one.slides
-        for one in compare(see(named, 32))
+        for one in compare_stores(fingerprint_store(named, 32))
         if one.here != one.there
     }
     assert within == {("train", "valid"): 0, ("train", "test"): 1, ("valid", "test"): 0}
     across = {
         (one.here[0].profile.slug, one.here[1], one.there[1]): one.slides
-        for one in compare(see(named, 32), see(other, 32))
+        for one in compare_stores(fingerprint_store(named, 32), fingerprint_store(other, 32))
     }
     shared_names = {
         ("named", "train", "train"): 2,
@@ -217,7 +219,10 @@ def test_slides_are_compared_by_name(tmp_path: Path, large: Store) -> None:
     }
     assert {pair: names for pair, names in across.items() if names != 0} == shared_names
     assert len(across) == 9
-    assert {one.slides for one in compare(see(named, 32), see(large, 32))} == {None}
+    assert {
+        one.slides
+        for one in compare_stores(fingerprint_store(named, 32), fingerprint_store(large, 32))
+    } == {None}
 
 
 def test_kaggles_own_patches_are_found_among_pcams(tmp_path: Path) -> None:
@@ -237,7 +242,7 @@ def test_kaggles_own_patches_are_found_among_pcams(tmp_path: Path) -> None:
         ]
         images[split] = np.stack(rows)
     pcam = store_of(tmp_path / "pcam", images)
-    across = compare(see(kaggle, 96), see(pcam, 96))
+    across = compare_stores(fingerprint_store(kaggle, 96), fingerprint_store(pcam, 96))
     with_train = [one for one in across if (pcam, "train") in (one.here, one.there)]
     assert sum(one.near for one in with_train) > 0
     assert sum(one.near for one in across) == sum(one.near for one in with_train)

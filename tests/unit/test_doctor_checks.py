@@ -1,9 +1,10 @@
-"""What `pcam doctor` reads off the machine, and how it looks: made-up control groups, processes
+"""What `pcam doctor` reads off the machine, and how it looks: synthetic control groups, processes
 that hang, narrow terminals.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import subprocess
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from pcam_kit.commands import doctor
-from pcam_kit.commands.checks import Check, beside, guarded, machine, packages
+from pcam_kit.cli import doctor
+from pcam_kit.cli.console import MessageHandler
 from pcam_kit.errors import DataError
+from pcam_kit.workflows.doctor import Check, background_python, machine, packages, run_check
 
 GIB = 1 << 30
 
@@ -82,14 +84,14 @@ class TestMemory:
         assert machine.read_memory(tmp_path).total > 0
 
 
-class TestBeside:
-    def test_what_it_gives(self) -> None:
+class TestBackgroundPython:
+    def test_its_result(self) -> None:
         code = (
             "import sys, os; print(sys.argv[1], os.environ['MINE']); print('b', "
             "file=sys.stderr); sys.exit(3)"
         )
-        with beside(code, "a", seconds=20, MINE="c") as ended:
-            assert ended() == (3, "a c\n", "b\n")
+        with background_python(code, "a", seconds=20, MINE="c") as wait:
+            assert wait() == (3, "a c\n", "b\n")
 
     def test_it_ends_with_the_block(self, tmp_path: Path) -> None:
         """Also when nobody waits for it, and when it takes too long."""
@@ -98,10 +100,10 @@ class TestBeside:
         )
         began = time.monotonic()
         with (
-            beside(code, str(tmp_path / "pid"), seconds=1) as ended,
+            background_python(code, str(tmp_path / "pid"), seconds=1) as wait,
             pytest.raises(subprocess.TimeoutExpired),
         ):
-            ended()
+            wait()
         assert time.monotonic() - began < 5
         with pytest.raises(ProcessLookupError):
             os.kill(int((tmp_path / "pid").read_text()), 0)
@@ -111,19 +113,23 @@ class TestBeside:
     ) -> None:
         (tmp_path / "json.py").write_text("raise ImportError")
         monkeypatch.chdir(tmp_path)
-        with beside("import json, pcam_kit; print(1)", seconds=20) as ended:
-            assert ended() == (0, "1\n", "")
+        with background_python("import json, pcam_kit; print(1)", seconds=20) as wait:
+            assert wait() == (0, "1\n", "")
 
 
 def test_importing_keras_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "keras.py").write_text("import time; time.sleep(60)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with machine.looking_at_backend(seconds=1.0) as backend:
+    with machine.backend_checks(seconds=1.0) as backend:
         (check,) = backend()
     assert (check.status, check.message[:37]) == ("problem", "importing Keras takes more than 1 s")
 
 
-def test_what_a_check_raises_is_its_last_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_check_raises_is_its_last_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logging.getLogger("pcam_kit"), "handlers", [MessageHandler()])
+
     def expected() -> list[Check]:
         raise DataError("it is broken", hint="mend it")
 
@@ -131,22 +137,22 @@ def test_what_a_check_raises_is_its_last_line(capsys: pytest.CaptureFixture[str]
         yield Check("a", "ok", "so far")
         raise KeyError("b")
 
-    assert [*guarded("a", expected, debug=False)] == [
+    assert [*run_check("a", expected, debug=False)] == [
         Check("a", "problem", "it is broken", "mend it")
     ]
-    so_far, failed = guarded("a", unexpected, debug=False)
+    so_far, failed = run_check("a", unexpected, debug=False)
     assert (so_far.status, failed.status, failed.message) == (
         "ok",
         "problem",
         "this check failed: KeyError: 'b'",
     )
     assert capsys.readouterr().err == ""
-    assert len([*guarded("a", unexpected, debug=True)]) == 2
+    assert len([*run_check("a", unexpected, debug=True)]) == 2
     assert "Traceback" in capsys.readouterr().err
 
 
 def test_the_requirements_are_those_of_the_package() -> None:
-    python, texts = packages.declared()
+    python, texts = packages.own_requirements()
     assert python.startswith((">=3.11", "<3.14"))
     assert any(text.startswith("tensorflow") for text in texts)
 
@@ -168,11 +174,11 @@ def test_no_line_is_wider_than_the_terminal(
     ]
     assert doctor.show(checks) == checks
     lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
-    assert f"{' ' * doctor.BEGIN}-> {command}" in lines, (
+    assert f"{' ' * doctor.INDENT}-> {command}" in lines, (
         "a command can be copied: the terminal wraps it"
     )
-    lines.remove(f"{' ' * doctor.BEGIN}-> {command}")
+    lines.remove(f"{' ' * doctor.INDENT}-> {command}")
     assert max(map(len, lines)) <= columns
     starts = [line.split()[0] for line in lines if not line.startswith(" ")]
     assert starts == ["ok", "warning", "problem"]
-    assert all(line.startswith(" " * doctor.BEGIN) for line in lines if line.startswith(" "))
+    assert all(line.startswith(" " * doctor.INDENT) for line in lines if line.startswith(" "))

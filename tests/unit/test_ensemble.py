@@ -12,7 +12,7 @@ from scipy import optimize, stats
 
 from pcam_kit.errors import DataError
 from pcam_kit.evaluation.ensemble import combine, correlations, cross_fitted, fit_weights, logits
-from pcam_kit.evaluation.metrics import log_loss, roc_auc
+from pcam_kit.metrics import log_loss, roc_auc
 
 
 def made_up(n: int, noise: tuple[float, ...], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

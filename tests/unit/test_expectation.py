@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from pcam_kit.commands.expectation import expectation
 from pcam_kit.competitions import find_competition
 from pcam_kit.submissions import Entry
+from pcam_kit.submissions.expected_score import expectation
 
 LAB, HCD = find_competition("tnm112"), find_competition("hcd")
 BEST = Entry(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pcam_kit.kaggle_client.integrity import announced_hashes, compare, crc32c, zip_fault
-from pcam_kit.kaggle_client.retry import asked_pause
+from pcam_kit.kaggle_client.integrity import announced_hashes, compare_hashes, crc32c, zip_fault
+from pcam_kit.kaggle_client.retry import retry_after
 
 NINE = b"123456789"
 CRC = "e3069283"  # the check value of CRC-32C (RFC 3720)
@@ -62,7 +62,7 @@ def test_hashes_are_read_from_the_header(header: str, found: dict[str, str]) -> 
     ],
 )
 def test_a_hash_that_differs_is_named(nine: Path, expected: dict[str, str], wrong: str) -> None:
-    assert compare(nine, expected, nothing) == (wrong, CRC)
+    assert compare_hashes(nine, expected, nothing) == (wrong, CRC)
 
 
 def test_every_member_of_a_zip_is_read(tmp_path: Path) -> None:
@@ -103,4 +103,4 @@ def test_every_member_of_a_zip_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_a_pause_goes_by_the_servers_clock(headers: dict[str, str], seconds: float) -> None:
-    assert asked_pause(headers) == seconds
+    assert retry_after(headers) == seconds

@@ -11,8 +11,9 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from pcam_kit import metrics
 from pcam_kit.errors import DataError
-from pcam_kit.evaluation import intervals, metrics
+from pcam_kit.evaluation import intervals
 
 
 def slides(
@@ -67,7 +68,7 @@ def test_patches_that_look_alike_make_the_interval_wider_and_single_ones_do_not(
     # DeLong's, on its logit scale
     assert each.auc == pytest.approx(metrics.auc_interval(y, p), abs=0.004)
     right = int(((p >= 0.5) == y).sum())
-    assert each.accuracy == pytest.approx(intervals.wilson(right, y.size), abs=0.004)
+    assert each.accuracy == pytest.approx(intervals.wilson_interval(right, y.size), abs=0.004)
 
 
 def test_it_holds_the_truth_more_often_than_an_interval_by_patch() -> None:
@@ -76,11 +77,11 @@ def test_it_holds_the_truth_more_often_than_an_interval_by_patch() -> None:
     by_slide = by_patch = 0
     for seed in range(100):
         y, p, groups = slides(25, seed)
-        low, high = intervals.percentiles(
+        low, high = intervals.percentile_interval(
             intervals.resample(y, p, 0.5, groups, draws=300).accuracy, 25
         )
         by_slide += low <= truth <= high
-        low, high = intervals.wilson(int(((p >= 0.5) == y).sum()), y.size)
+        low, high = intervals.wilson_interval(int(((p >= 0.5) == y).sum()), y.size)
         by_patch += low <= truth <= high
     assert by_slide >= 87
     assert by_patch < by_slide - 10
@@ -104,14 +105,14 @@ def test_unknown_or_too_few_slides_give_intervals_by_patch(groups: list[int] | N
     y, p = np.arange(60) % 2, rng.random(60)
     found = intervals.intervals(y, p, 0.5, None if groups is None else np.array(groups, np.int32))
     assert found.slides is None
-    assert intervals.name(found.slides) == "patches"
+    assert intervals.sampling_unit(found.slides) == "patches"
     assert found.auc == metrics.auc_interval(y, p)
-    assert found.accuracy == intervals.wilson(int(((p >= 0.5) == y).sum()), 60)
+    assert found.accuracy == intervals.wilson_interval(int(((p >= 0.5) == y).sum()), 60)
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 1), (0, 40), (40, 40), (17, 40), (30_000, 32_768)])
 def test_wilson_by_its_definition(right: int, n: int) -> None:
-    found = intervals.wilson(right, n)
+    found = intervals.wilson_interval(right, n)
     reference = stats.binomtest(right, n).proportion_ci(0.95, method="wilson")
     assert found == pytest.approx((reference.low, reference.high), abs=1e-9)
     assert 0 <= found[0] <= right / n <= found[1] <= 1
@@ -121,7 +122,7 @@ def test_wilson_by_its_definition(right: int, n: int) -> None:
 @pytest.mark.parametrize("count", [5, 10, 54])
 def test_percentiles_are_expanded_as_far_as_students(count: int) -> None:
     values = np.random.default_rng(0).normal(0, 1, 200_000)
-    low, high = intervals.percentiles(np.append(values, np.nan), count)
+    low, high = intervals.percentile_interval(np.append(values, np.nan), count)
     expected = stats.t.ppf(0.975, count - 1) * (count / (count - 1)) ** 0.5
     assert (-low, high) == pytest.approx((expected, expected), rel=0.02)
 
@@ -130,10 +131,10 @@ def test_percentiles_are_expanded_as_far_as_students(count: int) -> None:
 @pytest.mark.parametrize("shift", [0.0, 1.0, -2.0, 2.6])
 def test_p_belongs_to_the_interval(count: int, shift: float) -> None:
     values = np.random.default_rng(1).normal(shift, 1, 20_000)
-    p = intervals.two_sided(values, count)
+    p = intervals.two_sided_p(values, count)
     expected = 2 * stats.t.sf(abs(shift) * ((count - 1) / count) ** 0.5, count - 1)
     assert p == pytest.approx(expected, abs=0.02)
-    low, high = intervals.percentiles(values, count, 1 - p) if p < 1 else (0.0, 0.0)
+    low, high = intervals.percentile_interval(values, count, 1 - p) if p < 1 else (0.0, 0.0)
     assert min(abs(low), abs(high)) < 0.02, "the interval of level 1 - p just reaches 0"
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
+from pcam_kit import metrics
 from pcam_kit.errors import DataError
-from pcam_kit.evaluation import metrics
 
 EXACT = 1e-12
 

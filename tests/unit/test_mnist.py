@@ -15,7 +15,7 @@ from pcam_kit.lab import ablation, mnist
 
 
 def arrays(**changes: Any) -> dict[str, Any]:
-    """A made-up MNIST of 6 + 3 images, with some parts changed; None leaves a part out."""
+    """A synthetic MNIST of 6 + 3 images, with some parts changed; None leaves a part out."""
     rng = np.random.default_rng(0)
     values: dict[str, Any] = {
         "x_train": rng.integers(256, size=(6, 28, 28), dtype=np.uint8),
@@ -26,9 +26,15 @@ def arrays(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in (values | changes).items() if value is not None}
 
 
+@pytest.fixture
+def no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mnist.log, "warning", pytest.fail)
+
+
+@pytest.mark.usefixtures("no_warning")
 def test_a_file_in_keras_layout(tmp_path: Path):
     np.savez(tmp_path / "mnist.npz", **arrays())
-    digits = mnist.load_digits(str(tmp_path / "mnist.npz"), pytest.fail)
+    digits = mnist.load_digits(str(tmp_path / "mnist.npz"))
     assert digits.name == "MNIST"
     assert digits.train_images.shape == (6, 28, 28, 1)
     np.testing.assert_array_equal(digits.train_images[..., 0], arrays()["x_train"])
@@ -54,7 +60,7 @@ def test_a_file_in_keras_layout(tmp_path: Path):
         ({"x_train": np.array([None] * 6, object)}, "cannot read"),
     ],
 )
-def test_what_does_not_fit_is_told(tmp_path: Path, changes: dict[str, Any], words: str):
+def test_what_does_not_fit_is_named(tmp_path: Path, changes: dict[str, Any], words: str):
     np.savez(tmp_path / "mnist.npz", **arrays(**changes))
     with pytest.raises(DataError, match=words) as caught:
         mnist.from_npz(tmp_path / "mnist.npz")
@@ -76,8 +82,9 @@ def test_a_single_array_and_a_missing_file(tmp_path: Path):
         mnist.from_npz(tmp_path / "gone.npz")
 
 
-def test_the_stand_in_is_named_and_looks_like_mnist():
-    digits = mnist.load_digits("digits", pytest.fail)
+@pytest.mark.usefixtures("no_warning")
+def test_the_small_digits_are_named_and_look_like_mnist():
+    digits = mnist.load_digits("digits")
     assert digits.name == "scikit-learn digits"
     assert (len(digits.train_labels), len(digits.test_labels)) == (1297, 500)
     for images in (digits.train_images, digits.test_images):
@@ -140,11 +147,11 @@ def test_the_ablation_has_every_regulariser_once_alone():
     assert bare.augment.transforms == []
     assert (bare.training, bare.images, bare.seed) == (report.training, report.images, report.seed)
     variants = ablation.alone(report)
-    assert [one.name.split(" (")[0] for one in variants] == [
+    assert [variant.name.split(" (")[0] for variant in variants] == [
         *("only L2", "only dropout", "only RandomResizedCrop", "only Affine", "only Affine"),
     ]
     assert (
-        len({load.dump_yaml(one.config) for one in variants} | {load.dump_yaml(bare)})
+        len({load.dump_yaml(variant.config) for variant in variants} | {load.dump_yaml(bare)})
         == len(variants) + 1
     )
     assert variants[0].config.model.l2 == report.model.l2  # type: ignore[union-attr]
@@ -157,7 +164,7 @@ def test_the_ablation_of_training_and_of_the_plain_network():
     config = CONFIG.model_copy(
         update={"training": Training(ema=0.9, weight_decay=0.1, label_smoothing=0.1)}
     )
-    assert [one.name for one in ablation.alone(config)] == [
+    assert [variant.name for variant in ablation.alone(config)] == [
         "only weight decay",
         "only label smoothing",
         "only averaged weights",

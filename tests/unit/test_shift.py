@@ -11,14 +11,24 @@ import pytest
 from data_factories import profile
 from numpy.typing import NDArray
 
-from pcam_kit.commands import shift as command
-from pcam_kit.commands import submit
-from pcam_kit.commands.folders import Folders
+from pcam_kit.cli import shift as shift_command
 from pcam_kit.data.raw import SPLITS, Images, Part, RawCompetition
-from pcam_kit.data.shift import LIMIT, SAMPLE, WORDS, colours, drift, patch_statistics
+from pcam_kit.data.shift import (
+    LIMIT,
+    SAMPLE,
+    WORDS,
+    measure_colours,
+    measure_drift,
+    patch_statistics,
+)
 from pcam_kit.data.store import Store, build_store
-from pcam_kit.data.store_stain import normalised
+from pcam_kit.data.store_stain import normalise_store
 from pcam_kit.submissions import Origin, write_csv
+from pcam_kit.workflows import shift as command
+from pcam_kit.workflows import submit
+from pcam_kit.workspace import Workspace
+
+pytestmark = pytest.mark.usefixtures("messages")
 
 RNG = np.random.default_rng(0)
 
@@ -97,9 +107,9 @@ def test_drift_is_named(change: Callable[[Images], Images], words: str, tmp_path
     store = stored(
         tmp_path, train=tissue(300, 1), valid=tissue(200, 2), test=change(tissue(200, 3))
     )
-    train, valid, test = (colours(store, split) for split in store.splits)
-    assert drift(train, valid).sentences == []
-    found = drift(train, test)
+    train, valid, test = (measure_colours(store, split) for split in store.splits)
+    assert measure_drift(train, valid).sentences == []
+    found = measure_drift(train, test)
     assert any(sentence.startswith(f"test {words} than train by ") for sentence in found.sentences)
     name = next(name for name, pair in WORDS.items() if words in pair)
     a, b = (
@@ -116,8 +126,8 @@ def test_drift_is_named(change: Callable[[Images], Images], words: str, tmp_path
 
 def test_drift_turns_round_with_the_splits(tmp_path: Path) -> None:
     store = stored(tmp_path, train=tissue(300, 1), test=darker(tissue(200, 3)))
-    train, test = (colours(store, split) for split in ("train", "test"))
-    there, back = drift(train, test), drift(test, train)
+    train, test = (measure_colours(store, split) for split in ("train", "test"))
+    there, back = measure_drift(train, test), measure_drift(test, train)
     assert there.drifted == back.drifted
     assert any("train is brighter than test" in sentence for sentence in back.sentences)
     assert there.differences == pytest.approx(
@@ -140,7 +150,7 @@ def test_halves_of_one_split_do_not_drift() -> None:
             dict(zip(WORDS, values.std(0), strict=True)),
         )
 
-    pairs = [drift(look(20), look(20)) for _ in range(200)]
+    pairs = [measure_drift(look(20), look(20)) for _ in range(200)]
     assert sum(pair.largest > LIMIT for pair in pairs) > 150
     assert sum(bool(pair.drifted) for pair in pairs) <= 20
 
@@ -149,7 +159,7 @@ def test_halves_of_one_split_do_not_drift() -> None:
 def test_patches_of_one_colour_give_finite_numbers(level: int, tmp_path: Path) -> None:
     flat: NDArray[np.uint8] = np.full((100, 32, 32, 3), level, np.uint8)
     store = stored(tmp_path, train=flat, test=np.full((100, 32, 32, 3), 255 - level, np.uint8))
-    found = drift(*(colours(store, split) for split in ("train", "test")))
+    found = measure_drift(*(measure_colours(store, split) for split in ("train", "test")))
     assert np.isfinite(list(found.differences.values())).all()
     assert found.drifted
 
@@ -157,7 +167,7 @@ def test_patches_of_one_colour_give_finite_numbers(level: int, tmp_path: Path) -
 def test_large_splits_and_large_patches_are_sampled(tmp_path: Path) -> None:
     raw = tissue(SAMPLE + 200, 1)
     store = stored(tmp_path, train=raw, valid=raw[:10])
-    first, again, other = (colours(store, "train", seed=seed) for seed in (0, 0, 1))
+    first, again, other = (measure_colours(store, "train", seed=seed) for seed in (0, 0, 1))
     assert first == again != other
     assert first.n == SAMPLE
     np.testing.assert_allclose(
@@ -167,28 +177,28 @@ def test_large_splits_and_large_patches_are_sampled(tmp_path: Path) -> None:
 
 def test_of_large_patches_every_third_pixel_is_enough(tmp_path: Path) -> None:
     raw = tissue(50, 1, size=96)
-    found = colours(stored(tmp_path, size=96, train=raw, valid=raw[:10]), "train")
+    found = measure_colours(stored(tmp_path, size=96, train=raw, valid=raw[:10]), "train")
     np.testing.assert_allclose(
         list(found.mean.values()), patch_statistics(raw).mean(0), rtol=0.03, atol=0.003
     )
 
 
 @pytest.fixture
-def drifted(tmp_path: Path) -> Folders:
+def drifted(tmp_path: Path) -> Workspace:
     stored(
         tmp_path / "data", train=tissue(300, 1), valid=tissue(200, 2), test=darker(tissue(200, 3))
     )
-    return Folders(tmp_path / "data", tmp_path / "runs", tmp_path / "submissions")
+    return Workspace(tmp_path / "data", tmp_path / "runs", tmp_path / "submissions")
 
 
-def test_the_command(drifted: Folders, capsys: pytest.CaptureFixture[str]) -> None:
-    shifted = command.shift(None, None, drifted)
-    told = json.loads(json.dumps(command.describe(shifted), allow_nan=False))
+def test_the_command(drifted: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    shifted = command.colour_shift(None, None, drifted)
+    told = json.loads(json.dumps(shifted.to_dict(), allow_nan=False))
     assert list(told["splits"]) == ["train", "valid", "test"]
     assert told["splits"]["valid"]["n"] == 200
     assert [one["split"] for one in told["drifts"]] == ["valid", "test"]
     assert told["drifts"][0]["sentences"] == []
-    command.show(shifted)
+    shift_command.show(shifted)
     seen = capsys.readouterr()
     assert all(
         word in seen.out for word in ("train (300)", "test (200)", "test - train", "brightness")
@@ -198,15 +208,17 @@ def test_the_command(drifted: Folders, capsys: pytest.CaptureFixture[str]) -> No
     assert "pcam fetch tiny --stain reinhard" in seen.err
 
 
-def dry_run(folders: Folders, tmp_path: Path) -> None:
+def dry_run(workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text(
         "id,label\n" + "".join(f"{i},0.{i % 9 + 1}\n" for i in range(200))
     )
-    submit.submit(submit.Request(tmp_path / "mine.csv", dry_run=True), folders, lambda _: True)
+    submit.submit(
+        submit.SubmitRequest(tmp_path / "mine.csv", dry_run=True), workspace, lambda _: True
+    )
 
 
 def test_told_before_a_submission_in_one_line(
-    drifted: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    drifted: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dry_run(drifted, tmp_path)
     (line,) = (line for line in capsys.readouterr().err.splitlines() if "than train" in line)
@@ -216,12 +228,12 @@ def test_told_before_a_submission_in_one_line(
 
 def test_nothing_is_told_without_drift(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stored(tmp_path / "data", train=tissue(300, 1), test=tissue(200, 3))
-    dry_run(Folders(tmp_path / "data", tmp_path / "runs", tmp_path / "submissions"), tmp_path)
+    dry_run(Workspace(tmp_path / "data", tmp_path / "runs", tmp_path / "submissions"), tmp_path)
     assert "than train" not in capsys.readouterr().err
 
 
 def test_drift_is_that_of_the_patches_the_runs_saw(
-    drifted: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    drifted: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Normalised, test is as dark as train; that of another store, or of one that is not there, is
     not told.
@@ -231,7 +243,8 @@ def test_drift_is_that_of_the_patches_the_runs_saw(
     for stain, told in ((None, True), ("reinhard", False), ("macenko", False)):
         if stain == "reinhard":
             build_store(
-                normalised(store, stain, progress=lambda *_: None), drifted.place("tiny", stain)
+                normalise_store(store, stain, progress=lambda *_: None),
+                drifted.store_path("tiny", stain),
             )
         path = tmp_path / "submissions" / f"{stain}.csv"
         made = write_csv(
@@ -241,6 +254,6 @@ def test_drift_is_that_of_the_patches_the_runs_saw(
             np.random.default_rng(len(str(stain))).random(200),
             threshold=0.5,
         )
-        drifted.ledger.written(made, "tiny", Origin(stain=stain))
-        submit.submit(submit.Request(path, dry_run=True), drifted, lambda _: True)
+        drifted.ledger.record_written(made, "tiny", Origin(stain=stain))
+        submit.submit(submit.SubmitRequest(path, dry_run=True), drifted, lambda _: True)
         assert ("than train" in capsys.readouterr().err) == told

@@ -19,9 +19,9 @@ from data_factories import (
     zip_folder,
 )
 
-from pcam_kit.data.raw import silent
-from pcam_kit.data.sources import open_raw
+from pcam_kit.data.layouts import open_raw
 from pcam_kit.errors import DataError
+from pcam_kit.progress import silent
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

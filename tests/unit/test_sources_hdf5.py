@@ -20,7 +20,7 @@ from data_factories import (
     write_pcam,
 )
 
-from pcam_kit.data.sources import open_raw
+from pcam_kit.data.layouts import open_raw
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from data_factories import fails, profile, shared, tif_bytes, write_csv, write_tifs
 
-from pcam_kit.data.sources import open_raw
+from pcam_kit.data.layouts import open_raw
 from pcam_kit.errors import DataError
 
 

@@ -10,7 +10,7 @@ import pytest
 from data_factories import LAYOUTS, fails, profile, shared, write_tifs, zip_folder
 
 from pcam_kit.competitions import find_competition
-from pcam_kit.data.sources import open_raw
+from pcam_kit.data.layouts import open_raw
 from pcam_kit.errors import DataError
 
 

@@ -1,4 +1,4 @@
-"""Twins (exact and near copies) and the validation part cut from train."""
+"""Exact and near copies of patches, and the validation part split off train."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ import numpy as np
 import pytest
 from data_factories import patches, shared
 
-from pcam_kit.data.leaks import Looks, crossings, join, look_at, twins
+from pcam_kit.data.duplicates import (
+    Fingerprints,
+    count_duplicates_across,
+    duplicate_groups,
+    fingerprint,
+    join_fingerprints,
+)
 from pcam_kit.data.split import choose_valid, hash_split
 
 
 def grouped(images: np.ndarray) -> np.ndarray:
-    return twins(look_at(images), images)
+    return duplicate_groups(fingerprint(images), images)
 
 
 def soft(n: int, size: int) -> np.ndarray:
@@ -72,13 +78,13 @@ def test_flat_patches_are_grouped_only_when_exact() -> None:
 def test_thousands_of_equal_hashes_cost_seconds_not_hours() -> None:
     n = 20_000
     images = np.broadcast_to(patches(1), (n, 32, 32, 3))
-    looks = Looks(
+    fingerprints = Fingerprints(
         np.arange(n, dtype=np.uint64),
         np.full(n, 0x1234567890ABCDEF, np.uint64),
         np.zeros(n, np.bool_),
     )
     start = time.perf_counter()
-    groups = twins(looks, images)
+    groups = duplicate_groups(fingerprints, images)
     assert len(np.unique(groups)) == 1  # neighbours chain, so a bounded window still joins them all
     assert time.perf_counter() - start < 20  # 1 s measured; all pairs would be 2e8
 
@@ -101,8 +107,11 @@ def test_real_patches_saved_again_are_found() -> None:
 
 def test_blocks_do_not_matter() -> None:
     images = patches(20)
-    whole, pieces = look_at(images), join([look_at(images[:3]), look_at(images[3:])])
-    for column in ("exact", "rough", "flat"):
+    whole, pieces = (
+        fingerprint(images),
+        join_fingerprints([fingerprint(images[:3]), fingerprint(images[3:])]),
+    )
+    for column in ("pixel_hashes", "perceptual_hashes", "flat"):
         np.testing.assert_array_equal(getattr(whole, column), getattr(pieces, column))
 
 
@@ -111,10 +120,14 @@ def test_crossings_count_copies_of_the_other_part() -> None:
     images[10] = images[0]
     images[11] = images[0]
     images[12] = np.clip(images[1].astype(int) + 5, 0, 255)
-    looks = look_at(images)
+    fingerprints = fingerprint(images)
     train = np.arange(20) < 10
-    assert crossings(looks, twins(looks, images), train, ~train) == (2, 1)
-    assert crossings(looks, twins(looks, images), ~train, train) == (1, 1)
+    assert count_duplicates_across(
+        fingerprints, duplicate_groups(fingerprints, images), train, ~train
+    ) == (2, 1)
+    assert count_duplicates_across(
+        fingerprints, duplicate_groups(fingerprints, images), ~train, train
+    ) == (1, 1)
 
 
 def test_singles_are_split_exactly_by_label() -> None:

@@ -13,16 +13,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pcam_kit import runs
-from pcam_kit.commands import fetch
-from pcam_kit.commands.checks import files as checks
-from pcam_kit.commands.folders import Folders
+from pcam_kit import run_folders
 from pcam_kit.config.schema import Data, Experiment, LabCnn, StainMethod
 from pcam_kit.data.raw import Images, Part, RawCompetition
-from pcam_kit.data.stain import TARGET, TARGET_MEAN, TARGET_SD, TARGET_TOP, normalisation, normalise
+from pcam_kit.data.stain import (
+    TARGET,
+    TARGET_MEAN,
+    TARGET_SD,
+    TARGET_TOP,
+    apply_normalisation,
+    fit_normalisation,
+)
 from pcam_kit.data.store import Store, build_store, open_store, verify_store
 from pcam_kit.errors import DataError, RunError, UsageError
 from pcam_kit.files import write_json
+from pcam_kit.workflows import fetch
+from pcam_kit.workflows.doctor import files as checks
+from pcam_kit.workspace import Workspace
+
+pytestmark = pytest.mark.usefixtures("messages")
 
 METHODS: tuple[StainMethod, ...] = get_args(StainMethod)
 LABORATORIES = (
@@ -49,9 +58,9 @@ def picture(amount: NDArray[np.float64], stains: NDArray[Any]) -> Images:
 
 
 def made_alike(images: Images, method: StainMethod) -> Images:
-    found = normalisation(method, images)
+    found = fit_normalisation(method, images)
     assert found is not None
-    return normalise(images, found[None].repeat(len(images), 0))
+    return apply_normalisation(images, found[None].repeat(len(images), 0))
 
 
 def apart(a: Images, b: Images) -> float:
@@ -85,7 +94,7 @@ def test_one_tissue_stained_twice_comes_out_alike(
 def test_macenko_finds_the_stains() -> None:
     """Pure stains of the source become pure stains of the target."""
     images = picture(amounts(20, 2), LABORATORIES[1])
-    found = normalisation("macenko", images)
+    found = fit_normalisation("macenko", images)
     assert found is not None
     unit = LABORATORIES[1] / np.linalg.norm(LABORATORIES[1], axis=1, keepdims=True)
     for source, target in zip(unit, TARGET, strict=False):
@@ -98,10 +107,10 @@ def test_macenko_finds_the_stains() -> None:
 def test_background_stays_background_and_grows_into_tissue_without_a_step(
     method: StainMethod,
 ) -> None:
-    found = normalisation(method, picture(amounts(20, 2), LABORATORIES[1]))
+    found = fit_normalisation(method, picture(amounts(20, 2), LABORATORIES[1]))
     assert found is not None
     ramp = np.arange(255, 150, -1, dtype=np.uint8).repeat(3).reshape(1, 1, -1, 3)
-    out = normalise(ramp, found[None])[0, 0]
+    out = apply_normalisation(ramp, found[None])[0, 0]
     np.testing.assert_array_equal(out[0], 255)
     assert out[5].min() >= 235
     assert np.abs(np.diff(out.astype(int), axis=0)).max() <= 12
@@ -131,7 +140,7 @@ def test_reinhard_reaches_the_target_and_leaves_what_is_there() -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("level", [0, 1, 250, 255])
 def test_nothing_is_made_of_white_or_black(method: StainMethod, level: int) -> None:
-    assert normalisation(method, np.full((10, 32, 32, 3), level, np.uint8)) is None
+    assert fit_normalisation(method, np.full((10, 32, 32, 3), level, np.uint8)) is None
 
 
 @given(
@@ -146,11 +155,11 @@ def test_no_picture_gives_nonsense(
     rng = np.random.default_rng(grain)
     base = np.array(colours)[rng.integers(len(colours), size=(4, 32, 32))]
     images = (base + rng.integers(-grain, grain + 1, base.shape)).clip(0, 255).astype(np.uint8)
-    found = normalisation(method, images)
+    found = fit_normalisation(method, images)
     if found is not None:
         assert np.isfinite(found).all()
         assert np.abs(found).max() < 60
-        out = normalise(images, found[None].repeat(4, 0))
+        out = apply_normalisation(images, found[None].repeat(4, 0))
         assert out.dtype == np.uint8
 
 
@@ -190,23 +199,23 @@ def raw(*, slides: bool, test: Images | None = None) -> RawCompetition:
 
 
 @pytest.fixture
-def folders(tmp_path: Path) -> Folders:
-    places = Folders(tmp_path / "data", tmp_path / "runs", tmp_path / "submissions")
-    build_store(raw(slides=True), places.home("tiny") / "store")
-    write_json(places.home("tiny") / "fetched.json", {"time": "2024-01-01"})
+def workspace(tmp_path: Path) -> Workspace:
+    places = Workspace(tmp_path / "data", tmp_path / "runs", tmp_path / "submissions")
+    build_store(raw(slides=True), places.competition_path("tiny") / "store")
+    write_json(places.competition_path("tiny") / "fetched.json", {"time": "2024-01-01"})
     return places
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_second_store_beside_the_first(method: StainMethod, folders: Folders) -> None:
-    store = folders.store("tiny")
+def test_a_second_store_beside_the_first(method: StainMethod, workspace: Workspace) -> None:
+    store = workspace.store("tiny")
     before = (store.path / "manifest.json").read_bytes()
-    made = fetch.normalise(store, method, folders)
+    made = fetch.normalise(store, method, workspace)
     verify_store(made)
-    assert made.path == folders.home("tiny") / f"store-{method}"
+    assert made.path == workspace.competition_path("tiny") / f"store-{method}"
     assert (store.path / "manifest.json").read_bytes() == before
-    assert folders.store("tiny").stain is None
-    assert folders.store("tiny", method).stain == method
+    assert workspace.store("tiny").stain is None
+    assert workspace.store("tiny", method).stain == method
     assert made.fingerprint != store.fingerprint
     assert made.split_hash == store.split_hash
     assert made.manifest["stain"] == {"method": method, "version": 1, "of": store.fingerprint}
@@ -224,9 +233,9 @@ def test_a_second_store_beside_the_first(method: StainMethod, folders: Folders) 
     assert len([note for note in made.notes if note.startswith("of the test patches")]) == 1
 
 
-def test_each_slide_is_judged_by_itself(folders: Folders) -> None:
-    store = folders.store("tiny")
-    made = fetch.normalise(store, "macenko", folders)
+def test_each_slide_is_judged_by_itself(workspace: Workspace) -> None:
+    store = workspace.store("tiny")
+    made = fetch.normalise(store, "macenko", workspace)
     rows = store.rows("train")
     for slide in (0, 1):
         own = store.images[rows[slide::2]]
@@ -237,9 +246,9 @@ def test_each_slide_is_judged_by_itself(folders: Folders) -> None:
 
 
 def test_without_slides_the_split_is_judged(tmp_path: Path) -> None:
-    places = Folders(tmp_path)
+    places = Workspace(tmp_path)
     empty = np.full((12, 32, 32, 3), 255, np.uint8)
-    store = build_store(raw(slides=False, test=empty), places.home("tiny") / "store")
+    store = build_store(raw(slides=False, test=empty), places.competition_path("tiny") / "store")
     made = fetch.normalise(store, "macenko", places)
     np.testing.assert_array_equal(
         made.images[made.rows("train")], made_alike(store.images[store.rows("train")], "macenko")
@@ -253,18 +262,18 @@ def test_without_slides_the_split_is_judged(tmp_path: Path) -> None:
 
 
 def test_again_it_is_verified_and_kept(
-    folders: Folders, capsys: pytest.CaptureFixture[str]
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store = folders.store("tiny")
-    first = fetch.normalise(store, "reinhard", folders)
+    store = workspace.store("tiny")
+    first = fetch.normalise(store, "reinhard", workspace)
     stamp = (first.path / "manifest.json").stat().st_mtime_ns
     capsys.readouterr()
-    fetch.normalise(store, "reinhard", folders)
+    fetch.normalise(store, "reinhard", workspace)
     assert "the normalised store is there and intact" in capsys.readouterr().err
     assert (first.path / "manifest.json").stat().st_mtime_ns == stamp
 
 
-def other_store(folders: Folders) -> Store:
+def other_store(workspace: Workspace) -> Store:
     """What `pcam fetch` leaves when the published data changed."""
     published = raw(slides=True)
     labels = published.parts[0].labels.copy()
@@ -272,22 +281,22 @@ def other_store(folders: Folders) -> Store:
     changed = replace(
         published, parts=(replace(published.parts[0], labels=labels), *published.parts[1:])
     )
-    return build_store(changed, folders.home("tiny") / "store")
+    return build_store(changed, workspace.competition_path("tiny") / "store")
 
 
-def test_a_store_of_other_patches_is_refused_then_made_anew(folders: Folders) -> None:
-    old = fetch.normalise(folders.store("tiny"), "macenko", folders)
-    store = other_store(folders)
+def test_a_store_of_other_patches_is_refused_then_made_anew(workspace: Workspace) -> None:
+    old = fetch.normalise(workspace.store("tiny"), "macenko", workspace)
+    store = other_store(workspace)
     with pytest.raises(DataError, match="was normalised from a store with fingerprint") as caught:
-        folders.store("tiny", "macenko")
+        workspace.store("tiny", "macenko")
     assert caught.value.hint == "pcam fetch tiny --stain macenko"
-    fetch.normalise(store, "macenko", folders)
-    assert folders.store("tiny", "macenko").fingerprint != old.fingerprint
-    kept = folders.home("tiny") / f"store-macenko.{old.fingerprint[:8]}"
+    fetch.normalise(store, "macenko", workspace)
+    assert workspace.store("tiny", "macenko").fingerprint != old.fingerprint
+    kept = workspace.competition_path("tiny") / f"store-macenko.{old.fingerprint[:8]}"
     assert open_store(kept).fingerprint == old.fingerprint, "nothing is lost"
 
 
-def run_on(folders: Folders, store: Store, stain: StainMethod | None) -> runs.Run:
+def run_on(workspace: Workspace, store: Store, stain: StainMethod | None) -> run_folders.Run:
     meta = {
         "started": "",
         "backend": "",
@@ -296,49 +305,51 @@ def run_on(folders: Folders, store: Store, stain: StainMethod | None) -> runs.Ru
         "store_fingerprint": store.fingerprint,
         "split_hash": store.split_hash,
     }
-    return runs.create_run(
-        folders.runs,
+    return run_folders.create_run(
+        workspace.runs,
         Experiment(name="x", data=Data(stain=stain), model=LabCnn(name="lab_cnn")),
         meta,
     )
 
 
-def test_a_run_gets_patches_normalised_as_its_own_were(folders: Folders) -> None:
-    store = folders.store("tiny")
+def test_a_run_gets_patches_normalised_as_its_own_were(workspace: Workspace) -> None:
+    store = workspace.store("tiny")
     with pytest.raises(DataError, match="does not exist") as missing:
-        folders.store("tiny", "macenko")
+        workspace.store("tiny", "macenko")
     assert missing.value.hint == "pcam fetch tiny --stain macenko"
-    made = {stain: fetch.normalise(store, stain, folders) for stain in METHODS}
+    made = {stain: fetch.normalise(store, stain, workspace) for stain in METHODS}
     for stain in METHODS:
-        assert folders.store_of(run_on(folders, made[stain], stain)).path == made[stain].path
-    assert folders.store_of(run_on(folders, store, None)).path == store.path
+        assert workspace.store_of(run_on(workspace, made[stain], stain)).path == made[stain].path
+    assert workspace.store_of(run_on(workspace, store, None)).path == store.path
     for wrong in (
-        run_on(folders, store, "macenko"),
-        run_on(folders, made["macenko"], None),
-        run_on(folders, made["macenko"], "reinhard"),
+        run_on(workspace, store, "macenko"),
+        run_on(workspace, made["macenko"], None),
+        run_on(workspace, made["macenko"], "reinhard"),
     ):
         with pytest.raises(RunError, match="was trained on a store with fingerprint"):
-            folders.store_of(wrong)
+            workspace.store_of(wrong)
 
 
-def test_a_store_at_the_wrong_place_is_refused(folders: Folders) -> None:
-    made = fetch.normalise(folders.store("tiny"), "macenko", folders)
+def test_a_store_at_the_wrong_place_is_refused(workspace: Workspace) -> None:
+    made = fetch.normalise(workspace.store("tiny"), "macenko", workspace)
     made.path.rename(made.path.with_name("store-reinhard"))
     with pytest.raises(
         DataError,
         match=r"expected patches normalised \(reinhard\), found patches normalised \(macenko\)",
     ):
-        folders.store("tiny", "reinhard")
-    (folders.home("tiny") / "store").rename(folders.home("tiny") / "aside")
-    made.path.with_name("store-reinhard").rename(folders.home("tiny") / "store")
+        workspace.store("tiny", "reinhard")
+    (workspace.competition_path("tiny") / "store").rename(
+        workspace.competition_path("tiny") / "aside"
+    )
+    made.path.with_name("store-reinhard").rename(workspace.competition_path("tiny") / "store")
     with pytest.raises(
         DataError, match=r"expected patches as published, found patches normalised \(macenko\)"
     ):
-        folders.store("tiny")
+        workspace.store("tiny")
 
 
-def test_damage_is_told_with_its_own_command(folders: Folders) -> None:
-    made = fetch.normalise(folders.store("tiny"), "macenko", folders)
+def test_damage_is_told_with_its_own_command(workspace: Workspace) -> None:
+    made = fetch.normalise(workspace.store("tiny"), "macenko", workspace)
     manifest = json.loads((made.path / "manifest.json").read_text())
     (made.path / "manifest.json").write_text(json.dumps(manifest | {"split_hash": "0" * 64}))
     with pytest.raises(DataError, match="split hash") as caught:
@@ -351,25 +362,27 @@ def test_damage_is_told_with_its_own_command(folders: Folders) -> None:
 
 
 def test_only_and_stain_do_not_fit_together() -> None:
-    from pcam_kit.cli_kaggle import fetch as command
+    from pcam_kit.cli.fetch import fetch as command
 
     with pytest.raises(UsageError, match="--only builds no store"):
         command("synthetic", only=["*.csv"], stain="macenko")
 
 
-def test_the_doctor_knows_both_stores(folders: Folders) -> None:
-    store = folders.store("tiny")
-    made = fetch.normalise(store, "macenko", folders)
+def test_the_doctor_knows_both_stores(workspace: Workspace) -> None:
+    store = workspace.store("tiny")
+    made = fetch.normalise(store, "macenko", workspace)
     for run_store, stain in ((store, None), (made, "macenko")):
-        run_on(folders, run_store, stain)
+        run_on(workspace, run_store, stain)
     subject = checks.Subject(store.profile)
-    assert [check.message.split(" is intact")[0] for check in checks.stores(subject, folders)] == [
+    assert [
+        check.message.split(" is intact")[0] for check in checks.stores(subject, workspace)
+    ] == [
         "tiny",
         "tiny (store-macenko)",
     ]
-    assert [check.status for check in checks.runs(subject, folders)] == ["ok"]
+    assert [check.status for check in checks.runs(subject, workspace)] == ["ok"]
     images = made.path / "images.npy"
     images.write_bytes(images.read_bytes()[:-1] + b"\0\0")
-    found = list(checks.stores(subject, folders))
+    found = list(checks.stores(subject, workspace))
     assert [check.status for check in found] == ["ok", "problem"]
     assert found[1].fix == "pcam fetch tiny --stain macenko"

@@ -22,8 +22,8 @@ from data_factories import (
     write_tifs,
 )
 
+from pcam_kit.data.layouts import open_raw
 from pcam_kit.data.raw import RawCompetition
-from pcam_kit.data.sources import open_raw
 from pcam_kit.data.store import SplitCount, Store, build_store, open_store, verify_store
 from pcam_kit.data.store_files import SCHEMA, Index, encode_ids, pack_index
 from pcam_kit.errors import DataError

@@ -27,8 +27,8 @@ from data_factories import (
 )
 
 from pcam_kit.data import store_writer
+from pcam_kit.data.layouts import open_raw
 from pcam_kit.data.raw import Part, RawCompetition
-from pcam_kit.data.sources import open_raw
 from pcam_kit.data.store import build_store, open_store, verify_store
 from pcam_kit.errors import DataError, StorageError
 
@@ -140,7 +140,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path[:0] = [{tests!r}]
 from data_factories import profile
-from pcam_kit.data.sources import open_raw
+from pcam_kit.data.layouts import open_raw
 from pcam_kit.data.store import build_store
 calls = 0
 def progress(what, done, total):

@@ -286,14 +286,14 @@ class TestLedger:
         ledger = Ledger(tmp_path / "ledger.jsonl")
         assert ledger.entries() == []
         assert ledger.newest() is None
-        assert ledger.by_sha256("0") is None
+        assert ledger.find_by_sha256("0") is None
         assert ledger.already_sent("0", "hcd") is None
         assert list(tmp_path.iterdir()) == []
 
     def test_from_written_to_scored(self, tmp_path: Path) -> None:
         path, made = tmp_path / "ledger.jsonl", csv(tmp_path)
         ledger = Ledger(path)
-        ledger.written(made, HCD.slug, ORIGIN)
+        ledger.record_written(made, HCD.slug, ORIGIN)
         (entry,) = ledger.entries()
         assert entry == Entry(
             **(vars(ORIGIN) | {"valid_high": None}),
@@ -306,15 +306,15 @@ class TestLedger:
         assert entry.created.endswith("+00:00")
         assert ledger.already_sent(made.sha256, HCD.slug) is None
 
-        name = ledger.intent(made, HCD.slug, message="first try")
+        name = ledger.record_intent(made, HCD.slug, message="first try")
         statuses = [ledger.entries()[0].status, Ledger(path).entries()[0].status]
         assert statuses == ["sending", "unknown"]
-        ledger.sent(name, 41)
+        ledger.record_sent(name, 41)
         assert ledger.entries()[0].status == "pending"
         other = Ledger(path)  # polling may go on in another process
-        other.scored(name, "pending")
-        other.scored(name, "complete", public=0.91, private=0.9)
-        other.scored(name, "pending")  # an answer that came late
+        other.record_scored(name, "pending")
+        other.record_scored(name, "complete", public=0.91, private=0.9)
+        other.record_scored(name, "pending")  # an answer that came late
         (entry,) = ledger.entries()
         assert (entry.id, entry.ref, entry.status, entry.public_score, entry.private_score) == (
             name,
@@ -332,7 +332,7 @@ class TestLedger:
         assert entry.sent is not None
         assert (
             entry
-            == Ledger(path).by_sha256(made.sha256)
+            == Ledger(path).find_by_sha256(made.sha256)
             == Ledger(path).newest()
             == Ledger(path).newest(HCD.slug)
         )
@@ -342,15 +342,15 @@ class TestLedger:
 
     def test_an_intent_is_on_disk_before_it_returns(self, tmp_path: Path) -> None:
         made = csv(tmp_path)
-        name = Ledger(tmp_path / "ledger.jsonl").intent(made, HCD.slug, message="")
+        name = Ledger(tmp_path / "ledger.jsonl").record_intent(made, HCD.slug, message="")
         entry = Ledger(tmp_path / "ledger.jsonl").already_sent(made.sha256, HCD.slug)
         assert entry is not None
         assert (entry.id, entry.status, entry.ref, entry.runs) == (name, "unknown", None, [])
 
     def test_what_looked_like_it_before_is_kept_and_need_not_be_there(self, tmp_path: Path) -> None:
         path, made = tmp_path / "ledger.jsonl", csv(tmp_path)
-        Ledger(path).intent(made, HCD.slug, message="", alike={43, 41}, again=True)
-        Ledger(path).intent(made, HCD.slug, message="", alike=())
+        Ledger(path).record_intent(made, HCD.slug, message="", alike={43, 41}, again=True)
+        Ledger(path).record_intent(made, HCD.slug, message="", alike=())
         old = json.loads(path.read_text().splitlines()[0]) | {"id": "0"}
         del old["alike"], old["again"]  # as earlier versions wrote it
         path.write_text(path.read_text() + json.dumps(old) + "\n")
@@ -365,12 +365,12 @@ class TestLedger:
 
     def test_what_counts_as_sent(self, tmp_path: Path) -> None:
         ledger, made = Ledger(tmp_path / "ledger.jsonl"), csv(tmp_path)
-        first = ledger.intent(made, HCD.slug, message="")
-        ledger.failed(first, "no network")
+        first = ledger.record_intent(made, HCD.slug, message="")
+        ledger.record_failed(first, "no network")
         assert ledger.already_sent(made.sha256, HCD.slug) is None
         assert ledger.entries()[0].error == "no network"
-        second = ledger.intent(made, HCD.slug, message="")
-        ledger.sent(second, 7)
+        second = ledger.record_intent(made, HCD.slug, message="")
+        ledger.record_sent(second, 7)
         for sha256, competition, expected in (
             (made.sha256, HCD.slug, second),
             (made.sha256, LAB.slug, None),
@@ -378,9 +378,11 @@ class TestLedger:
         ):
             found = ledger.already_sent(sha256, competition)
             assert (found.id if found is not None else None) == expected
-        ledger.failed(second, "could not ask for the score")  # Kaggle numbered it, so it was sent
+        ledger.record_failed(
+            second, "could not ask for the score"
+        )  # Kaggle numbered it, so it was sent
         assert ledger.entries()[1].status == "pending"
-        ledger.scored(second, "error", error="bad file")
+        ledger.record_scored(second, "error", error="bad file")
         found = ledger.already_sent(made.sha256, HCD.slug)
         assert found is not None
         assert (found.status, found.error) == ("error", "bad file")
@@ -388,9 +390,9 @@ class TestLedger:
     def test_sent_twice_is_two_entries_and_the_newest_csv_is_found(self, tmp_path: Path) -> None:
         ledger = Ledger(tmp_path / "ledger.jsonl")
         a, b = csv(tmp_path), csv(tmp_path, "b.csv", 1)
-        ledger.written(a, HCD.slug, ORIGIN)
-        ids = [ledger.intent(a, HCD.slug, message="") for _ in range(2)]
-        ledger.written(b, LAB.slug, Origin())
+        ledger.record_written(a, HCD.slug, ORIGIN)
+        ids = [ledger.record_intent(a, HCD.slug, message="") for _ in range(2)]
+        ledger.record_written(b, LAB.slug, Origin())
         assert [(entry.id, entry.status) for entry in ledger.entries()] == [
             (ids[0], "sending"),
             (ids[1], "sending"),
@@ -405,7 +407,7 @@ class TestLedger:
         ]
         moved = csv(tmp_path, "c.csv")  # the bytes of a.csv again, under another name
         assert moved.sha256 == a.sha256
-        ledger.written(moved, HCD.slug, ORIGIN)
+        ledger.record_written(moved, HCD.slug, ORIGIN)
         found = ledger.newest()
         assert found is not None
         assert (found.csv, found.id) == (str(moved.path), ids[1])
@@ -413,13 +415,15 @@ class TestLedger:
 
     def test_the_folder_can_be_moved_and_holds_no_machine_paths(self, tmp_path: Path) -> None:
         (tmp_path / "old").mkdir()
-        Ledger(tmp_path / "old" / "ledger.jsonl").written(csv(tmp_path / "old"), HCD.slug, ORIGIN)
+        Ledger(tmp_path / "old" / "ledger.jsonl").record_written(
+            csv(tmp_path / "old"), HCD.slug, ORIGIN
+        )
         (tmp_path / "old").rename(tmp_path / "new")
         assert str(tmp_path) not in (tmp_path / "new" / "ledger.jsonl").read_text()
         entry = Ledger(tmp_path / "new" / "ledger.jsonl").newest()
         assert entry is not None
         assert Path(entry.csv).is_file()
-        Ledger(tmp_path / "new" / "ledger.jsonl").written(
+        Ledger(tmp_path / "new" / "ledger.jsonl").record_written(
             csv(tmp_path, "outside.csv", 3), HCD.slug, ORIGIN
         )
         assert [entry.csv for entry in Ledger(tmp_path / "new" / "ledger.jsonl").entries()][
@@ -429,14 +433,14 @@ class TestLedger:
     def test_half_a_line_and_strange_lines_are_passed_over(self, tmp_path: Path) -> None:
         path, made = tmp_path / "ledger.jsonl", csv(tmp_path)
         ledger = Ledger(path)
-        ledger.written(made, HCD.slug, ORIGIN)
+        ledger.record_written(made, HCD.slug, ORIGIN)
         with path.open("ab") as handle:
             handle.write(
                 b'[1]\n\xff\xfe\n\n{"event": "sent"}\n{"schema_version": 1, "event": '
                 b'"later"}\n{"schema_version": 1, "event": "int'
             )
-        name = ledger.intent(made, HCD.slug, message="")
-        ledger.sent(name, 5)
+        name = ledger.record_intent(made, HCD.slug, message="")
+        ledger.record_sent(name, 5)
         assert [(entry.id, entry.ref) for entry in Ledger(path).entries()] == [(name, 5)]
 
     def test_a_newer_schema_is_refused_not_misread(self, tmp_path: Path) -> None:
@@ -452,10 +456,10 @@ class TestLedger:
     def test_results_need_a_submission_and_a_number(self, tmp_path: Path) -> None:
         ledger, made = Ledger(tmp_path / "ledger.jsonl"), csv(tmp_path)
         with pytest.raises(SubmissionError, match="holds no submission 'x'"):
-            ledger.scored("x", "complete", 0.5)
-        name = ledger.intent(made, HCD.slug, message="")
+            ledger.record_scored("x", "complete", 0.5)
+        name = ledger.record_intent(made, HCD.slug, message="")
         with pytest.raises(SubmissionError, match="no submission number"):
-            ledger.sent(name, 0)
+            ledger.record_sent(name, 0)
         assert Ledger(ledger.path).entries()[0].status == "unknown"
 
     def test_a_ledger_that_cannot_be_read_or_written(self, tmp_path: Path) -> None:
@@ -463,4 +467,4 @@ class TestLedger:
         with pytest.raises(StorageError, match="cannot read the ledger"):
             ledger.entries()
         with pytest.raises(StorageError, match="cannot write"):
-            ledger.written(csv(tmp_path), HCD.slug, ORIGIN)
+            ledger.record_written(csv(tmp_path), HCD.slug, ORIGIN)

@@ -70,14 +70,14 @@ def test_the_table_is_a_group_and_not_commutative() -> None:
         )
 
 
-def test_the_orbit_of_an_asymmetric_image_is_eight_images() -> None:
+def test_an_asymmetric_image_has_eight_different_views() -> None:
     x = images(n=2)
-    orbit = symmetry.orbit(x)
-    assert orbit.shape == (8, *x.shape)
-    assert orbit.dtype == x.dtype
-    assert len({orbit[element, 0].tobytes() for element in ELEMENTS}) == 8
+    views = symmetry.all_views(x)
+    assert views.shape == (8, *x.shape)
+    assert views.dtype == x.dtype
+    assert len({views[element, 0].tobytes() for element in ELEMENTS}) == 8
     for element in ELEMENTS:
-        np.testing.assert_array_equal(orbit[element], symmetry.apply(x, element))
+        np.testing.assert_array_equal(views[element], symmetry.apply(x, element))
 
 
 def test_apply_is_a_view_with_any_leading_axes() -> None:

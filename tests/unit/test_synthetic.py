@@ -12,8 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from pcam_kit.data import synthetic
+from pcam_kit.data.layouts import open_raw
 from pcam_kit.data.raw import Part
-from pcam_kit.data.sources import open_raw
 from pcam_kit.data.synthetic import synthetic_parts
 from pcam_kit.errors import DataError
 
@@ -114,7 +114,7 @@ def test_it_is_fast_enough_for_a_demo() -> None:
 def test_the_source_needs_no_path_and_says_what_it_is() -> None:
     raw = open_raw(profile("synthetic"), None, seed=4)
     assert {part.split: part.n for part in raw.parts} == {"train": 24, "valid": 8, "test": 6}
-    assert any("made-up" in note for note in raw.notes)
+    assert any("synthetic tissue" in note for note in raw.notes)
     assert (
         open_raw(profile("synthetic"), None, seed=5).parts[0].labels != raw.parts[0].labels
     ).any()

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from sklearn.model_selection import KFold
 
+from pcam_kit import metrics
 from pcam_kit.errors import DataError
-from pcam_kit.evaluation import metrics
 from pcam_kit.evaluation.calibration import (
-    at_temperature,
+    apply_temperature,
     best_threshold,
-    cut_for_rate,
     fit_temperature,
+    threshold_for_rate,
 )
 from pcam_kit.evaluation.crossfit import cross_fit
 
@@ -42,7 +42,7 @@ def test_the_temperature_is_where_scipy_finds_it(says_too_much: float) -> None:
     y, p = draw(4000, 0, says_too_much=says_too_much)
     found = fit_temperature(y, p)
     best = minimize_scalar(
-        lambda t: metrics.log_loss(y, at_temperature(p, t)),
+        lambda t: metrics.log_loss(y, apply_temperature(p, t)),
         bounds=(0.05, 20),
         method="bounded",
         options={"xatol": 1e-9},
@@ -51,7 +51,7 @@ def test_the_temperature_is_where_scipy_finds_it(says_too_much: float) -> None:
     assert found.value == pytest.approx(says_too_much, rel=0.1)
     assert found.log_loss_before == metrics.log_loss(y, p)
     assert found.log_loss_after == pytest.approx(
-        metrics.log_loss(y, at_temperature(p, found.value)), abs=1e-12
+        metrics.log_loss(y, apply_temperature(p, found.value)), abs=1e-12
     )
     assert found.log_loss_after <= found.log_loss_before
     assert found.ece_before == metrics.expected_calibration_error(y, p)
@@ -72,7 +72,7 @@ def test_no_temperature_nearby_is_better(case: list[tuple[int, float]]) -> None:
     for other in (0.05, found.value * 0.98, found.value * 1.02, 1.0, 20.0):
         assert (
             found.log_loss_after
-            <= metrics.log_loss(y, at_temperature(p, float(np.clip(other, 0.05, 20)))) + 1e-7
+            <= metrics.log_loss(y, apply_temperature(p, float(np.clip(other, 0.05, 20)))) + 1e-7
         )
 
 
@@ -82,12 +82,12 @@ def test_order_stays_and_temperatures_undo_one_another(
     values: list[float], temperature: float
 ) -> None:
     p = np.array(values, np.float32)
-    after = at_temperature(p, temperature)
+    after = apply_temperature(p, temperature)
     assert ((after >= 0) & (after <= 1)).all()
     assert (np.diff(after[np.argsort(p, kind="stable")]) >= 0).all()
-    assert at_temperature(p, 1.0) == pytest.approx(p, abs=2e-7)
-    hot = at_temperature(p, 20.0)
-    assert at_temperature(hot, 1 / 20) == pytest.approx(p, abs=1e-6)
+    assert apply_temperature(p, 1.0) == pytest.approx(p, abs=2e-7)
+    hot = apply_temperature(p, 20.0)
+    assert apply_temperature(hot, 1 / 20) == pytest.approx(p, abs=1e-6)
 
 
 def test_ends_of_the_range() -> None:
@@ -105,7 +105,7 @@ def test_cross_fitting_is_fitting_on_the_other_folds() -> None:
     said, tempered = np.empty(600), np.empty(600)
     for rest, here in KFold(5).split(y):
         said[here] = p[here] >= best_threshold(y[rest], p[rest]).value
-        tempered[here] = at_temperature(p[here], fit_temperature(y[rest], p[rest]).value)
+        tempered[here] = apply_temperature(p[here], fit_temperature(y[rest], p[rest]).value)
     found = cross_fit(y, p, groups)
     assert found is not None
     assert (found.by, found.accuracy) == ("slides", (said == y).mean())
@@ -157,7 +157,7 @@ def test_a_single_patch_of_a_class_leaves_nothing_to_fit() -> None:
 @settings(max_examples=200, deadline=None)
 def test_no_cut_comes_nearer_to_the_rate(values: list[float], rate: float) -> None:
     p = np.array(values)
-    cut = cut_for_rate(p, rate)
+    cut = threshold_for_rate(p, rate)
     assert 0 < cut < 1
     assert not np.isin(cut, p)
     edges = np.unique(np.concatenate([[0.0], p, [1.0]]))
@@ -175,9 +175,14 @@ def test_the_rate_cut_undoes_a_shift_and_hurts_with_a_wrong_rate() -> None:
     right = metrics.accuracy(y, p, 0.5)
     y, moved = draw(20_000, 3, shift=2.0)  # the same patches, every one stained towards tumour
     assert metrics.accuracy(y, moved, 0.5) < right - 0.1
-    assert metrics.accuracy(y, moved, cut_for_rate(moved, 0.5)) == pytest.approx(right, abs=0.005)
+    assert metrics.accuracy(y, moved, threshold_for_rate(moved, 0.5)) == pytest.approx(
+        right, abs=0.005
+    )
     y, rare = draw(20_000, 4, share=0.1)
-    assert metrics.accuracy(y, rare, cut_for_rate(rare, 0.5)) < metrics.accuracy(y, rare, 0.5) - 0.2
+    assert (
+        metrics.accuracy(y, rare, threshold_for_rate(rare, 0.5))
+        < metrics.accuracy(y, rare, 0.5) - 0.2
+    )
 
 
 def test_bad_input_is_named() -> None:
@@ -187,8 +192,8 @@ def test_bad_input_is_named() -> None:
         fit_temperature([1, 1], [0.2, 0.3])
     for temperature in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(DataError, match="a finite number above 0"):
-            at_temperature([0.5], temperature)
+            apply_temperature([0.5], temperature)
     with pytest.raises(DataError, match=r"a rate lies within \[0, 1\], found 50"):
-        cut_for_rate([0.5], 50)
+        threshold_for_rate([0.5], 50)
     with pytest.raises(DataError, match="nothing"):
-        cut_for_rate([], 0.5)
+        threshold_for_rate([], 0.5)

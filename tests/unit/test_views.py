@@ -1,6 +1,4 @@
-"""The views of a patch: each pixel where it should be, and found again among those predicted
-together.
-"""
+"""The views of a patch: each pixel where it should be, and found again by name in predictions."""
 
 from __future__ import annotations
 
@@ -9,11 +7,24 @@ from typing import get_args, get_type_hints
 import numpy as np
 import pytest
 
-from pcam_kit import cli, symmetry
+from pcam_kit import symmetry
+from pcam_kit.cli.predict import predict
 from pcam_kit.config.schema import Tta
-from pcam_kit.views import VIEWS, columns, seen
+from pcam_kit.run_folders import Predictions
+from pcam_kit.views import SHIFTS, TURNS, UNNAMED, VIEWS, apply_view
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+
+
+PLACES = ("identity", *SHIFTS, *TURNS)
+
+
+def seen(images: np.ndarray, view: tuple[int, int]) -> np.ndarray:
+    """The images moved to a place, then by a symmetry."""
+    place, element = PLACES[view[0]], symmetry.NAMES[view[1]]
+    if place == "identity":
+        return apply_view(images, element)
+    return apply_view(images, place if element == "identity" else f"{place}+{element}")
 
 
 def mirrored(i: int, side: int) -> int:
@@ -78,15 +89,24 @@ def test_turns_and_symmetries_are_sixteen_directions_and_their_mirror_images() -
 
 @pytest.mark.parametrize("tta", ["d4-shifts", "d4-turns"])
 def test_the_symmetries_are_those_of_the_moved_patch(tta: Tta) -> None:
-    for shift, element in VIEWS[tta]:
-        made = seen(IMAGES, (shift, element))
-        assert made.flags.c_contiguous
-        np.testing.assert_array_equal(made, symmetry.apply(seen(IMAGES, (shift, 0)), element))
+    names = iter(VIEWS[tta])
+    for place in PLACES[:5] if tta == "d4-shifts" else ("identity", *TURNS):
+        moved = apply_view(IMAGES, place)
+        for element in range(symmetry.ORDER):
+            view = apply_view(IMAGES, next(names))
+            assert view.flags.c_contiguous
+            np.testing.assert_array_equal(view, symmetry.apply(moved, element))
+    assert not list(names)
 
 
 def test_all_views_differ() -> None:
     assert (
-        len({seen(IMAGES, view).tobytes() for view in (*VIEWS["d4-shifts"], *VIEWS["d4-turns"])})
+        len(
+            {
+                apply_view(IMAGES, view).tobytes()
+                for view in (*VIEWS["d4-shifts"], *VIEWS["d4-turns"])
+            }
+        )
         == 64
     )
 
@@ -116,13 +136,26 @@ def test_all_views_differ() -> None:
 def test_views_are_found_among_those_predicted_together(
     tta: Tta, number: int, expected: list[int] | None
 ) -> None:
-    assert columns(tta, number) == expected
+    n, rng = 3, np.random.default_rng(0)
+    views = VIEWS[UNNAMED[number]] if number in UNNAMED else tuple(f"v{i}" for i in range(number))
+    labels, ids = np.zeros(n, np.int8), np.array(["a", "b", "c"])
+    predictions = Predictions(ids, labels, rng.random((n, number), np.float32), views)
+    assert predictions.covers(tta) == (expected is not None)
+    if expected is not None:
+        mean = predictions.probabilities[:, expected].astype(float).mean(axis=1)
+        np.testing.assert_allclose(predictions.probability(tta), mean, rtol=1e-6)
 
 
 def test_the_command_offers_every_view() -> None:
-    offered = get_type_hints(cli.predict, include_extras=False)["tta"]
+    offered = get_type_hints(predict, include_extras=False)["tta"]
     assert (
         set(get_args(Tta))
         == set(VIEWS)
         == {name for part in get_args(offered) for name in get_args(part)}
     )
+
+
+def test_a_name_that_is_no_view_is_refused() -> None:
+    for name in ("shift", "turn90", "rotate45", "identity+", "shift_up+turn45"):
+        with pytest.raises((KeyError, ValueError)):
+            apply_view(IMAGES, name)

@@ -1,4 +1,4 @@
-"""A folder and a zip, seen the same way: names, sizes, bytes."""
+"""The files of raw data, in a folder or a zip, behind one interface: names, sizes, bytes."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from pcam_kit.data.raw import few
 from pcam_kit.data.sources.zips import open_zip
 from pcam_kit.errors import DataError
 from pcam_kit.files import PARTIAL, storage_error
+from pcam_kit.formatting import few
 
-DEPTH = 4  # folders below the given one that are looked into
+DEPTH = 4  # levels of folders that are searched below the one named
 GZIP = b"\x1f\x8b"
+CHUNK_BYTES = 1 << 20
 # gzip.BadGzipFile is an OSError
 UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError)
 
 
 class RawFiles(Protocol):
-    """Files somewhere. Names are relative, with `/`; hidden and temporary ones are left out."""
+    """The files of a folder or zip: relative names with `/`, without hidden and temporary ones."""
 
     @property
-    def where(self) -> str:
-        """What to call the place in a message."""
+    def location(self) -> str:
+        """The folder or zip as messages name it."""
         ...
 
     @property
@@ -40,8 +41,8 @@ class RawFiles(Protocol):
         """The stored bytes as a stream. A zip's checksum is compared at its end."""
         ...
 
-    def local(self, name: str) -> Path | None:
-        """Where the file lies on disk, None inside a zip."""
+    def local_path(self, name: str) -> Path | None:
+        """The path of the file on disk; None inside a zip."""
         ...
 
 
@@ -53,13 +54,13 @@ class FolderFiles:
     sizes: dict[str, int]
 
     @property
-    def where(self) -> str:
+    def location(self) -> str:
         return str(self.folder)
 
     def open(self, name: str) -> BinaryIO:
         return open(self.folder / name, "rb")
 
-    def local(self, name: str) -> Path | None:
+    def local_path(self, name: str) -> Path | None:
         return self.folder / name
 
 
@@ -72,25 +73,25 @@ class ZipFiles:
     sizes: dict[str, int]
 
     @property
-    def where(self) -> str:
+    def location(self) -> str:
         return str(self.path)
 
     def open(self, name: str) -> BinaryIO:
         return self.archive.open(name)  # type: ignore[return-value]
 
-    def local(self, name: str) -> Path | None:
+    def local_path(self, name: str) -> Path | None:
         return None
 
 
-def open_files(path: Path, slug: str, looks_right: Callable[[str], bool]) -> RawFiles:
-    """The files at `path`: a folder, a zip, a folder that holds the zip instead of the files, or
-    one of several files.
+def open_files(path: Path, slug: str, in_layout: Callable[[str], bool]) -> RawFiles:
+    """The files at `path`: a folder, a zip, a folder with the zip in it, or one of several files.
 
-    `looks_right` says of a base name whether the layout knows it.
+    `in_layout` says of a base name whether it belongs to the layout. Raises DataError when there is
+    nothing, or it cannot be read.
     """
     if path.is_file():
         if path.suffix.lower() == ".zip":
-            return _zip(path)
+            return _open_zip(path)
         return FolderFiles(path.parent, dict(_walk(path.parent, "", 0)))
     if not path.is_dir():
         raise DataError(
@@ -100,33 +101,36 @@ def open_files(path: Path, slug: str, looks_right: Callable[[str], bool]) -> Raw
         sizes = dict(_walk(path, "", DEPTH))
     except OSError as error:
         raise DataError(f"cannot read the folder {path}: {error.strerror}") from error
-    if not any(looks_right(name.rpartition("/")[2]) for name in sizes):
+    if not any(in_layout(_base_name(name)) for name in sizes):
         zips = [name for name in sizes if name.lower().endswith(".zip")]
-        named = [name for name in zips if name.rpartition("/")[2].lower() == f"{slug}.zip"]
-        for choice in (named, zips):
-            if len(choice) == 1:
-                return _zip(path / choice[0])
+        named_by_slug = [name for name in zips if _base_name(name).lower() == f"{slug}.zip"]
+        for candidates in (named_by_slug, zips):
+            if len(candidates) == 1:
+                return _open_zip(path / candidates[0])
     return FolderFiles(path, sizes)
 
 
-def _zip(path: Path) -> ZipFiles:
+def _open_zip(path: Path) -> ZipFiles:
     archive, sizes = open_zip(path)
-    return ZipFiles(
-        path, archive, {name: size for name, size in sizes.items() if not _hidden(name)}
-    )
+    visible = {name: size for name, size in sizes.items() if not _is_hidden(name)}
+    return ZipFiles(path, archive, visible)
 
 
-def _hidden(name: str) -> bool:
-    return (
-        any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
-        or PARTIAL in name
-    )
+def _base_name(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _is_hidden(name: str) -> bool:
+    if PARTIAL in name:
+        return True
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
 def _walk(folder: Path, prefix: str, depth: int) -> Iterator[tuple[str, int]]:
+    """(name, size) of each file down to `depth` levels below `folder`."""
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
-            if _hidden(entry.name):
+            if _is_hidden(entry.name):
                 continue
             if entry.is_file():
                 yield prefix + entry.name, entry.stat().st_size
@@ -134,110 +138,124 @@ def _walk(folder: Path, prefix: str, depth: int) -> Iterator[tuple[str, int]]:
                 yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", depth - 1)
 
 
-def find(files: RawFiles, names: Sequence[str]) -> str | None:
-    """The file with one of these base names, the one least deep.
+def find_file(files: RawFiles, names: Sequence[str]) -> str | None:
+    """The least deep file with one of these base names; of equally deep ones, the first of `names`.
 
-    Raises DataError when two lie equally deep.
+    Raises DataError when there are two of that name equally deep.
     """
-    found = [name for name in files.sizes if name.rpartition("/")[2] in names]
-    if not found:
+    matches = [name for name in files.sizes if _base_name(name) in names]
+    if not matches:
         return None
-    least = min(name.count("/") for name in found)
-    best = sorted(
-        (name for name in found if name.count("/") == least),
-        key=lambda name: names.index(name.rpartition("/")[2]),
-    )
-    same = [name for name in best if name.rpartition("/")[2] == best[0].rpartition("/")[2]]
-    if len(same) > 1:
+    depth = min(name.count("/") for name in matches)
+    matches = [name for name in matches if name.count("/") == depth]
+    matches.sort(key=lambda name: names.index(_base_name(name)))
+    base_name = _base_name(matches[0])
+    equal = [name for name in matches if _base_name(name) == base_name]
+    if len(equal) > 1:
         raise DataError(
-            f"{files.where} holds {same[0].rpartition('/')[2]} more than once: "
-            f"{few(same, len(same))}",
+            f"{files.location} holds {base_name} more than once: {few(equal, len(equal))}",
             hint="name the folder of one",
         )
-    return best[0]
+    return matches[0]
 
 
-def missing(files: RawFiles, what: str, looked_for: str, slug: str) -> DataError:
-    """The error for a part that is not there: what was looked for, and what there is instead."""
-    there = few(sorted(files.sizes), len(files.sizes), 6) or "no files"
+def require_file(
+    files: RawFiles, names: Sequence[str], what: str, looked_for: str, slug: str
+) -> str:
+    """As `find_file`; raises DataError, about `what` and `looked_for`, where there is none."""
+    name = find_file(files, names)
+    if name is None:
+        raise missing_error(files, what, looked_for, slug)
+    return name
+
+
+def missing_error(files: RawFiles, what: str, looked_for: str, slug: str) -> DataError:
+    """The error for a missing part: what was looked for, and which files there are instead."""
+    existing = few(sorted(files.sizes), len(files.sizes), 6) or "no files"
     return DataError(
-        f"{files.where} has no {what}: looked for {looked_for}, found {there}",
+        f"{files.location} has no {what}: looked for {looked_for}, found {existing}",
         hint=f"pcam fetch {slug} --from FOLDER_OR_ZIP",
     )
 
 
-def unreadable(files: RawFiles, name: str, error: Exception) -> DataError:
-    """The error for a file whose bytes cannot be had."""
-    why = "it is cut short" if isinstance(error, EOFError) else str(error) or type(error).__name__
+def unreadable_error(files: RawFiles, name: str, error: Exception) -> DataError:
+    """The error for a file whose bytes cannot be read."""
+    reason = str(error) or type(error).__name__
+    if isinstance(error, EOFError):
+        reason = "it is cut short"
     return DataError(
-        f"{files.where}: {name} cannot be read: {why}",
+        f"{files.location}: {name} cannot be read: {reason}",
         hint="the file is damaged or cut short: download it again",
     )
 
 
-def read(files: RawFiles, name: str) -> bytes:
-    """All bytes of a file, gzip undone whatever it is called. For tifs and tables, not for HDF5."""
+def read_file(files: RawFiles, name: str) -> bytes:
+    """All bytes of a file, decompressed if it is gzip, whatever its name.
+
+    For tifs and tables, not for HDF5. Raises DataError.
+    """
     try:
         with files.open(name) as stream:
             data = stream.read()
         return gzip.decompress(data) if data.startswith(GZIP) else data
     except UNREADABLE as error:
-        raise unreadable(files, name, error) from error
+        raise unreadable_error(files, name, error) from error
 
 
 def is_packed(files: RawFiles, name: str) -> bool:
-    """Does the file have to be unpacked before it can be read at any position?"""
-    return files.local(name) is None or head(files, name, 2) == GZIP
+    """Whether the file has to be unpacked before it can be read at any position."""
+    return files.local_path(name) is None or read_head(files, name, 2) == GZIP
 
 
-def head(files: RawFiles, name: str, n: int) -> bytes:
-    """The first bytes of a file."""
+def read_head(files: RawFiles, name: str, n: int) -> bytes:
+    """The first `n` bytes of a file. Raises DataError."""
     try:
         with files.open(name) as stream:
             return stream.read(n)
     except UNREADABLE as error:
-        raise unreadable(files, name, error) from error
+        raise unreadable_error(files, name, error) from error
 
 
 def unpacked_bytes(files: RawFiles, name: str) -> int:
-    """About how large the file is when unpacked. gzip keeps its size modulo 4 GiB, at its end."""
+    """About how large the file is when unpacked."""
     stored = files.sizes[name]
-    if head(files, name, 2) != GZIP:
+    if read_head(files, name, 2) != GZIP:
         return stored
-    local = files.local(name)
-    if local is None or stored < 18:
+    path = files.local_path(name)
+    if path is None or stored < 18:
         return 2 * stored
-    with open(local, "rb") as stream:
+    with open(path, "rb") as stream:
         stream.seek(-4, io.SEEK_END)
+        # gzip ends with the size modulo 4 GiB
         size = int.from_bytes(stream.read(4), "little")
     while size < stored * 0.9:
         size += 1 << 32
     return size
 
 
-def unpack(files: RawFiles, name: str, target: Path, tell: Callable[[int], None]) -> None:
-    """Write the file's bytes, gzip undone, to `target` in a stream; `tell` gets the bytes written
-    since the last call.
+def unpack_file(files: RawFiles, name: str, target: Path, progress: Callable[[int], None]) -> None:
+    """Stream the file's bytes, decompressed if they are gzip, to `target`.
 
-    Raises DataError when the source is damaged, StorageError when the target cannot be written.
+    `progress` gets the bytes written since its last call. Raises DataError when the source is
+    damaged, StorageError when the target cannot be written.
     """
     try:
         with open(target, "wb") as out:
             for data in _chunks(files, name):
                 out.write(data)
-                tell(len(data))
+                progress(len(data))
     except OSError as error:
         raise storage_error(error, target) from error
 
 
 def _chunks(files: RawFiles, name: str) -> Iterator[bytes]:
-    packed = head(files, name, 2) == GZIP
+    packed = read_head(files, name, 2) == GZIP
     try:
         with (
             files.open(name) as stream,
             gzip.GzipFile(fileobj=stream) if packed else stream as source,
         ):
-            while data := source.read(1 << 20):
+            while data := source.read(CHUNK_BYTES):
                 yield data
     except UNREADABLE as error:
-        raise unreadable(files, name, error) from error
+        raise unreadable_error(files, name, error) from error

@@ -1,4 +1,4 @@
-"""Is a zip safe to read? Looked at before a byte of it is used."""
+"""Zip archives: checked for safety before any of their contents are used, and unpacked."""
 
 from __future__ import annotations
 
@@ -11,94 +11,91 @@ import zlib
 from collections import Counter
 from pathlib import Path
 
-from pcam_kit.data.raw import Progress, few
 from pcam_kit.errors import DataError, StorageError
 from pcam_kit.files import PARTIAL, check_space, storage_error, sync_folder, unsafe_name
+from pcam_kit.formatting import few
+from pcam_kit.progress import Progress
 
-MOST_RATIO = 100  # unpacked : packed; patches and HDF5 files pack to between 1 and 3
-FREE_BYTES = 64 << 20  # a small archive may pack as well as it likes
-MOST_MEMBERS = 2_000_000  # seven times those of the largest competition
+MAX_RATIO = 100  # unpacked : packed; it is between 1 and 3 for patches and HDF5 files
+FREE_BYTES = 64 << 20  # no ratio is too high for archives that unpack to less
+MAX_MEMBERS = 2_000_000  # seven times those of the largest competition
 BY_HAND = (
     "get the archive from its own page again; if it is the same there, look at it, unpack "
     "it by hand and use --from FOLDER"
 )
-BLOCK_BYTES = 4096  # the most that a file wastes on its disk
+BLOCK_BYTES = 4096  # space that each file may waste on its disk
 
 
 def check_zip(path: Path, *, name: str) -> None:
-    """Raises DataError, about `name`, when the archive is not safe: see `open_zip`."""
+    """Raises DataError, about `name`, when the archive is not safe to read: see `open_zip`."""
     archive, _ = open_zip(path, name)
     archive.close()
 
 
 def open_zip(path: Path, name: str = "") -> tuple[zipfile.ZipFile, dict[str, int]]:
-    """The archive and its members' sizes, folders left out.
+    """The archive, and the sizes of its members without folders.
 
-    Raises DataError for what is no zip or cut short, and for members that no honest archive of
-    patches has: absolute names, `..`, backslashes, drive letters, links and devices, repeated
-    names, encryption, an absurd number or unpacked size. `name`: what to call it, its path unless
-    given.
+    `name`: how messages name it, its path by default. Raises DataError for a file that is no zip or
+    cut short, and for members that no honest archive of patches has: absolute names, `..`,
+    backslashes, drive letters, links and devices, repeated names, encryption, an absurd number or
+    unpacked size.
     """
-    called = name or str(path)
+    label = name or str(path)
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, OSError) as error:
         raise DataError(
-            f"{called} cannot be read as a zip: {error}",
+            f"{label} cannot be read as a zip: {error}",
             hint="it may be cut short: download it again",
         ) from error
-    members = archive.infolist()
     try:
-        if len(members) > MOST_MEMBERS:
-            raise DataError(
-                f"{called} holds {len(members):,} files: expected at most {MOST_MEMBERS:,}",
-                hint=BY_HAND,
-            )
-        faults = [f"{info.orig_filename!r} ({why})" for info in members if (why := _fault(info))]
-        if faults:
-            raise DataError(
-                f"{called} is not safe to read: {few(faults, len(faults))}", hint=BY_HAND
-            )
-        files = [info for info in members if not info.is_dir()]
-        sizes = {info.filename: info.file_size for info in files}
-        if len(sizes) < len(files):
-            twice = [
-                name
-                for name, times in Counter(info.filename for info in files).items()
-                if times > 1
-            ]
-            raise DataError(
-                f"{called}: {len(files) - len(sizes)} names are there more than once: "
-                f"{few(twice, len(twice))}",
-                hint=BY_HAND,
-            )
-        total, packed = sum(sizes.values()), path.stat().st_size
-        if total > max(FREE_BYTES, MOST_RATIO * packed):
-            sizes_told = (
-                f"would unpack from {packed:,} to {total:,} bytes: expected at most "
-                f"{MOST_RATIO} times its size"
-            )
-            raise DataError(f"{called} {sizes_told}", hint=BY_HAND)
+        sizes = _safe_sizes(archive, label, path.stat().st_size)
     except DataError:
         archive.close()
         raise
     return archive, sizes
 
 
-def unpack_zip(path: Path, destination: Path, progress: Progress) -> bool:
-    """Lay the members of a safe zip into the new folder `destination`, all or nothing; False when
-    they lie there already.
+def _safe_sizes(archive: zipfile.ZipFile, label: str, packed: int) -> dict[str, int]:
+    """The sizes of the files in an archive of `packed` bytes. Raises DataError for unsafe ones."""
+    members = archive.infolist()
+    if len(members) > MAX_MEMBERS:
+        raise DataError(
+            f"{label} holds {len(members):,} files: expected at most {MAX_MEMBERS:,}", hint=BY_HAND
+        )
+    faults = [f"{info.orig_filename!r} ({why})" for info in members if (why := _fault(info))]
+    if faults:
+        raise DataError(f"{label} is not safe to read: {few(faults, len(faults))}", hint=BY_HAND)
+    files = [info for info in members if not info.is_dir()]
+    sizes = {info.filename: info.file_size for info in files}
+    if len(sizes) < len(files):
+        counts = Counter(info.filename for info in files)
+        repeated = [name for name, count in counts.items() if count > 1]
+        raise DataError(
+            f"{label}: {len(files) - len(sizes)} names are there more than once: "
+            f"{few(repeated, len(repeated))}",
+            hint=BY_HAND,
+        )
+    total = sum(sizes.values())
+    if total > max(FREE_BYTES, MAX_RATIO * packed):
+        raise DataError(
+            f"{label} would unpack from {packed:,} to {total:,} bytes: expected at most "
+            f"{MAX_RATIO} times its size",
+            hint=BY_HAND,
+        )
+    return sizes
 
-    Raises DataError as `open_zip` does and for a wrong CRC, StorageError for a full disk or a
-    `destination` that holds something else.
+
+def unpack_zip(path: Path, destination: Path, progress: Progress) -> bool:
+    """Unpack a safe zip into the new folder `destination`, all or nothing.
+
+    False when its members are in `destination` already. Raises DataError as `open_zip` does and for
+    a wrong CRC, StorageError for a full disk or a `destination` that holds something else.
     """
     archive, sizes = open_zip(path)
     with archive:
         if destination.exists():
-            if all(
-                (destination / name).is_file() and (destination / name).stat().st_size == size
-                for name, size in sizes.items()
-            ):
+            if _all_unpacked(destination, sizes):
                 return False
             raise StorageError(
                 f"{destination} does not hold the files of {path.name}",
@@ -122,6 +119,11 @@ def unpack_zip(path: Path, destination: Path, progress: Progress) -> bool:
     return True
 
 
+def _all_unpacked(folder: Path, sizes: dict[str, int]) -> bool:
+    paths = {folder / name: size for name, size in sizes.items()}
+    return all(path.is_file() and path.stat().st_size == size for path, size in paths.items())
+
+
 def _unpack_members(
     archive: zipfile.ZipFile, sizes: dict[str, int], folder: Path, progress: Progress
 ) -> None:
@@ -136,10 +138,12 @@ def _unpack_members(
 
 
 def _fault(info: zipfile.ZipInfo) -> str:
+    """Why a member is not safe to unpack; empty if it is."""
     name = info.orig_filename
-    kind = stat.S_IFMT(info.external_attr >> 16)
-    if why := unsafe_name(name.rstrip("/") if info.is_dir() else name):
+    why = unsafe_name(name.rstrip("/") if info.is_dir() else name)
+    if why:
         return why
+    kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "a link or device"
     if info.flag_bits & 0x1:

@@ -1,16 +1,14 @@
-"""Layers that Keras does not have: convolutions on the groups p4 and p4m (`group`), and how to
-write them out as plain ones (`plain`).
-"""
+"""Layers on the groups p4 and p4m (`group`), and their form in standard Keras layers (`plain`)."""
 
+from pcam_kit.models.layers.convolution import order_of
 from pcam_kit.models.layers.group import (
     GroupBatchNormalization,
     GroupConcatenate,
     GroupConv2D,
     GroupPooling,
     LiftingConv2D,
-    order_of,
 )
-from pcam_kit.models.layers.plain import plain
+from pcam_kit.models.layers.plain import to_plain
 
 __all__ = [
     "GroupBatchNormalization",
@@ -19,5 +17,5 @@ __all__ = [
     "GroupPooling",
     "LiftingConv2D",
     "order_of",
-    "plain",
+    "to_plain",
 ]

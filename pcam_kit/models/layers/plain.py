@@ -1,5 +1,6 @@
-"""A model with group-equivariant layers as one of plain Keras layers: the same answers, readable
-without this package.
+"""Rewrite a model with group-equivariant layers in standard Keras layers.
+
+The result gives the same predictions and can be loaded without this package.
 """
 
 # pyright: basic
@@ -29,75 +30,81 @@ _GROUP_LAYERS = (
 )
 
 
-def plain(model: keras.Model) -> keras.Model:
-    """The same functional model with plain convolutions, normalisation and pooling; itself when it
-    has no group layers.
+def to_plain(model: keras.Model) -> keras.Model:
+    """The same functional model in standard layers; the model itself when it has no group layers.
 
-    The kernels are written out for every element: more weights, the same arithmetic. What was tied
-    is no longer, so it is for prediction, not for further training.
+    The kernels are expanded for every element: more weights, the same arithmetic. Shared weights
+    become independent ones, so use the result for prediction, not for further training.
     """
     if not any(isinstance(layer, _GROUP_LAYERS) for layer in model.layers):
         return model
     clone = keras.models.clone_model(model, clone_function=_plain_layer)
     for layer in model.layers:
-        if weights := _weights(layer):
+        weights = _plain_weights(layer)
+        if weights:
             clone.get_layer(layer.name).set_weights(weights)
     return clone
 
 
 def _plain_layer(layer: Any) -> Any:
-    found: Any = layer.output
+    """A standard layer or model that does the same, under the same name."""
     match layer:
         case LiftingConv2D() | GroupConv2D():
-            filters = layer.order * layer.filters
             return layers.Conv2D(
-                filters,
+                layer.order * layer.filters,
                 layer.kernel_size,
                 padding=layer.padding,
                 use_bias=layer.use_bias,
                 name=layer.name,
             )
         case GroupBatchNormalization():
-            options = {
-                "momentum": layer.momentum,
-                "epsilon": layer.epsilon,
-                "center": layer.center,
-                "scale": layer.scale,
-            }
-            return layers.BatchNormalization(**options, name=layer.name)
-        case GroupPooling():
-            height, width, channels = found.shape[1:]
-            pool = layers.MaxPooling3D if layer.reduce == "max" else layers.AveragePooling3D
-            parts = [
-                keras.Input((height, width, layer.order * channels)),
-                layers.Reshape((height, width, layer.order, channels)),
-                pool((1, 1, layer.order)),
-                layers.Reshape((height, width, channels)),
-            ]
-            return keras.Sequential(parts, name=layer.name)
-        case GroupConcatenate():
-            given: Any = layer.input
-            inputs: Any = [keras.Input(x.shape[1:]) for x in given]
-            split = [
-                layers.Reshape((*x.shape[1:3], layer.order, x.shape[-1] // layer.order))(x)
-                for x in inputs
-            ]
-            return keras.Model(
-                inputs,
-                layers.Reshape(found.shape[1:])(layers.Concatenate()(split)),
+            return layers.BatchNormalization(
+                momentum=layer.momentum,
+                epsilon=layer.epsilon,
+                center=layer.center,
+                scale=layer.scale,
                 name=layer.name,
             )
+        case GroupPooling():
+            return _plain_pooling(layer)
+        case GroupConcatenate():
+            return _plain_concatenate(layer)
         case _:
             return layer.__class__.from_config(layer.get_config())
 
 
-def _weights(layer: Any) -> list[Any]:
+def _plain_pooling(layer: GroupPooling) -> keras.Model:
+    output: Any = layer.output
+    height, width, channels = output.shape[1:]
+    pool = layers.MaxPooling3D if layer.reduce == "max" else layers.AveragePooling3D
+    parts = [
+        keras.Input((height, width, layer.order * channels)),
+        layers.Reshape((height, width, layer.order, channels)),
+        pool((1, 1, layer.order)),
+        layers.Reshape((height, width, channels)),
+    ]
+    return keras.Sequential(parts, name=layer.name)
+
+
+def _plain_concatenate(layer: GroupConcatenate) -> keras.Model:
+    tensors: Any = layer.input
+    output: Any = layer.output
+    inputs: Any = [keras.Input(x.shape[1:]) for x in tensors]
+    split = [
+        layers.Reshape((*x.shape[1:3], layer.order, x.shape[-1] // layer.order))(x) for x in inputs
+    ]
+    merged = layers.Reshape(output.shape[1:])(layers.Concatenate()(split))
+    return keras.Model(inputs, merged, name=layer.name)
+
+
+def _plain_weights(layer: Any) -> list[Any]:
+    """The weights of the standard layer, in the order of its `set_weights`."""
     match layer:
         case LiftingConv2D() | GroupConv2D():
-            bias = (
-                [np.asarray(ops.convert_to_numpy(layer.expanded_bias()))] if layer.use_bias else []
-            )
-            return [np.asarray(ops.convert_to_numpy(layer.expanded_kernel())), *bias]
+            weights = [layer.expanded_kernel()]
+            if layer.use_bias:
+                weights.append(layer.expanded_bias())
+            return [np.asarray(ops.convert_to_numpy(weight)) for weight in weights]
         case GroupBatchNormalization():
             return [np.tile(weight, layer.order) for weight in layer.get_weights()]
         case _:

@@ -1,0 +1,86 @@
+"""Options and arguments that several commands share, and the workspace they mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pcam_kit.workspace import Workspace
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        envvar="PCAM_DATA_DIR",
+        metavar="DIR",
+        help="Where data lies. [default: data]",
+        show_default=False,
+    ),
+]
+RunsDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--runs-dir",
+        envvar="PCAM_RUNS_DIR",
+        metavar="DIR",
+        help="Where runs lie. [default: runs]",
+        show_default=False,
+    ),
+]
+SubmissionsDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--submissions-dir",
+        envvar="PCAM_SUBMISSIONS_DIR",
+        metavar="DIR",
+        help="Where CSVs and the ledger lie. [default: submissions]",
+        show_default=False,
+    ),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Runs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN]...",
+        help="Run folders, names or unique parts of names. [default: the newest run]",
+        show_default=False,
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one value, e.g. training.epochs=3.",
+        show_default=False,
+    ),
+]
+ShowConfig = Annotated[
+    bool, typer.Option("--print-config", help="Print the resolved config and stop.")
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", min=0, help="Same as --set seed=N.", show_default=False)
+]
+
+
+def workspace_of(
+    data: Path | None = None,
+    runs: Path | None = None,
+    submissions: Path | None = None,
+    *,
+    base: Path = Path(),
+) -> Workspace:
+    """The folders as given, the others below `base`."""
+    from pcam_kit.workspace import Workspace
+
+    return Workspace(
+        data if data is not None else base / "data",
+        runs if runs is not None else base / "runs",
+        submissions if submissions is not None else base / "submissions",
+    )

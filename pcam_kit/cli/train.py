@@ -1,0 +1,147 @@
+"""`pcam train`: train a network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pcam_kit.cli.console import print_config, print_json, print_table, say
+from pcam_kit.cli.options import (
+    DataDir,
+    Debug,
+    Json,
+    Overrides,
+    RunsDir,
+    Seed,
+    ShowConfig,
+    workspace_of,
+)
+
+if TYPE_CHECKING:
+    from pcam_kit.workflows.series import Series
+
+
+def train(
+    config: Annotated[
+        str | None,
+        typer.Argument(
+            help="A .yaml file or a shipped config's name. [default: the one for the competition "
+            "fetched last]",
+            show_default=False,
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    seed: Seed = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            "--resume",
+            metavar="[RUN]",
+            help="Resume a stopped run; without RUN the newest one.",
+            show_default=False,
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            "--seeds",
+            metavar="N",
+            min=1,
+            help="Train N times, with seeds from the config's on.",
+            show_default=False,
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds",
+            metavar="K",
+            min=2,
+            help="Train K times, each validated on a fold the others train on.",
+            show_default=False,
+        ),
+    ] = None,
+    show_config: ShowConfig = False,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Threads that prepare batches.")
+    ] = 2,
+    data_dir: DataDir = None,
+    runs_dir: RunsDir = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a network. Ctrl-C leaves a run that --resume continues.
+
+    With --seeds or --folds several, one after another; the same command uses finished ones again
+    and resumes a stopped one. Folds are of the train and valid patches together.
+    """
+    from pcam_kit import api
+    from pcam_kit.display import ConsoleDisplay
+
+    workspace, display = workspace_of(data_dir, runs_dir), ConsoleDisplay()
+    if show_config:
+        experiment = api.load_config(config, overrides or (), seed=seed, workspace=workspace)
+        print_config(experiment, as_json=as_json)
+    elif seeds is not None or folds is not None:
+        series = api.train_series(
+            config,
+            seeds=seeds,
+            folds=folds,
+            overrides=overrides or (),
+            seed=seed,
+            resume=resume,
+            workers=workers,
+            workspace=workspace,
+            display=display,
+        )
+        show_series(series)
+        if as_json:
+            print_json(series.to_dict())
+        else:
+            print(*(run.path for run in series.runs), sep="\n")
+    else:
+        run = api.train(
+            config,
+            overrides=overrides or (),
+            seed=seed,
+            resume=resume,
+            workers=workers,
+            workspace=workspace,
+            display=display,
+        )
+        if as_json:
+            print_json(run.training_dict())
+        else:
+            print(run.path)
+
+
+def show_series(series: Series) -> None:
+    """A row a run, their mean and sd, and what to type next; on stderr."""
+    from pcam_kit.formatting import duration, mean_sd
+    from pcam_kit.workflows.train import label
+
+    rows = [
+        [
+            run.name,
+            label(run.experiment),
+            f"{result.valid_auc:.4f}",
+            f"{result.valid_accuracy:.4f}",
+            duration(result.seconds),
+        ]
+        for run, result in zip(series.runs, series.results, strict=True)
+    ]
+    aucs = [result.valid_auc for result in series.results]
+    accuracies = [result.valid_accuracy for result in series.results]
+    rows.append(["mean ± sd", "", mean_sd(aucs), mean_sd(accuracies), ""])
+    columns = ["run", "", "validation AUC", "validation accuracy", "time"]
+    print_table("", columns, rows, stderr=True)
+    if series.out_of_fold is not None:
+        scores, (low, high) = series.out_of_fold.scores, series.out_of_fold.intervals.auc
+        say(
+            f"out of fold, {scores.n:,} patches, each by the run that was not trained on it: AUC "
+            f"{scores.auc:.4f} ({low:.4f}-{high:.4f}), accuracy "
+            f"{scores.accuracy:.4f} at threshold {scores.threshold:.3f}"
+        )
+    if len(series.runs) > 1:
+        say(f"combine them: {series.predict_command}")

@@ -1,0 +1,232 @@
+"""Progress for a person: bars on a terminal and in notebooks, plain lines elsewhere; on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.text import Text
+
+from pcam_kit.formatting import duration
+from pcam_kit.progress import SILENT, Display, TrainingMonitor, Work
+
+PLAIN_SECONDS = 15.0  # between two lines about the same work where there are no bars
+
+
+# Of the bars on the screen: what else is printed must go through their console, above them.
+_consoles_with_bars: list[Console] = []
+
+
+def messages() -> Console:
+    """The console for messages: stderr, bound to what sys.stderr is now."""
+    if _consoles_with_bars:
+        return _consoles_with_bars[-1]
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def shows_bars(console: Console) -> bool:
+    """On a terminal, or in a notebook that has ipywidgets (rich draws its bars with them)."""
+    if console.is_jupyter:
+        return find_spec("ipywidgets") is not None
+    return console.is_terminal
+
+
+def default_display() -> Display:
+    """Bars where they can be drawn, otherwise nothing: what a library call shows."""
+    return ConsoleDisplay() if shows_bars(messages()) else SILENT
+
+
+class ConsoleDisplay:
+    """Bars where they can be drawn, otherwise a plain line now and then. Implements `Display`."""
+
+    def work(self) -> AbstractContextManager[Work]:
+        """Show the progress of jobs while the block runs."""
+        return _work()
+
+    def training(self) -> AbstractContextManager[TrainingMonitor]:
+        """Show the progress of one training while the block runs."""
+        return TrainingDisplay()
+
+
+class _PlainWork:
+    """A line about a job every PLAIN_SECONDS; quick jobs say nothing."""
+
+    def __init__(self) -> None:
+        # of each job: when its last line was printed; when it began, and from what
+        self._jobs: dict[str, tuple[float, float, int]] = {}
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if self._is_due(what, done, total):
+            amount = f"{100 * done / total:.0f}%" if total else f"{done:,}"
+            print(f"{what}: {amount}", file=sys.stderr, flush=True)
+
+    def bytes(self, what: str, done: int, total: int) -> None:
+        """With the amount, the speed and the time left."""
+        if not self._is_due(what, done, total):
+            return
+        _, began, first = self._jobs[what]
+        speed = (done - first) / max(time.monotonic() - began, 1e-3)
+        text = f"{100 * done / total:.0f}% of {decimal(total)}" if total else decimal(done)
+        text += f", {decimal(round(speed))}/s"
+        if total and speed > 0:
+            text += f", {duration((total - done) / speed)} left"
+        print(f"{what}: {text}", file=sys.stderr, flush=True)
+
+    def _is_due(self, what: str, done: int, total: int) -> bool:
+        now = time.monotonic()
+        last, began, first = self._jobs.setdefault(what, (now - PLAIN_SECONDS + 2.0, now, done))
+        if now - last < PLAIN_SECONDS or done == total:
+            return False
+        self._jobs[what] = (now, began, first)
+        return True
+
+
+class _Bars:
+    """A bar for each job."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        self._update(what, done, total, in_bytes=False, visible=True)
+
+    def bytes(self, what: str, done: int, total: int) -> None:
+        """With the amount and the speed; a finished job makes room for the next."""
+        self._update(what, done, total, in_bytes=True, visible=done != total)
+
+    def _update(self, what: str, done: int, total: int, *, in_bytes: bool, visible: bool) -> None:
+        if what not in self._tasks:
+            # what an earlier attempt left counts for the bar, not for the speed
+            self._tasks[what] = self._bars.add_task(
+                what, total=total or None, completed=done, in_bytes=in_bytes
+            )
+        self._bars.update(self._tasks[what], completed=done, total=total or None, visible=visible)
+
+
+class _Bytes(ProgressColumn):
+    """`12.3/300.0 MB  4.1 MB/s` for bytes, nothing for other jobs."""
+
+    def render(self, task: Task) -> Text:
+        if not task.fields["in_bytes"]:
+            return Text("")
+        return Text("  ").join([_AMOUNT.render(task), _SPEED.render(task)])
+
+
+_AMOUNT, _SPEED = DownloadColumn(), TransferSpeedColumn()
+
+
+@contextmanager
+def _work() -> Generator[Work]:
+    console = messages()
+    if not shows_bars(console):
+        yield _PlainWork()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f}%"),
+        _Bytes(),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        _consoles_with_bars.append(console)
+        try:
+            yield _Bars(bars)
+        finally:
+            _consoles_with_bars.remove(console)
+
+
+class TrainingDisplay:
+    """A bar where one can be drawn, a line an epoch everywhere. Implements `TrainingMonitor`."""
+
+    def __init__(self) -> None:
+        self._console = messages()
+        self._bars: Progress | None = None
+        self._task: TaskID | None = None
+        self._epochs = self._steps = 0
+        self._began = self._printed = time.monotonic()
+        self._first = 0  # steps that were done before this process began
+
+    def __enter__(self) -> TrainingDisplay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+            _consoles_with_bars.remove(self._console)
+
+    def started(self, epochs: int, steps: int, done: int) -> None:
+        """Show the bar."""
+        self._epochs, self._steps, self._first = epochs, steps, done
+        self._began = self._printed = time.monotonic()
+        if not shows_bars(self._console):
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[loss]}"),
+            TextColumn("{task.fields[left]}"),
+        )
+        self._bars = Progress(*columns, console=self._console, transient=True)
+        epoch = min(epochs, done // steps + 1)
+        self._task = self._bars.add_task(
+            f"epoch {epoch}/{epochs}", total=epochs * steps, completed=done, loss="", left=""
+        )
+        self._bars.start()
+        _consoles_with_bars.append(self._console)
+
+    def step(self, epoch: int, step: int, loss: float) -> None:
+        """Move the bar, or print a line now and then."""
+        done = (epoch - 1) * self._steps + step
+        now = time.monotonic()
+        if self._bars is not None and self._task is not None:
+            self._bars.update(
+                self._task,
+                completed=done,
+                description=f"epoch {epoch}/{self._epochs}",
+                loss=f"loss {loss:.4f}",
+                left=f"{self._left(done)} left",
+            )
+        elif now - self._printed > PLAIN_SECONDS:
+            self._printed = now
+            text = f"epoch {epoch}/{self._epochs}  step {step}/{self._steps}  loss {loss:.4f}"
+            print(f"{text}  {self._left(done)} left", file=sys.stderr, flush=True)
+
+    def _left(self, done: int) -> str:
+        """How long the steps after `done` take if they are as fast as this process's so far."""
+        per_step = (time.monotonic() - self._began) / max(1, done - self._first)
+        return duration(per_step * (self._epochs * self._steps - done))
+
+    def epoch(self, metrics: dict[str, Any]) -> None:
+        """A line for the finished epoch."""
+        self._printed = time.monotonic()
+        number = f"{metrics['epoch']:>{len(str(self._epochs))}}"
+        best = " (best)" if metrics["best"] else ""
+        text = (
+            f"epoch {number}/{self._epochs}  loss {metrics['loss']:.4f}  "
+            f"validation AUC {metrics['valid_auc']:.4f}{best}  {duration(metrics['seconds'])}"
+        )
+        if metrics["epoch"] < self._epochs:
+            text += f", {self._left(metrics['epoch'] * self._steps)} left"
+        console = self._bars.console if self._bars is not None else self._console
+        console.print(Text(text))

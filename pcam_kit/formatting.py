@@ -1,0 +1,61 @@
+"""Numbers, lists and results as people read them."""
+
+from __future__ import annotations
+
+import html
+import statistics
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+
+def duration(seconds: float) -> str:
+    """`75` -> `1m15s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+
+
+def size(n: float) -> str:
+    """Bytes: `7_668_000_000` -> `7.7 GB`."""
+    return f"{n / 1e9:.1f} GB" if n >= 0.95e9 else f"{n / 1e6:.0f} MB"
+
+
+def mean_sd(values: Sequence[float]) -> str:
+    """Mean ± standard deviation (n - 1), or the only value."""
+    mean = f"{statistics.fmean(values):.4f}"
+    return f"{mean} ± {statistics.stdev(values):.4f}" if len(values) > 1 else mean
+
+
+def few(names: Iterable[str], total: int, show: int = 3) -> str:
+    """`a, b, c and 17 more`."""
+    shown = list(islice(names, show))
+    rest = total - len(shown)
+    return ", ".join(shown) + (f" and {rest:,} more" if rest > 0 else "")
+
+
+class Summary:
+    """A readable repr, and a table in notebooks, of a result; both come from `summary`."""
+
+    def summary(self) -> dict[str, str]:
+        """What a person wants to see first, by name."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}: {text}" for name, text in self.summary().items())
+        return f"<{type(self).__name__} {values}>"
+
+    def _repr_html_(self) -> str:
+        """The table that Jupyter shows."""
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
+            for name, text in self.summary().items()
+        )
+        return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"
+
+
+def interval(value: float, low: float, high: float) -> str:
+    """`0.9566 (0.9472-0.9645)`."""
+    return f"{value:.4f} ({low:.4f}-{high:.4f})"

@@ -1,0 +1,35 @@
+"""Run folders: one per training, complete once `result.json` exists.
+
+runs/<utc time>-<config name>-<4 hex>/
+    config.yaml            the experiment, with all values resolved
+    meta.json              command line, git commit, versions, device, store, seed, times
+    metrics.jsonl          one line per epoch
+    state.npz              the checkpoint for `--resume`; deleted when the run is complete
+    model.keras            the best weights so far by validation AUC
+    predictions/<split>.npz
+    result.json            the scores; written last
+"""
+
+from pcam_kit.run_folders.predictions import Predictions
+from pcam_kit.run_folders.run import (
+    SCHEMA_VERSION,
+    Result,
+    Run,
+    create_run,
+    open_run,
+    update_meta,
+)
+from pcam_kit.run_folders.search import best_first, find_run, list_runs
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Predictions",
+    "Result",
+    "Run",
+    "best_first",
+    "create_run",
+    "find_run",
+    "list_runs",
+    "open_run",
+    "update_meta",
+]

@@ -1,0 +1,255 @@
+"""The machine: what Keras computes with, and how much memory there is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pcam_kit.formatting import size
+from pcam_kit.workflows.doctor import Check, ProcessResult, background_python
+
+BACKEND_SECONDS = 60.0
+ENOUGH_MEMORY = 3e9  # bytes; TensorFlow and a small network take about 1.5 GB
+NO_LIMIT = 1 << 60  # bytes; cgroup v1 writes a number near 2^63 for "no limit"
+
+# Names devices without starting to use them: no memory of a GPU that another process trains on is
+# taken. Keras would import matplotlib, which makes a list of fonts and leaves it in the home
+# folder: for Keras it is not installed. Logs go to stderr, which is only read after a failure.
+BACKEND_CODE = """
+import json, sys
+sys.modules["matplotlib"] = None
+import keras
+backend, gpus = keras.backend.backend(), []
+if backend == "tensorflow":
+    import tensorflow as module
+    for device in module.config.list_physical_devices("GPU"):
+        details = module.config.experimental.get_device_details(device)
+        gpus.append(details.get("device_name", device.name))
+elif backend == "jax":
+    import jax as module
+    gpus = [device.device_kind for device in module.devices() if device.platform != "cpu"]
+elif backend == "torch":
+    import torch as module
+    gpus = [module.cuda.get_device_name(i) for i in range(module.cuda.device_count())]
+else:
+    import numpy as module
+versions = {"keras": keras.__version__, "backend": backend, "version": module.__version__}
+print(json.dumps(versions | {"gpus": gpus}))
+"""
+
+# of each version of control groups: the files with the limit and the use of memory, and the line
+# of memory.stat with the part of it that is cache
+CGROUP_FILES = {
+    "v2": ("memory.max", "memory.current", "inactive_file"),
+    "v1": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+
+
+@contextmanager
+def backend_checks(
+    seconds: float = BACKEND_SECONDS,
+) -> Generator[Callable[[], Iterator[Check]]]:
+    """Import Keras in another process while the block runs, since that takes seconds.
+
+    The yielded function waits for it and returns the checks.
+    """
+    variables = {"TF_CPP_MIN_LOG_LEVEL": "3", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+    # Keras would write this file; in a folder that cannot be written to it works without
+    if not (home / "keras.json").is_file():
+        variables["KERAS_HOME"] = f"{os.devnull}/keras"
+    with background_python(BACKEND_CODE, seconds=seconds, **variables) as wait:
+        yield lambda: _backend(wait, seconds)
+
+
+def _backend(wait: Callable[[], ProcessResult], seconds: float) -> Iterator[Check]:
+    name = os.environ.get("KERAS_BACKEND", "")
+    setting = f" (KERAS_BACKEND={name})" if name else ""
+    try:
+        process = wait()
+    except subprocess.TimeoutExpired:
+        yield Check(
+            "backend",
+            "problem",
+            f"importing Keras takes more than {seconds:.0f} s{setting}",
+            "try by hand: python -c 'import keras'",
+        )
+        return
+    if process.exit_code != 0:
+        fix = 'pip install --force-reinstall "tensorflow>=2.21,<3" "keras>=3.15,<4"'
+        if name not in {"", "tensorflow"}:
+            fix = "unset KERAS_BACKEND"
+        message = f"Keras cannot be imported{setting}: {_failure(process)}"
+        yield Check("backend", "problem", message, fix)
+        return
+    versions: dict[str, Any] = json.loads(process.stdout.strip().splitlines()[-1])
+    yield _devices(versions)
+
+
+def _failure(process: ProcessResult) -> str:
+    """Why a process failed: its signal, else the last line of its stderr, else its exit code."""
+    if process.exit_code < 0:
+        return f"killed by signal {-process.exit_code}"
+    lines = [line.strip() for line in process.stderr.splitlines() if line.strip()]
+    return lines[-1] if lines else f"exit code {process.exit_code}"
+
+
+def _devices(versions: dict[str, Any]) -> Check:
+    """Does the backend use the GPU that the machine has? `versions`: what BACKEND_CODE printed."""
+    backend: str = versions["backend"]
+    gpus: list[str] = versions["gpus"]
+    devices = ", ".join(gpus) if gpus else f"CPU only ({_cores()})"
+    text = f"keras {versions['keras']} on {backend} {versions['version']}, {devices}"
+    unused = "" if gpus else _gpu_of_the_driver()
+    if not unused:
+        return Check("backend", "ok", text)
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in {"", "-1"}:
+        return Check("backend", "ok", f"{text}; CUDA_VISIBLE_DEVICES hides {unused}")
+    fix = f"install {backend} with CUDA"
+    if backend == "tensorflow":
+        fix = 'pip install "tensorflow[and-cuda]"'
+    message = f"{text}; the driver shows {unused}, which {backend} does not see"
+    return Check("backend", "warning", message, fix)
+
+
+def _cores() -> str:
+    """`1 core`, `8 cores`: those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    return "1 core" if count == 1 else f"{count} cores"
+
+
+def _gpu_of_the_driver() -> str:
+    """The first GPU that the NVIDIA driver shows, "" when there is none."""
+    if shutil.which("nvidia-smi") is not None:
+        try:
+            process = subprocess.run(
+                ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=True,
+            )
+            if name := process.stdout.split("\n")[0].strip():
+                return name
+        except (OSError, subprocess.SubprocessError):
+            pass
+    return "an NVIDIA GPU" if any(Path("/proc/driver/nvidia/gpus").glob("*")) else ""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of memory. `limited`: a container has less than the machine."""
+
+    total: int
+    available: int
+    limited: bool
+
+
+def memory(root: Path = Path("/")) -> Iterator[Check]:
+    """Is there enough memory to train? `root`: as for `read_memory`."""
+    ram = read_memory(root)
+    text = f"{size(ram.available)} available of {size(ram.total)}"
+    more = "close other programs"
+    if ram.limited:
+        text += " (the limit of this container)"
+        more += ", or give the container more"
+    if ram.available >= ENOUGH_MEMORY:
+        yield Check("memory", "ok", text)
+        return
+    fix = f"{more}; less is needed with --set training.batch_size=32"
+    yield Check("memory", "warning", f"{text}; training needs about {size(ENOUGH_MEMORY)}", fix)
+
+
+def read_memory(root: Path = Path("/")) -> Memory:
+    """The memory of the machine or of the container, whichever has less.
+
+    `root`: where proc/ and sys/ are.
+    """
+    total, available = _machine_memory(root)
+    limited = False
+    for limit, used in _container_limits(root):
+        limited |= limit < total
+        total = min(total, limit)
+        available = min(available, max(0, limit - used))
+    return Memory(total, available, limited)
+
+
+def _machine_memory(root: Path) -> tuple[int, int]:
+    """(total, available) bytes of the machine."""
+    try:
+        text = (root / "proc/meminfo").read_text()
+        lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+        total, available = (
+            int(lines[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable")
+        )
+    except (OSError, KeyError, ValueError, IndexError):  # not Linux
+        total = available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return total, available
+
+
+def _container_limits(root: Path) -> Iterator[tuple[int, int]]:
+    """(limit, used) bytes of the control groups this process is in, cgroup v2 and v1.
+
+    File cache that can be dropped is not counted as used.
+    """
+    for version, folders in _cgroup_folders(root).items():
+        limit_name, used_name, cache_name = CGROUP_FILES[version]
+        for folder in sorted(folders):
+            limit = _number(folder / limit_name)
+            if limit is None or limit >= NO_LIMIT:
+                continue
+            used = _number(folder / used_name) or 0
+            cache = _statistic(folder / "memory.stat", cache_name)
+            yield limit, max(0, used - cache)
+
+
+def _cgroup_folders(root: Path) -> dict[str, set[Path]]:
+    """Of each version, the folders of this process's control groups and of those above them."""
+    v2 = root / "sys/fs/cgroup"
+    bases = {"v2": v2, "v1": v2 / "memory"}
+    # inside a container its own group is the mounted root
+    folders = {version: {base} for version, base in bases.items()}
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return folders
+    for line in lines:
+        fields = line.split(":", 2)
+        if len(fields) != 3:
+            continue
+        _, controllers, path = fields
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        version = "v1" if controllers else "v2"
+        group = bases[version] / path.lstrip("/")
+        above = {parent for parent in group.parents if parent.is_relative_to(bases[version])}
+        folders[version] |= {group} | above
+    return folders
+
+
+def _number(path: Path) -> int | None:
+    """The number in a file; None for "max" and without the file."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _statistic(path: Path, name: str) -> int:
+    """The number after `name` in a file of `name number` lines; 0 when it cannot be read."""
+    try:
+        text = path.read_text()
+        values = dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
+        return int(values.get(name, "0"))
+    except (OSError, ValueError):
+        return 0

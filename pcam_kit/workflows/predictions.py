@@ -1,0 +1,114 @@
+"""A run's probabilities on a split: computed once, kept in the run folder."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcam_kit.config.schema import External, Tta
+from pcam_kit.data.folds import patch_names
+from pcam_kit.data.store import Store
+from pcam_kit.errors import RunError, UsageError
+from pcam_kit.evaluation.calibration import best_threshold, fit_temperature
+from pcam_kit.evaluation.intervals import intervals
+from pcam_kit.metrics import evaluate
+from pcam_kit.progress import SILENT, Display
+from pcam_kit.run_folders import Predictions, Result, Run
+from pcam_kit.training.backend import quiet_import
+from pcam_kit.views import VIEWS
+from pcam_kit.workflows.plan import rows_of
+from pcam_kit.workspace import Workspace
+
+
+def predictions_of(
+    run: Run, split: str, tta: Tta, workspace: Workspace, *, display: Display = SILENT
+) -> Predictions:
+    """The run's predictions on `split` with the views of `tta`.
+
+    Those kept in the run folder, without a look at the store, or new ones.
+    """
+    kept = run.load_predictions(split)
+    if kept is not None and kept.covers(tta):
+        return kept
+    return predict_split(run, split, tta, workspace.store_of(run), display=display)
+
+
+def predict_split(
+    run: Run, split: str, tta: Tta, store: Store, *, display: Display = SILENT
+) -> Predictions:
+    """Compute the run's predictions on `split` of its store, and keep them in the run folder."""
+    if isinstance(run.experiment.model, External):
+        raise RunError(
+            f"{run.name} holds predictions from elsewhere: none with the views of {tta} on {split}",
+            hint=f"import those of {split}, too: pcam import --{split} FILE; leave out --tta",
+        )
+    with quiet_import():  # and late: TensorFlow takes seconds, and kept predictions do without
+        from pcam_kit.inference import load_model, predict
+
+    rows = rows_of(run, store, split)
+    model = load_model(run.model_file)
+    views = VIEWS[tta]
+    with display.work() as progress:
+        probabilities = predict(
+            model,
+            store.images,
+            rows,
+            crop=store.crop_size(run.experiment.data.crop),
+            views=views,
+            progress=lambda n: progress(f"predicting {split}", n, len(rows)),
+        )
+    predictions = Predictions(
+        patch_names(store, rows), store.labels[rows], probabilities, views, store.groups[rows]
+    )
+    run.save_predictions(split, predictions)
+    return predictions
+
+
+class Epochs(Protocol):
+    """How a training went: `training.state.TrainingState`, or none for imported predictions."""
+
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def best_epoch(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+
+
+def complete_run(run: Run, predictions: Predictions, epochs: Epochs) -> Run:
+    """Measure a run's validation predictions, choose the threshold, and write the result."""
+    tta = run.experiment.evaluation.tta
+    labels, probabilities = predictions.labels, predictions.probability(tta)
+    threshold = best_threshold(labels, probabilities)
+    scores = evaluate(labels, probabilities, threshold.value)
+    interval = intervals(labels, probabilities, threshold.value, predictions.groups)
+    return run.complete(
+        Result(
+            epochs=epochs.epoch,
+            best_epoch=epochs.best_epoch,
+            valid_n=scores.n,
+            valid_auc=scores.auc,
+            valid_auc_low=interval.auc[0],
+            valid_auc_high=interval.auc[1],
+            valid_accuracy=scores.accuracy,
+            valid_accuracy_at_half=scores.accuracy_at_half,
+            threshold=threshold.value,
+            threshold_low=threshold.low,
+            threshold_high=threshold.high,
+            tta=tta,
+            seconds=round(epochs.seconds, 3),
+            temperature=fit_temperature(labels, probabilities).value,
+        )
+    )
+
+
+def known_labels(predictions: Predictions, split: str) -> NDArray[np.int8]:
+    """The labels of `split`, int8 [n]. Raises UsageError where they are not known."""
+    if (predictions.labels < 0).any():
+        raise UsageError(
+            f"the labels of the {split} split are not known, so it cannot be evaluated",
+            hint="evaluate on --split valid; the score on the test split comes from pcam submit",
+        )
+    return predictions.labels

@@ -1,0 +1,283 @@
+"""`pcam train`: an experiment and a store in, a finished run out.
+
+Keras is imported late: a fault in the config or the data is reported at once, not after the seconds
+that TensorFlow takes to start.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pcam_kit.config.load import load_experiment
+from pcam_kit.config.schema import Experiment
+from pcam_kit.data.store import Store
+from pcam_kit.errors import Interrupted, UsageError
+from pcam_kit.files import clear_partial, locked
+from pcam_kit.formatting import duration
+from pcam_kit.metrics import roc_auc
+from pcam_kit.pipeline.augment import CustomAugmentation
+from pcam_kit.progress import HEADING, SILENT, Display
+from pcam_kit.run_folders import Run, create_run, find_run, list_runs, update_meta
+from pcam_kit.training.backend import backend_name, device_names, quiet_import
+from pcam_kit.workflows.custom import (
+    check_custom_augmentation,
+    check_custom_model,
+    with_custom_parts,
+)
+from pcam_kit.workflows.distillation import (
+    Recipe,
+    blended_targets,
+    teacher_recipes,
+    teacher_seconds,
+)
+from pcam_kit.workflows.initial_weights import check_config, check_unchanged, check_weights
+from pcam_kit.workflows.plan import (
+    TrainingPlan,
+    check_folds,
+    plan_training,
+    resolve_config,
+    resolve_experiment,
+)
+from pcam_kit.workflows.predictions import complete_run, predict_split
+from pcam_kit.workflows.provenance import now, provenance
+from pcam_kit.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """A new run of `config` with `overrides`, or a run to resume.
+
+    config None: the default of the competition fetched last. resume: a run's name; "" the newest
+    unfinished one; None a new run. workers: threads that prepare batches. model, augmentation: the
+    caller's own instead of the config's (`workflows.custom`).
+    """
+
+    config: str | None = None
+    overrides: tuple[str, ...] = ()
+    resume: str | None = None
+    workers: int = 2
+    model: Any = None
+    augmentation: CustomAugmentation | None = None
+
+
+def train(request: TrainRequest, workspace: Workspace, *, display: Display = SILENT) -> Run:
+    """Train, or resume a training, until the run is complete.
+
+    Raises Interrupted with a run that can be resumed; ConfigError, DataError, RunError,
+    TrainingError, UsageError.
+    """
+    if request.resume is None:
+        run, plan = _start(request, workspace, display)
+    else:
+        run, plan = _resume(request, workspace)
+    if plan is None:
+        log.info(f"{run.name} is complete already")
+        return run
+    with locked(run.lock_file, f"training {run.name}"):
+        clear_partial(run.path)
+        try:
+            return _finish(run, plan, workspace, request.workers, display)
+        # outside the loop, e.g. during the last evaluation: the checkpoint on disk is good
+        except KeyboardInterrupt:
+            message = f"{run.name} was stopped; nothing is lost"
+            raise Interrupted(message, hint=_resume_hint(run)) from None
+        except Interrupted as error:
+            raise Interrupted(error.message, hint=_resume_hint(run)) from None
+
+
+def train_once(
+    config: str,
+    overrides: tuple[str, ...],
+    store: Store,
+    workspace: Workspace,
+    *,
+    workers: int = 2,
+    display: Display = SILENT,
+) -> Run:
+    """The complete run of `config` with `overrides` on `store`.
+
+    A complete one is used again, a stopped one is resumed, else a new one is trained.
+    """
+    experiment = load_experiment(config, overrides)
+    existing = find_runs(experiment, store, workspace)
+    complete = [run for run in existing if run.result is not None]
+    if complete:
+        log.info(f"{experiment.name}, {label(experiment)}: {complete[-1].name} is there already")
+        return complete[-1]
+    request = TrainRequest(config, overrides, workers=workers)
+    if existing:
+        request = TrainRequest(resume=existing[-1].name, workers=workers)
+    return train(request, workspace, display=display)
+
+
+def find_runs(experiment: Experiment, store: Store, workspace: Workspace) -> list[Run]:
+    """The runs of `experiment` on `store`, complete or not, oldest first."""
+    resolved = _anywhere(resolve_experiment(experiment, store))
+    return [
+        run
+        for run in list_runs(workspace.runs)
+        if run.meta["store_fingerprint"] == store.fingerprint
+        and _anywhere(run.experiment) == resolved
+    ]
+
+
+def label(experiment: Experiment) -> str:
+    """`seed 3`, or `seed 3, fold 1 of 5`."""
+    fold = experiment.data.fold
+    if fold is None:
+        return f"seed {experiment.seed}"
+    return f"seed {experiment.seed}, fold {fold.index} of {fold.of}"
+
+
+def _anywhere(experiment: Experiment) -> Experiment:
+    """Without `competition`, which only says where the store is looked for."""
+    return experiment.model_copy(update={"competition": None})
+
+
+def _resume_hint(run: Run) -> str:
+    return f"resume with: pcam train --resume {run.name}"
+
+
+def _start(
+    request: TrainRequest, workspace: Workspace, display: Display
+) -> tuple[Run, TrainingPlan]:
+    """A new run folder and its plan, after its teachers are trained."""
+    experiment = resolve_config(request.config, request.overrides, workspace)
+    experiment = with_custom_parts(experiment, request.model, request.augmentation)
+    slug = experiment.competition or workspace.last_fetched()
+    store = workspace.store(slug, experiment.data.stain)
+    plan = plan_training(
+        resolve_experiment(experiment, store), store, augmentation=request.augmentation
+    )
+    plan = replace(plan, initial_weights=_check_weights(plan))
+    save_network = check_custom_model(plan.experiment, plan.crop, request.model)
+    teachers = _train_teachers(plan, workspace, request.workers, display)
+    with quiet_import():
+        backend, devices = backend_name(), device_names()
+    plan.leakage.report()
+    meta = provenance(list(request.overrides))
+    meta |= {"config": request.config, "backend": backend, "device": devices}
+    meta |= plan.to_meta()
+    if teachers:
+        meta["teachers"] = [
+            {"run": teacher.name, "seconds": teacher.outcome.seconds} for teacher in teachers
+        ]
+    run = create_run(workspace.runs, plan.experiment, meta, add_files=save_network)
+    log.info(
+        f"training {plan.experiment.name} on {store.profile.title} ({plan.describe_data()}) -> "
+        f"{run.path}"
+    )
+    # read back from the folder: there a network of the caller's own has its place
+    return run, replace(plan, experiment=run.experiment)
+
+
+def _resume(request: TrainRequest, workspace: Workspace) -> tuple[Run, TrainingPlan | None]:
+    """A stopped run and its plan; a complete one and None."""
+    if request.config is not None or request.overrides or request.model is not None:
+        raise UsageError(
+            "--resume continues a run with its own config",
+            hint="leave out CONFIG, --set and --seed, or start a new run without --resume",
+        )
+    name = request.resume or None
+    run = find_run(workspace.runs, name, complete=None if name else False)
+    store = workspace.store_of(run)
+    if run.result is not None:
+        return run, None
+    with quiet_import():
+        backend = backend_name()
+    if run.meta["backend"] != backend:
+        raise UsageError(
+            f"{run.name} was begun with Keras on {run.meta['backend']}, this is {backend}",
+            hint=f"KERAS_BACKEND={run.meta['backend']} pcam train --resume {run.name}",
+        )
+    check_unchanged(run)
+    check_folds(run, store)
+    check_custom_augmentation(run.experiment, request.augmentation)
+    plan = plan_training(run.experiment, store, augmentation=request.augmentation)
+    log.info(f"resuming {run.name}")
+    run = update_meta(run, resumed=[*run.meta.get("resumed", []), now()])
+    return run, plan
+
+
+def _check_weights(plan: TrainingPlan) -> dict[str, Any]:
+    """Check the pretrained weights of a new run; their entry in meta.json."""
+    check_config(plan.experiment, plan.crop)
+    return check_weights(plan.experiment)
+
+
+def _train_teachers(
+    plan: TrainingPlan, workspace: Workspace, workers: int, display: Display
+) -> list[Run]:
+    """The complete runs that the network is to learn from; those that are missing are trained."""
+    recipes = teacher_recipes(plan.experiment, plan.store)
+    if not recipes:
+        return []
+    _check_recipes(recipes, plan.store, workspace)
+    log.info(
+        f"{plan.experiment.name} learns from {len(recipes)} others, trained first; without them: "
+        "--set training.teachers=null"
+    )
+    teachers: list[Run] = []
+    for recipe in recipes:
+        number = f"{len(teachers) + 1} of {len(recipes)}"
+        log.info(f"teacher {number}: {recipe.config}", extra=HEADING)
+        try:
+            teacher = train_once(
+                recipe.config,
+                recipe.overrides,
+                plan.store,
+                workspace,
+                workers=workers,
+                display=display,
+            )
+        except Interrupted as error:
+            hint = f"{len(teachers)} of {len(recipes)} teachers are done; the same command resumes"
+            raise Interrupted(error.message, hint=hint) from None
+        teachers.append(teacher)
+    return teachers
+
+
+def _check_recipes(recipes: Sequence[Recipe], store: Store, workspace: Workspace) -> None:
+    """Report a fault in the last teacher before the first one is trained."""
+    for recipe in recipes:
+        teacher = load_experiment(recipe.config, recipe.overrides)
+        if not find_runs(teacher, store, workspace):
+            _check_weights(plan_training(resolve_experiment(teacher, store), store))
+
+
+def _finish(
+    run: Run, plan: TrainingPlan, workspace: Workspace, workers: int, display: Display
+) -> Run:
+    """Train to the end, measure the best weights on the validation split, choose the threshold."""
+    with quiet_import():
+        from pcam_kit.inference import predict
+        from pcam_kit.training.fit import TrainingFiles, fit
+    labels = plan.valid_labels
+    plan = plan.with_targets(blended_targets(run, plan, workspace, display=display))
+
+    def validate(model: Any) -> float:
+        outputs = predict(model, plan.store.images, plan.valid_rows, crop=plan.crop)
+        return roc_auc(labels, outputs[:, 0])
+
+    files = TrainingFiles(run.state_file, run.model_file, run.metrics_file)
+    with display.training() as monitor:
+        state = fit(plan.experiment, plan.batches(workers), validate, files, monitor)
+    tta = plan.experiment.evaluation.tta
+    predictions = predict_split(run, "valid", tta, plan.store, display=display)
+    update_meta(run, ended=now())
+    complete = complete_run(run, predictions, state)
+    result = complete.outcome
+    teachers = teacher_seconds(run)
+    total = f"; with its teachers {duration(teachers + state.seconds)}" if teachers else ""
+    log.info(
+        f"{run.name}: validation AUC {result.valid_auc:.4f} "
+        f"({result.valid_auc_low:.4f}-{result.valid_auc_high:.4f}), "
+        f"accuracy {result.valid_accuracy:.4f} at threshold {result.threshold:.3f} "
+        f"(n {result.valid_n:,}, best epoch {result.best_epoch}, {duration(state.seconds)}{total})"
+    )
+    return complete

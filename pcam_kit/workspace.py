@@ -1,0 +1,131 @@
+"""The workspace: the folders of data, runs and submissions, and the stores in the data folder."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pcam_kit.competitions import Competition, find_competition
+from pcam_kit.config.schema import StainMethod
+from pcam_kit.data.store import Store, open_store
+from pcam_kit.data.store_reader import NORMALISED
+from pcam_kit.errors import DataError, RunError, UsageError
+from pcam_kit.files import read_json_object
+from pcam_kit.run_folders import Run
+from pcam_kit.submissions import Ledger
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders of data, runs and submissions, by default those in the working directory."""
+
+    data: Path = Path("data")
+    runs: Path = Path("runs")
+    submissions: Path = Path("submissions")
+
+    @classmethod
+    def below(cls, folder: Path) -> Workspace:
+        """The three folders by their usual names below `folder`."""
+        return cls(folder / "data", folder / "runs", folder / "submissions")
+
+    @classmethod
+    def from_environment(cls) -> Workspace:
+        """The folders in PCAM_DATA_DIR, PCAM_RUNS_DIR and PCAM_SUBMISSIONS_DIR.
+
+        A variable that is not set stands for the usual name.
+        """
+        return cls(
+            Path(os.environ.get("PCAM_DATA_DIR") or "data"),
+            Path(os.environ.get("PCAM_RUNS_DIR") or "runs"),
+            Path(os.environ.get("PCAM_SUBMISSIONS_DIR") or "submissions"),
+        )
+
+    def competition_path(self, slug: str) -> Path:
+        """The folder of one competition: `raw/`, `store/`, `fetched.json`."""
+        return self.data / slug
+
+    def store_path(self, slug: str, stain: StainMethod | None) -> Path:
+        """The folder of a competition's store: patches as published, or normalised by `stain`."""
+        name = "store" if stain is None else f"{NORMALISED}{stain}"
+        return self.competition_path(slug) / name
+
+    def store(self, name: str, stain: StainMethod | None = None) -> Store:
+        """The store of a competition, by slug or alias.
+
+        Raises DataError when it is missing, incomplete or not normalised by `stain`, or when the
+        store it was normalised from has changed.
+        """
+        slug = name
+        if not self.competition_path(name).is_dir():
+            slug = find_competition(name).slug
+        store = open_store(self.store_path(slug, stain))
+        command = f"pcam fetch {slug}"
+        if stain is not None:
+            command += f" --stain {stain}"
+        if store.stain != stain:
+            raise DataError(
+                f"{store.path}: expected patches {_describe(stain)}, found patches "
+                f"{_describe(store.stain)}",
+                hint=command,
+            )
+        published = self.store_path(slug, None)
+        if stain is None or not published.is_dir():
+            return store
+        expected: str = store.manifest["stain"]["of"]
+        fingerprint = open_store(published).fingerprint
+        if fingerprint != expected:
+            raise DataError(
+                f"{store.path} was normalised from a store with fingerprint {expected[:8]}, "
+                f"{published} has {fingerprint[:8]} now",
+                hint=command,
+            )
+        return store
+
+    def store_of(self, run: Run) -> Store:
+        """The store that `run` was trained on.
+
+        Raises DataError when there is no store, RunError when it is a different one.
+        """
+        store = self.store(run.competition.slug, run.experiment.data.stain)
+        expected: str = run.meta["store_fingerprint"]
+        if store.fingerprint != expected:
+            raise RunError(
+                f"{run.name} was trained on a store with fingerprint {expected[:8]}, "
+                f"{store.path} has {store.fingerprint[:8]}",
+                hint="give the store of that run with --data-dir, or bring it back: pcam fetch "
+                "--from",
+            )
+        return store
+
+    @property
+    def ledger(self) -> Ledger:
+        """The record of all submissions."""
+        return Ledger(self.submissions / "ledger.jsonl")
+
+    def last_fetched(self) -> str:
+        """The slug of the competition fetched last.
+
+        Raises UsageError when there is no store at all.
+        """
+        times: dict[str, str] = {}
+        for path in self.data.glob("*/fetched.json"):
+            if (path.parent / "store" / "manifest.json").is_file():
+                times[path.parent.name] = str(read_json_object(path).get("time", ""))
+        if not times:
+            raise UsageError(
+                f"no competition's data in {self.data}",
+                hint="get some: pcam fetch COMPETITION (with files on disk: --from PATH; synthetic "
+                "tissue, no account: pcam fetch synthetic)",
+            )
+        return max(times, key=lambda slug: times[slug])
+
+    def competition(self, name: str | None) -> Competition:
+        """The profile called `name`; by default that of the store fetched last."""
+        if name is not None:
+            return find_competition(name)
+        return self.store(self.last_fetched()).profile
+
+
+def _describe(stain: StainMethod | None) -> str:
+    return "as published" if stain is None else f"normalised ({stain})"

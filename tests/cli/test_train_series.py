@@ -1,4 +1,4 @@
-"""`pcam train --seeds` and `--folds` as typed: stopped, gone on with, used again, combined."""
+"""`pcam train --seeds` and `--folds` as typed: stopped, resumed, used again, combined."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pcam train` with `training.teachers`: teachers first, stopped and gone on with, used again, and
+"""`pcam train` with `training.teachers`: teachers first, stopped and resumed, used again, and
 learnt from.
 """
 

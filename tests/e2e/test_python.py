@@ -102,7 +102,9 @@ def test_importing_it_is_quick_and_light(tmp_path: Path) -> None:
 
 def test_every_name_of_the_interface_is_there_and_says_what_it_is() -> None:
     import pcam_kit as pcam
+    from pcam_kit import api
 
+    assert set(pcam.__all__) - {"PcamError", "__version__"} == set(api.__all__)
     for name in pcam.__all__:
         value = getattr(pcam, name)
         assert name.startswith("__") or value.__doc__, name

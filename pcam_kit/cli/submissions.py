@@ -88,8 +88,9 @@ def write_csv(entries: Sequence[Entry]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for entry in entries:
-        values = [entry.to_dict()[name] for name in CSV_COLUMNS]
-        writer.writerow([";".join(x) if isinstance(x, list) else x for x in values])
+        values = entry.to_dict()
+        cells = [values[name] for name in CSV_COLUMNS]
+        writer.writerow([";".join(cell) if isinstance(cell, list) else cell for cell in cells])
 
 
 def show(entries: Sequence[Entry]) -> None:

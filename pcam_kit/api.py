@@ -179,6 +179,7 @@ def train(
     model: Any = None,
     augmentation: CustomAugmentation | None = None,
     workers: int = 2,
+    devices: int | None = None,
     workspace: WorkspaceLike | None = None,
     display: Display | None = None,
 ) -> Run:
@@ -189,16 +190,18 @@ def train(
     unfinished one. model: a `keras.Model`, or a function of the pixels a side that returns one,
     instead of the config's network: pixels 0-255 [n, size, size, 3] in, logits [n, 1] out.
     augmentation: a function (patches uint8 [n, h, w, 3], numpy Generator) -> patches, applied after
-    the config's. workers: threads that prepare batches. Raises Interrupted with a run that can be
-    resumed; ConfigError, DataError, RunError, TrainingError, UsageError.
+    the config's. workers: threads that prepare batches. devices: GPUs that share each batch (Keras
+    on JAX only); None: one. Raises Interrupted with a run that can be resumed; ConfigError,
+    DataError, RunError, TrainingError, UsageError.
     """
     from pcam_kit.workflows import train as workflow
+    from pcam_kit.workflows.compute import Resources
 
     request = workflow.TrainRequest(
         config=_config(config),
         overrides=_overrides(overrides, seed),
         resume=_name(resume),
-        workers=workers,
+        resources=Resources(workers, devices),
         model=model,
         augmentation=augmentation,
     )
@@ -214,6 +217,7 @@ def train_series(
     seed: int | None = None,
     resume: RunLike | None = None,
     workers: int = 2,
+    devices: int | None = None,
     workspace: WorkspaceLike | None = None,
     display: Display | None = None,
 ) -> Series:
@@ -222,9 +226,12 @@ def train_series(
     Complete runs are used again, a stopped one is resumed. Raises as `train`.
     """
     from pcam_kit.workflows import series as workflow
+    from pcam_kit.workflows.compute import Resources
     from pcam_kit.workflows.train import TrainRequest
 
-    training = TrainRequest(_config(config), _overrides(overrides, seed), _name(resume), workers)
+    training = TrainRequest(
+        _config(config), _overrides(overrides, seed), _name(resume), Resources(workers, devices)
+    )
     request = workflow.SeriesRequest(training, seeds, folds)
     return workflow.train_series(request, _workspace(workspace), display=_display(display))
 

@@ -66,6 +66,16 @@ def train(
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Threads that prepare batches.")
     ] = 2,
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            "--devices",
+            metavar="N",
+            min=1,
+            help="GPUs that share each batch (Keras on JAX). [default: 1]",
+            show_default=False,
+        ),
+    ] = None,
     data_dir: DataDir = None,
     runs_dir: RunsDir = None,
     as_json: Json = False,
@@ -92,6 +102,7 @@ def train(
             seed=seed,
             resume=resume,
             workers=workers,
+            devices=devices,
             workspace=workspace,
             display=display,
         )
@@ -107,6 +118,7 @@ def train(
             seed=seed,
             resume=resume,
             workers=workers,
+            devices=devices,
             workspace=workspace,
             display=display,
         )

@@ -187,6 +187,11 @@ class Custom(_Network):
     builder: str = Field(min_length=1)
     options: dict[str, Any] = {}
 
+    @property
+    def is_saved(self) -> bool:
+        """Whether it is read from a file, with the precision of its layers in it."""
+        return self.builder.endswith(".keras")
+
 
 class External(_Part):
     """No network: the run holds predictions of another program (`pcam import`)."""
@@ -197,7 +202,8 @@ class External(_Part):
 Trainable = ReportCnn | LabCnn | ResNet | GroupResNet | P4MDenseNet | Transfer | Custom
 Model = Annotated[Trainable | External, Field(discriminator="name")]
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16"]
+AskedPrecision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 class Teachers(_Part):
@@ -228,8 +234,9 @@ class Training(_Part):
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     clip_norm: float | None = Field(default=None, gt=0)  # global gradient norm
     ema: float | None = Field(default=None, gt=0, lt=1)  # momentum per step; null: no averaging
-    # bfloat16: faster on new CPUs and GPUs; the saved model is float32 in any case
-    precision: Precision = "float32"
+    # auto: what is fast on this machine (`pcam doctor` says which); weights and the saved model are
+    # float32 in any case
+    precision: AskedPrecision = "auto"
     # stop after this many epochs without a better validation AUC; null: never
     early_stopping: int | None = Field(default=None, gt=0)
 
@@ -289,7 +296,7 @@ class FewDigits(_Part):
             )
         if self.training.most_patches is not None:
             raise ValueError("training.most_patches is for pcam train: not for few digits")
-        if self.training.precision != "float32":
+        if self.training.precision not in {"auto", "float32"}:
             raise ValueError("training.precision: few digits are learnt in float32")
         if self.training.teachers is not None:
             raise ValueError(

@@ -36,14 +36,19 @@ def builder_of(config: Model) -> Callable[[Any, Task], keras.Model]:
 def build_model(config: Model, task: Task, *, precision: Precision = "float32") -> keras.Model:
     """The untrained model of `config` for `task`; its outputs are logits in float32.
 
-    precision: with "bfloat16" layers compute in bfloat16, while weights stay float32.
+    precision: what layers compute in; weights stay float32.
     """
     original = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32" if precision == "float32" else "mixed_bfloat16")
+    keras.config.set_dtype_policy(policy_of(precision))
     try:
         return builder_of(config)(config, task)
     finally:
         keras.config.set_dtype_policy(original)
+
+
+def policy_of(precision: Precision) -> str:
+    """Keras' name for computing in `precision` with weights in float32."""
+    return "float32" if precision == "float32" else f"mixed_{precision}"
 
 
 def with_probability(model: keras.Model) -> keras.Model:

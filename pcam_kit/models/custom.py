@@ -22,7 +22,7 @@ def custom(config: Custom, task: Task) -> keras.Model:
 
     Raises ConfigError when that fails, or when the network does not fit (`check_network`).
     """
-    if Path(config.builder).suffix == ".keras":
+    if config.is_saved:
         network = _read(Path(config.builder))
     else:
         build = import_object(config.builder, WHERE)
@@ -80,7 +80,7 @@ def _read(path: Path) -> Any:
     if keras.config.dtype_policy().name != "float32":
         raise ConfigError(
             f"{WHERE}: {path}: a saved network computes in its own precision",
-            hint="leave training.precision at float32, or give module:function",
+            hint="leave training.precision at auto, or give module:function",
         )
     try:
         return keras.saving.load_model(path, compile=False)

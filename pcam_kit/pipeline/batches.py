@@ -40,6 +40,11 @@ class Batches:
         """
         return max(1, len(self.rows) // self.batch_size)
 
+    @property
+    def size(self) -> int:
+        """Patches of every batch."""
+        return min(self.batch_size, len(self.rows))
+
     def epoch(
         self, epoch: int, *, start: int = 0
     ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:

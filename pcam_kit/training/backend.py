@@ -10,6 +10,12 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 
+# a GPU's memory is taken as it is needed, so that others can use the rest
+GROWING_MEMORY = {
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+}
+
 
 @contextmanager
 def quiet_import() -> Generator[None]:
@@ -18,7 +24,8 @@ def quiet_import() -> Generator[None]:
     It is shown only when the import fails. Lines before TensorFlow's own logging starts cannot be
     switched off, so the file descriptor is redirected.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    for name, value in {"TF_CPP_MIN_LOG_LEVEL": "3", **GROWING_MEMORY}.items():
+        os.environ.setdefault(name, value)
     if sys.stderr is not None:
         sys.stderr.flush()
     with tempfile.TemporaryFile() as held:
@@ -40,13 +47,3 @@ def backend_name() -> str:
     import keras
 
     return keras.backend.backend()
-
-
-def device_names() -> str:
-    """The devices Keras sees, e.g. "gpu:0", or "cpu"."""
-    import keras
-
-    try:
-        return ", ".join(str(device) for device in keras.distribution.list_devices()) or "cpu"
-    except (RuntimeError, ValueError, NotImplementedError):  # not every backend can say
-        return "unknown"

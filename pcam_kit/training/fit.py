@@ -24,7 +24,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from pcam_kit.config.schema import Experiment, Training, Transfer
+from pcam_kit.config.schema import Experiment, Precision, Training, Transfer
 from pcam_kit.errors import Interrupted, TrainingError
 from pcam_kit.files import write_bytes, writing
 from pcam_kit.models import build_model, with_probability
@@ -33,6 +33,8 @@ from pcam_kit.models.task import Task
 from pcam_kit.models.transfer import rate_factors
 from pcam_kit.pipeline.batches import Batches
 from pcam_kit.progress import TrainingMonitor
+from pcam_kit.training.backend import quiet_import
+from pcam_kit.training.devices import data_parallel
 from pcam_kit.training.schedule import Phases, build_optimizer
 from pcam_kit.training.state import (
     TrainingState,
@@ -70,27 +72,30 @@ def fit(
     files: TrainingFiles,
     monitor: TrainingMonitor,
     *,
+    precision: Precision = "float32",
+    devices: int = 1,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> TrainingState:
     """Train until the last epoch or early stopping; `files.model` then has the best weights.
 
     The best weights are those of the highest validation AUC. Training resumes from `files.state`
     when it exists, and ends with the weights that an uninterrupted training would have (same
-    machine, same backend). Raises TrainingError when the loss is not finite, Interrupted after
-    Ctrl-C or SIGTERM, with a fresh checkpoint on disk.
+    machine, same backend, as many devices). `devices` share each batch. Raises TrainingError when
+    the loss is not finite, Interrupted after Ctrl-C or SIGTERM, with a fresh checkpoint on disk.
     """
     config = experiment.training
-    keras.utils.set_random_seed(experiment.seed)
+    with quiet_import():  # on JAX Keras imports TensorFlow to seed it, too
+        keras.utils.set_random_seed(experiment.seed)
     new = not files.state.is_file()
-    networks = _build_networks(experiment, batches, new=new)
-    state = TrainingState()
-    if not new:
-        state = load_state(files.state, networks.trained, networks.average)
-    elif isinstance(experiment.model, Transfer) and experiment.model.weights is not None:
-        # so that a resume never needs the pretrained weights, or their download, again
-        networks.save_state(files.state, state)
-    monitor.started(config.epochs, batches.steps, state.epoch * batches.steps + state.step)
-    with _stop_requests() as stop:
+    with data_parallel(devices), _stop_requests() as stop:
+        networks = _build_networks(experiment, batches, precision, new=new)
+        state = TrainingState()
+        if not new:
+            state = load_state(files.state, networks.trained, networks.average)
+        elif isinstance(experiment.model, Transfer) and experiment.model.weights is not None:
+            # so that a resume never needs the pretrained weights, or their download, again
+            networks.save_state(files.state, state)
+        monitor.started(config.epochs, batches.steps, state.epoch * batches.steps + state.step)
         while not is_finished(state, config):
             _run_epoch(networks, batches, state, files, monitor, stop, checkpoint_seconds)
             _finish_epoch(networks, validate, state, files, monitor)
@@ -120,13 +125,16 @@ class _Networks:
         save_state(path, self.trained, self.average, state)
 
 
-def _build_networks(experiment: Experiment, batches: Batches, *, new: bool) -> _Networks:
+def _build_networks(
+    experiment: Experiment, batches: Batches, precision: Precision, *, new: bool
+) -> _Networks:
     config = experiment.training
-    model = compile_model(experiment, batches.crop, config.epochs * batches.steps)
+    steps = config.epochs * batches.steps
+    model = compile_model(experiment, batches.crop, steps, precision=precision)
     if new:
         load_pretrained(model, experiment.model)
     eval_model = model
-    if config.precision != "float32":
+    if precision != "float32":
         eval_model = build_model(experiment.model, Task(batches.crop))
     average = WeightAverage(model, config.ema) if config.ema is not None else None
     return _Networks(model, eval_model, average)
@@ -140,15 +148,21 @@ def is_finished(state: TrainingState, config: Training) -> bool:
     return patience is not None and state.epoch - state.best_epoch >= patience
 
 
-def compile_model(experiment: Experiment, size: int, steps: int) -> keras.Model:
+def compile_model(
+    experiment: Experiment, size: int, steps: int, *, precision: Precision = "float32"
+) -> keras.Model:
     """The untrained model with its loss and its optimiser.
 
-    size: side of the patches in pixels. steps: of the whole training.
+    size: side of the patches in pixels. steps: of the whole training. In float16 the loss is
+    scaled, so that small gradients do not become zero.
     """
     config = experiment.training
-    model = build_model(experiment.model, Task(size), precision=config.precision)
+    model = build_model(experiment.model, Task(size), precision=precision)
     loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=config.label_smoothing)
-    model.compile(build_optimizer(config, steps, _phases(model, experiment, steps)), loss)
+    optimizer = build_optimizer(config, steps, _phases(model, experiment, steps))
+    if precision == "float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    model.compile(optimizer, loss)
     model.optimizer.build(model.trainable_variables)
     return model
 

@@ -51,19 +51,21 @@ def check_custom_model(
         from pcam_kit.models.custom import call_builder, check_network
         from pcam_kit.models.task import Task
 
+    asked = experiment.training.precision
+    precision = "float32" if asked == "auto" else asked
     if config.builder != UNTRAINED:
         with quiet_import():  # the first operation of all looks for GPUs, not without a word
-            build_model(config, Task(size), precision=experiment.training.precision)
+            build_model(config, Task(size), precision=precision)
         return None
     name = getattr(model, "__name__", None) or getattr(model, "name", None) or "model"
     network = model
     if not hasattr(model, "layers"):
         network = call_builder(model, name, size, {})
     check_network(network, name, Task(size))
-    if experiment.training.precision != "float32":
+    if precision != "float32":
         raise ConfigError(
             "training.precision: a network given as an object computes in its own precision",
-            hint="leave it at float32, or give a function of a module, which is called again",
+            hint="leave it at auto, or give a function of a module, which is called again",
         )
     return lambda folder: network.save(folder / UNTRAINED)
 

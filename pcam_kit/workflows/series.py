@@ -135,7 +135,7 @@ def train_series(
         log.info(f"run {number}: {label(experiment)}", extra=HEADING)
         try:
             run = train_once(
-                config, overrides, store, workspace, workers=training.workers, display=display
+                config, overrides, store, workspace, resources=training.resources, display=display
             )
         except Interrupted as error:
             hint = f"{len(runs)} of {len(several)} runs are done; the same command resumes"

@@ -21,7 +21,15 @@ from pcam_kit.metrics import roc_auc
 from pcam_kit.pipeline.augment import CustomAugmentation
 from pcam_kit.progress import HEADING, SILENT, Display
 from pcam_kit.run_folders import Run, create_run, find_run, list_runs, update_meta
-from pcam_kit.training.backend import backend_name, device_names, quiet_import
+from pcam_kit.training.backend import quiet_import
+from pcam_kit.workflows.compute import (
+    DEFAULT_RESOURCES,
+    Compute,
+    Resources,
+    check_backend,
+    choose_compute,
+    restore_compute,
+)
 from pcam_kit.workflows.custom import (
     check_custom_augmentation,
     check_custom_model,
@@ -53,14 +61,14 @@ class TrainRequest:
     """A new run of `config` with `overrides`, or a run to resume.
 
     config None: the default of the competition fetched last. resume: a run's name; "" the newest
-    unfinished one; None a new run. workers: threads that prepare batches. model, augmentation: the
-    caller's own instead of the config's (`workflows.custom`).
+    unfinished one; None a new run. model, augmentation: the caller's own instead of the config's
+    (`workflows.custom`).
     """
 
     config: str | None = None
     overrides: tuple[str, ...] = ()
     resume: str | None = None
-    workers: int = 2
+    resources: Resources = DEFAULT_RESOURCES
     model: Any = None
     augmentation: CustomAugmentation | None = None
 
@@ -72,16 +80,18 @@ def train(request: TrainRequest, workspace: Workspace, *, display: Display = SIL
     TrainingError, UsageError.
     """
     if request.resume is None:
-        run, plan = _start(request, workspace, display)
+        training = _start(request, workspace, display)
     else:
-        run, plan = _resume(request, workspace)
-    if plan is None:
-        log.info(f"{run.name} is complete already")
-        return run
+        run = _find_stopped(request, workspace)
+        if run.result is not None:
+            log.info(f"{run.name} is complete already")
+            return run
+        training = _resume(run, request, workspace)
+    run = training.run
     with locked(run.lock_file, f"training {run.name}"):
         clear_partial(run.path)
         try:
-            return _finish(run, plan, workspace, request.workers, display)
+            return _finish(training, workspace, display)
         # outside the loop, e.g. during the last evaluation: the checkpoint on disk is good
         except KeyboardInterrupt:
             message = f"{run.name} was stopped; nothing is lost"
@@ -96,7 +106,7 @@ def train_once(
     store: Store,
     workspace: Workspace,
     *,
-    workers: int = 2,
+    resources: Resources = DEFAULT_RESOURCES,
     display: Display = SILENT,
 ) -> Run:
     """The complete run of `config` with `overrides` on `store`.
@@ -109,9 +119,9 @@ def train_once(
     if complete:
         log.info(f"{experiment.name}, {label(experiment)}: {complete[-1].name} is there already")
         return complete[-1]
-    request = TrainRequest(config, overrides, workers=workers)
+    request = TrainRequest(config, overrides, resources=resources)
     if existing:
-        request = TrainRequest(resume=existing[-1].name, workers=workers)
+        request = TrainRequest(resume=existing[-1].name, resources=resources)
     return train(request, workspace, display=display)
 
 
@@ -143,10 +153,18 @@ def _resume_hint(run: Run) -> str:
     return f"resume with: pcam train --resume {run.name}"
 
 
-def _start(
-    request: TrainRequest, workspace: Workspace, display: Display
-) -> tuple[Run, TrainingPlan]:
-    """A new run folder and its plan, after its teachers are trained."""
+@dataclass(frozen=True)
+class _Training:
+    """A run that is not complete, what is trained on what, and with what."""
+
+    run: Run
+    plan: TrainingPlan
+    compute: Compute
+    workers: int
+
+
+def _start(request: TrainRequest, workspace: Workspace, display: Display) -> _Training:
+    """A new run folder, after its teachers are trained."""
     experiment = resolve_config(request.config, request.overrides, workspace)
     experiment = with_custom_parts(experiment, request.model, request.augmentation)
     slug = experiment.competition or workspace.last_fetched()
@@ -156,13 +174,12 @@ def _start(
     )
     plan = replace(plan, initial_weights=_check_weights(plan))
     save_network = check_custom_model(plan.experiment, plan.crop, request.model)
-    teachers = _train_teachers(plan, workspace, request.workers, display)
-    with quiet_import():
-        backend, devices = backend_name(), device_names()
+    resources = request.resources
+    compute = choose_compute(plan, resources)
+    teachers = _train_teachers(plan, workspace, resources, display)
     plan.leakage.report()
     meta = provenance(list(request.overrides))
-    meta |= {"config": request.config, "backend": backend, "device": devices}
-    meta |= plan.to_meta()
+    meta |= {"config": request.config, **compute.to_meta(), **plan.to_meta()}
     if teachers:
         meta["teachers"] = [
             {"run": teacher.name, "seconds": teacher.outcome.seconds} for teacher in teachers
@@ -172,36 +189,36 @@ def _start(
         f"training {plan.experiment.name} on {store.profile.title} ({plan.describe_data()}) -> "
         f"{run.path}"
     )
+    compute.report()
     # read back from the folder: there a network of the caller's own has its place
-    return run, replace(plan, experiment=run.experiment)
+    plan = replace(plan, experiment=run.experiment)
+    return _Training(run, plan, compute, resources.workers)
 
 
-def _resume(request: TrainRequest, workspace: Workspace) -> tuple[Run, TrainingPlan | None]:
-    """A stopped run and its plan; a complete one and None."""
+def _find_stopped(request: TrainRequest, workspace: Workspace) -> Run:
+    """The run to resume; it may be complete where it was given by its name."""
     if request.config is not None or request.overrides or request.model is not None:
         raise UsageError(
             "--resume continues a run with its own config",
             hint="leave out CONFIG, --set and --seed, or start a new run without --resume",
         )
     name = request.resume or None
-    run = find_run(workspace.runs, name, complete=None if name else False)
+    return find_run(workspace.runs, name, complete=None if name else False)
+
+
+def _resume(run: Run, request: TrainRequest, workspace: Workspace) -> _Training:
+    """A stopped run as it was begun."""
     store = workspace.store_of(run)
-    if run.result is not None:
-        return run, None
-    with quiet_import():
-        backend = backend_name()
-    if run.meta["backend"] != backend:
-        raise UsageError(
-            f"{run.name} was begun with Keras on {run.meta['backend']}, this is {backend}",
-            hint=f"KERAS_BACKEND={run.meta['backend']} pcam train --resume {run.name}",
-        )
+    check_backend(run)
     check_unchanged(run)
     check_folds(run, store)
     check_custom_augmentation(run.experiment, request.augmentation)
     plan = plan_training(run.experiment, store, augmentation=request.augmentation)
+    compute = restore_compute(run, plan, request.resources)
     log.info(f"resuming {run.name}")
+    compute.report()
     run = update_meta(run, resumed=[*run.meta.get("resumed", []), now()])
-    return run, plan
+    return _Training(run, plan, compute, request.resources.workers)
 
 
 def _check_weights(plan: TrainingPlan) -> dict[str, Any]:
@@ -211,7 +228,7 @@ def _check_weights(plan: TrainingPlan) -> dict[str, Any]:
 
 
 def _train_teachers(
-    plan: TrainingPlan, workspace: Workspace, workers: int, display: Display
+    plan: TrainingPlan, workspace: Workspace, resources: Resources, display: Display
 ) -> list[Run]:
     """The complete runs that the network is to learn from; those that are missing are trained."""
     recipes = teacher_recipes(plan.experiment, plan.store)
@@ -232,7 +249,7 @@ def _train_teachers(
                 recipe.overrides,
                 plan.store,
                 workspace,
-                workers=workers,
+                resources=resources,
                 display=display,
             )
         except Interrupted as error:
@@ -250,10 +267,9 @@ def _check_recipes(recipes: Sequence[Recipe], store: Store, workspace: Workspace
             _check_weights(plan_training(resolve_experiment(teacher, store), store))
 
 
-def _finish(
-    run: Run, plan: TrainingPlan, workspace: Workspace, workers: int, display: Display
-) -> Run:
+def _finish(training: _Training, workspace: Workspace, display: Display) -> Run:
     """Train to the end, measure the best weights on the validation split, choose the threshold."""
+    run, plan, compute = training.run, training.plan, training.compute
     with quiet_import():
         from pcam_kit.inference import predict
         from pcam_kit.training.fit import TrainingFiles, fit
@@ -266,7 +282,15 @@ def _finish(
 
     files = TrainingFiles(run.state_file, run.model_file, run.metrics_file)
     with display.training() as monitor:
-        state = fit(plan.experiment, plan.batches(workers), validate, files, monitor)
+        state = fit(
+            plan.experiment,
+            plan.batches(training.workers),
+            validate,
+            files,
+            monitor,
+            precision=compute.precision.used,
+            devices=compute.devices,
+        )
     tta = plan.experiment.evaluation.tta
     predictions = predict_split(run, "valid", tta, plan.store, display=display)
     update_meta(run, ended=now())

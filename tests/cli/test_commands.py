@@ -178,6 +178,8 @@ def test_nothing_of_the_machine_is_recorded(project: Project) -> None:
         "packages",
         "backend",
         "device",
+        "devices",
+        "precision",
         "seed",
         "store_fingerprint",
         "split_hash",

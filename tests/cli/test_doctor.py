@@ -127,7 +127,7 @@ class TestWhole:
         kaggle.serve("tiny", project.path)
         before = tree(project.path)
         found = lines(project.pcam("doctor", "tiny", "--json", **account))
-        one(found, "backend", "ok", "keras 3.", "tensorflow 2.", "CPU only")
+        one(found, "backend", "ok", "keras 3.", "tensorflow 2.", "CPU only", "trains in ")
         one(found, "packages", "ok", "tensorflow 2.", "h5py 3.")
         one(found, "store", "ok", "tiny is intact", "train 300")
         one(found, "runs", "ok", "2 finished")

@@ -15,6 +15,7 @@ from pcam_kit.config.schema import (
     Experiment,
     LabCnn,
     Model,
+    Precision,
     ReportCnn,
     ResNet,
     Training,
@@ -308,21 +309,26 @@ def test_the_model_kept_has_the_averaged_weights_and_training_goes_on_with_its_o
     assert any(not np.array_equal(a, b) for a, b in zip(kept, weights_of(model), strict=True))
 
 
-@pytest.mark.parametrize("ema", [None, 0.9])
-def test_in_bfloat16_it_learns_resumes_exactly_and_the_model_kept_is_float32(
-    patches: Patches, tmp_path: Path, ema: float | None
+@pytest.mark.parametrize(
+    ("precision", "ema"), [("bfloat16", None), ("bfloat16", 0.9), ("float16", None)]
+)
+def test_in_half_precision_it_learns_resumes_exactly_and_the_model_kept_is_float32(
+    patches: Patches, tmp_path: Path, precision: Precision, ema: float | None
 ):
     # three epochs end anywhere between AUC 0.4 and 0.98 with other seeds, or another backend
-    config = experiment(precision="bfloat16", epochs=8, ema=ema)
-    assert {layer.compute_dtype for layer in compile_model(config, 16, 18).layers[2:-1]} == {
-        "bfloat16"
-    }
+    config = experiment(epochs=8, ema=ema)
+    model = compile_model(config, 16, 18, precision=precision)
+    assert {layer.compute_dtype for layer in model.layers[2:-1]} == {precision}
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) == (
+        precision == "float16"
+    )
     assert keras.config.dtype_policy().name == "float32"  # as it was for everybody else
-    whole = run(patches, tmp_path / "whole", config)
+    whole = run(patches, tmp_path / "whole", config, precision=precision)
     assert whole.best_auc > 0.8
+    stopped = Silent((2, 2), SystemError)
     with pytest.raises(SystemError):
-        run(patches, tmp_path / "cut", config, Silent((2, 2), SystemError), checkpoint_seconds=0.0)
-    again = run(patches, tmp_path / "cut", config)
+        run(patches, tmp_path / "cut", config, stopped, precision=precision, checkpoint_seconds=0.0)
+    again = run(patches, tmp_path / "cut", config, precision=precision)
     assert [line["valid_auc"] for line in again.history] == [
         line["valid_auc"] for line in whole.history
     ]

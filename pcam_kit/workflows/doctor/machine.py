@@ -23,25 +23,21 @@ NO_LIMIT = 1 << 60  # bytes; cgroup v1 writes a number near 2^63 for "no limit"
 # taken. Keras would import matplotlib, which makes a list of fonts and leaves it in the home
 # folder: for Keras it is not installed. Logs go to stderr, which is only read after a failure.
 BACKEND_CODE = """
-import json, sys
+import importlib, json, sys
 sys.modules["matplotlib"] = None
 import keras
-backend, gpus = keras.backend.backend(), []
-if backend == "tensorflow":
-    import tensorflow as module
-    for device in module.config.list_physical_devices("GPU"):
-        details = module.config.experimental.get_device_details(device)
-        gpus.append(details.get("device_name", device.name))
-elif backend == "jax":
-    import jax as module
-    gpus = [device.device_kind for device in module.devices() if device.platform != "cpu"]
-elif backend == "torch":
-    import torch as module
-    gpus = [module.cuda.get_device_name(i) for i in range(module.cuda.device_count())]
-else:
-    import numpy as module
-versions = {"keras": keras.__version__, "backend": backend, "version": module.__version__}
-print(json.dumps(versions | {"gpus": gpus}))
+from pcam_kit.training.hardware import read_hardware
+from pcam_kit.training.precision import choose_precision, measure_precision
+hardware = read_hardware()
+known = hardware.backend in ("tensorflow", "jax", "torch")
+module = importlib.import_module(hardware.backend if known else "numpy")
+print(json.dumps({
+    "keras": keras.__version__,
+    "backend": hardware.backend,
+    "version": module.__version__,
+    "gpus": [accelerator.name for accelerator in hardware.accelerators],
+    "precision": choose_precision("auto", hardware, measure_precision).describe(),
+}))
 """
 
 # of each version of control groups: the files with the limit and the use of memory, and the line
@@ -106,7 +102,10 @@ def _devices(versions: dict[str, Any]) -> Check:
     backend: str = versions["backend"]
     gpus: list[str] = versions["gpus"]
     devices = ", ".join(gpus) if gpus else f"CPU only ({_cores()})"
-    text = f"keras {versions['keras']} on {backend} {versions['version']}, {devices}"
+    text = (
+        f"keras {versions['keras']} on {backend} {versions['version']}, {devices}, trains in "
+        f"{versions['precision']}"
+    )
     unused = "" if gpus else _gpu_of_the_driver()
     if not unused:
         return Check("backend", "ok", text)

@@ -38,6 +38,7 @@ DEFAULTS = {"pcam_kit.workflows.outcomes.LISTING_DELAY": 0.0}
 PRELOADED = (
     "requests",
     "kagglesdk.competitions.types.competition_api_service",
+    "pcam_kit.pipeline.augment",
     "pcam_kit.workflows.fetch",
     "pcam_kit.workflows.submit",
 )
@@ -47,9 +48,7 @@ def main() -> None:
     """Serve until stdin ends."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     from pcam_kit.__main__ import main as pcam
-    from pcam_kit.pipeline.augment import import_albumentations
 
-    import_albumentations()
     for name in PRELOADED:  # not `kaggle`, which signs in when it is imported
         importlib.import_module(name)
 

@@ -48,7 +48,12 @@ class Data(_Part):
 
 
 class Transform(_Part):
-    """One albumentations transform: its class name and the arguments of its constructor."""
+    """One albumentations transform: its class name and the arguments of its constructor.
+
+    `pipeline.transforms` has ColorJitter, Affine, ElasticTransform and RandomResizedCrop of its
+    own, for whole batches and with the same distribution. Other names, and these with options that
+    it does not know, are albumentations' own, one patch at a time.
+    """
 
     name: str
     p: float = Field(default=0.5, ge=0, le=1)

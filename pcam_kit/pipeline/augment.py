@@ -1,28 +1,24 @@
 """Repeatable augmentation of uint8 patches: it depends on seed, epoch and row alone.
 
-The symmetries of the square come from `symmetry`, the stain from `pipeline.stain`, everything else
-from albumentations, by the names in the config.
+The symmetries of the square come from `symmetry`, the stain from `pipeline.stain`, the transforms
+from `pipeline.transforms`.
 """
 
 from __future__ import annotations
 
-import os
-import threading
-import warnings
 from collections.abc import Callable
 from functools import lru_cache
-from importlib import metadata
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pcam_kit import symmetry
-from pcam_kit.config.faults import suggestion
 from pcam_kit.config.load import import_object
-from pcam_kit.config.schema import Augment, Transform
+from pcam_kit.config.schema import Augment
 from pcam_kit.errors import ConfigError
 from pcam_kit.pipeline.stain import restain
+from pcam_kit.pipeline.transforms.build import build_steps
 
 # One independent stream of random numbers for each purpose.
 ORDER, SYMMETRY, TRANSFORMS, STAIN, CUSTOM = range(5)
@@ -36,12 +32,26 @@ def make_generator(seed: int, epoch: int, stream: int) -> np.random.Generator:
     return np.random.default_rng([seed, epoch, stream])
 
 
-# Drawn once per epoch: six numbers per row, drawn again for every batch, would take longer than the
-# augmentation itself.
+# Drawn once per epoch: for 262,144 rows all numbers of `lab-p4m`, drawn for every batch, would take
+# 8 ms, several times as long as the transforms.
+@lru_cache(maxsize=2)
+def _symmetries(seed: int, epoch: int, total: int) -> NDArray[np.int8]:
+    """The element of each row: [total]."""
+    rng = make_generator(seed, epoch, SYMMETRY)
+    return rng.integers(symmetry.ORDER, size=total, dtype=np.int8)
+
+
 @lru_cache(maxsize=2)
 def _stain_numbers(seed: int, epoch: int, total: int) -> NDArray[np.float32]:
     """Uniform in [-1, 1), float32 [total, 2, 3]: the factors and shifts of each row, unscaled."""
     return 2 * make_generator(seed, epoch, STAIN).random((total, 2, 3), dtype=np.float32) - 1
+
+
+@lru_cache(maxsize=2)
+def _transform_numbers(seed: int, epoch: int, total: int, columns: int) -> NDArray[np.uint32]:
+    """Uniform over all values of uint32: [total, columns]."""
+    rng = make_generator(seed, epoch, TRANSFORMS)
+    return rng.integers(2**32, size=(total, columns), dtype=np.uint32)
 
 
 class Augmenter:
@@ -59,12 +69,10 @@ class Augmenter:
     ) -> None:
         self._config = config
         self._seed = seed
-        self._local = threading.local()
         self._custom = custom
         if custom is None and config.custom is not None:
             self._custom = import_object(config.custom, "augment.custom")
-        if config.transforms:
-            self._compose()
+        self._steps = build_steps(config.transforms)
 
     def __call__(
         self, images: NDArray[np.uint8], rows: NDArray[np.int64], epoch: int, total: int
@@ -74,15 +82,13 @@ class Augmenter:
         rows: int64 [n], their positions among the `total` patches of the store.
         """
         if self._config.d4:
-            rng = make_generator(self._seed, epoch, SYMMETRY)
-            elements = rng.integers(symmetry.ORDER, size=total, dtype=np.int8)
-            images = symmetry.apply_each(images, elements[rows])
+            images = symmetry.apply_each(images, _symmetries(self._seed, epoch, total)[rows])
         stain = self._config.stain
         if stain is not None:
             numbers = _stain_numbers(self._seed, epoch, total)[rows]
             factors, shifts = numbers[:, 0], numbers[:, 1]
             images = restain(images, 1 + stain.strength * factors, stain.shift * shifts)
-        if self._config.transforms:
+        if self._steps:
             images = self._apply_transforms(images, rows, epoch, total)
         if self._custom is not None:
             images = self._apply_custom(images, self._custom, rows, epoch)
@@ -91,15 +97,13 @@ class Augmenter:
     def _apply_transforms(
         self, images: NDArray[np.uint8], rows: NDArray[np.int64], epoch: int, total: int
     ) -> NDArray[np.uint8]:
-        """Apply the albumentations transforms, with a separate seed for each patch."""
-        rng = make_generator(self._seed, epoch, TRANSFORMS)
-        seeds = rng.integers(2**32, size=total, dtype=np.uint32)
-        compose = self._compose()
-        out = np.empty_like(images)
-        for i, seed in enumerate(seeds[rows].tolist()):
-            compose.set_random_seed(seed)
-            out[i] = compose(image=images[i])["image"]
-        return out
+        """Apply each step with columns of its own."""
+        columns = sum(step.columns for step in self._steps)
+        numbers = _transform_numbers(self._seed, epoch, total, columns)[rows]
+        for step in self._steps:
+            own, numbers = np.split(numbers, [step.columns], axis=1)
+            images = step(images, own)
+        return images
 
     def _apply_custom(
         self,
@@ -125,76 +129,3 @@ class Augmenter:
                 hint="pixels stay uint8, 0 to 255: round and clip, then .astype(np.uint8)",
             )
         return out
-
-    def _compose(self) -> Any:
-        """The albumentations pipeline of this thread.
-
-        It contains random state, so threads must not share one.
-        """
-        if not hasattr(self._local, "compose"):
-            self._local.compose = build_transforms(self._config.transforms)
-        return self._local.compose
-
-
-def build_transforms(transforms: list[Transform]) -> Any:
-    """The transforms as one `albumentations.Compose`.
-
-    Raises ConfigError, which lists every transform that cannot be built.
-    """
-    albumentations = import_albumentations()
-    steps: list[Any] = []
-    faults: list[str] = []
-    for i, transform in enumerate(transforms):
-        step, messages = _build_transform(albumentations, transform)
-        steps.append(step)
-        faults += [f"augment.transforms.{i} ({transform.name}): {text}" for text in messages]
-    if faults:
-        raise ConfigError(
-            "\n  ".join(["the augmentation cannot be built:", *faults]),
-            hint="the transforms and their options: https://explore.albumentations.ai",
-        )
-    return albumentations.Compose(steps)
-
-
-def _build_transform(albumentations: Any, transform: Transform) -> tuple[Any, list[str]]:
-    """One transform, None if it cannot be built, and what is wrong with it."""
-    kind = getattr(albumentations, transform.name, None)
-    if not isinstance(kind, type) or not issubclass(kind, albumentations.BasicTransform):
-        names = [
-            name for name in dir(albumentations) if isinstance(getattr(albumentations, name), type)
-        ]
-        hint = suggestion(transform.name, names)
-        return None, [f"albumentations has no such transform{hint}"]
-    step: Any = None
-    faults: list[str] = []
-    # albumentations only warns of an unknown option
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            step = kind(**transform.options, p=transform.p)
-        except (TypeError, ValueError) as error:
-            faults.append(" ".join(str(error).split()))
-    messages = [str(warning.message) for warning in caught]
-    faults += [" ".join(text.split()) for text in messages if "not valid" in text]
-    return step, faults
-
-
-def import_albumentations() -> Any:
-    """Import albumentations without its online check for newer versions.
-
-    Raises ConfigError when albumentationsx is installed, which has the same import name but the
-    AGPL licence.
-    """
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    try:
-        version = metadata.version("albumentationsx")
-    except metadata.PackageNotFoundError:
-        import albumentations
-
-        return albumentations
-    raise ConfigError(
-        f"albumentationsx {version} (AGPL) is installed under the import name of albumentations "
-        "2.0.8 (MIT)",
-        hint="pip uninstall albumentationsx, then pip install --force-reinstall "
-        "albumentations==2.0.8",
-    )

@@ -10,9 +10,9 @@ import pytest
 from pcam_kit import symmetry
 from pcam_kit.config.schema import Augment, Transform
 from pcam_kit.errors import ConfigError
-from pcam_kit.pipeline import augment
 from pcam_kit.pipeline.augment import Augmenter
 from pcam_kit.pipeline.batches import Batches, take
+from pcam_kit.pipeline.transforms import others
 
 from .conftest import Patches
 
@@ -129,6 +129,6 @@ def test_all_faults_of_the_transforms_are_told_at_once():
 
 
 def test_the_agpl_namesake_is_named(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(augment.metadata, "version", lambda name: "2.1.0")
+    monkeypatch.setattr(others.metadata, "version", lambda name: "2.1.0")
     with pytest.raises(ConfigError, match=r"albumentationsx 2\.1\.0"):
-        augment.import_albumentations()
+        others.import_albumentations()

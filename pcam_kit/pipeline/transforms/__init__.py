@@ -1,0 +1,1 @@
+"""The transforms of `augment.transforms`: ours for whole batches, others of albumentations."""

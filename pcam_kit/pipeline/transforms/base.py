@@ -1,0 +1,112 @@
+"""What our transforms share: validated options, random numbers by row, and probability p."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+Patches = NDArray[np.uint8]  # [n, h, w, channels]
+Numbers = NDArray[np.uint32]  # [n, columns], each uniform over all 2**32 values
+Pair = tuple[float, float]
+
+
+class Step(Protocol):
+    """Changes a batch of patches; a patch depends on its own row of random numbers alone."""
+
+    @property
+    def columns(self) -> int:
+        """How many random numbers a patch needs."""
+        ...
+
+    def __call__(self, images: Patches, numbers: Numbers) -> Patches:
+        """Return the changed patches."""
+        ...
+
+
+class BatchTransform(BaseModel, ABC):
+    """A transform for whole batches; its fields are the options of albumentations' namesake.
+
+    Arithmetic over several patches is element by element, never a matrix product, which may round
+    differently for another batch size. OpenCV gets one patch at a time: 1 to 50 us a call, and it
+    stays in the cache.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    columns: ClassVar[int]
+
+    @classmethod
+    def knows(cls, options: dict[str, Any]) -> bool:
+        """Whether all options are ours; ranges for each axis (dictionaries) are not."""
+        own = options.keys() <= cls.model_fields.keys()
+        return own and not any(isinstance(value, dict) for value in options.values())
+
+    @abstractmethod
+    def apply(self, images: Patches, numbers: Numbers) -> Patches:
+        """Return the changed patches; `images` may be overwritten."""
+
+
+@dataclass(frozen=True)
+class Sometimes:
+    """A step that changes each patch with probability `p`."""
+
+    transform: BatchTransform
+    p: float
+
+    @property
+    def columns(self) -> int:
+        """Those of the transform, and one for whether it happens."""
+        return 1 + self.transform.columns
+
+    def __call__(self, images: Patches, numbers: Numbers) -> Patches:
+        """Return the patches, some of them changed."""
+        rows = np.flatnonzero(uniform(numbers[:, 0]) < self.p)
+        out = images.copy()
+        # take: contiguous, which writing through OpenCV needs
+        out[rows] = self.transform.apply(images.take(rows, axis=0), numbers[rows, 1:])
+        return out
+
+
+def uniform(numbers: Numbers) -> NDArray[np.float64]:
+    """As numbers in [0, 1)."""
+    return numbers.astype(np.float64) * 2**-32
+
+
+def between(ranges: list[Pair], numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Uniform in each range: float64 [n, ranges] from numbers in [0, 1) of the same shape."""
+    low, high = np.array(ranges, np.float64).T
+    return low + (high - low) * numbers
+
+
+def read_pair(value: Any, *, least: float = -np.inf, most: float = np.inf) -> Pair:
+    """[lowest, highest] of a config. Raises ValueError."""
+    if not isinstance(value, list | tuple) or len(value) != 2 or not all(map(_is_number, value)):
+        raise ValueError("expected [lowest, highest]")
+    low, high = value
+    if not least <= low <= high <= most:
+        raise ValueError(f"expected [lowest, highest] within {least} to {most}")
+    return low, high
+
+
+def read_spread(value: Any, *, centre: float, least: float, most: float) -> Pair:
+    """[lowest, highest], or a number: how far they are from `centre`. Raises ValueError."""
+    if not _is_number(value):
+        return read_pair(value, least=least, most=most)
+    if value < 0:
+        raise ValueError("expected a number that is not negative")
+    return read_pair((max(least, centre - value), centre + value), least=least, most=most)
+
+
+def read_range(value: Any) -> Pair:
+    """Two numbers in either order, or one that is always taken. Raises ValueError."""
+    if _is_number(value):
+        return value, value
+    return read_pair(sorted(value) if isinstance(value, list | tuple) else value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)

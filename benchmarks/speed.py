@@ -21,11 +21,13 @@ import numpy as np
 
 from pcam_kit.competitions import find_competition
 from pcam_kit.config import load
+from pcam_kit.config.schema import Augment
 from pcam_kit.data.layouts import open_raw
 from pcam_kit.data.store import build_store, open_store, verify_store
 from pcam_kit.inference import predict
 from pcam_kit.pipeline.augment import Augmenter
 from pcam_kit.pipeline.batches import Batches, take
+from pcam_kit.pipeline.transforms.others import Albumentations
 from pcam_kit.training.fit import compile_model
 
 
@@ -46,6 +48,12 @@ def main() -> None:
         size = experiment.training.batch_size
         batches = Batches(store.images, store.labels, rows, size, arguments.size, augmenter, 0)
         model = compile_model(experiment, arguments.size, 1000)
+        recipe = load.load_experiment("lab-p4m" if arguments.size == 32 else "pcam96-p4m")
+        transforms = Augmenter(Augment(d4=False, transforms=recipe.augment.transforms), seed=0)
+        others = Albumentations(recipe.augment.transforms)
+        seeds = np.random.default_rng(0).integers(
+            2**32, size=(512, others.columns), dtype=np.uint32
+        )
         fixed = take(store.images, rows[:size], arguments.size), np.zeros((size, 1), np.float32)
 
         def steps() -> int:
@@ -67,6 +75,10 @@ def main() -> None:
             "augment, one thread": lambda: len(
                 augmenter(store.images[rows[:512]], rows[:512], 1, len(store.images))
             ),
+            f"transforms of {recipe.name}": lambda: len(
+                transforms(store.images[rows[:512]], rows[:512], 1, len(store.images))
+            ),
+            "the same by albumentations": lambda: len(others(store.images[rows[:512]], seeds)),
             "batches, two threads": lambda: sum(len(labels) for _, labels in batches.epoch(1)),
             "training steps, one fixed batch": steps,
             "training epoch, batches included": epoch,

@@ -8,8 +8,8 @@
 
 Every function takes `workspace`: a folder with `data/`, `runs/` and `submissions/` below it, a
 `Workspace`, or None for PCAM_DATA_DIR, PCAM_RUNS_DIR and PCAM_SUBMISSIONS_DIR, where unset the
-working directory's. Those that take time have `display`: None draws progress bars on a terminal and
-in notebooks, `progress.SILENT` draws nothing. Messages go to the logger "pcam_kit". Errors are
+working directory's. Those that take time have `display`: None shows the progress on a terminal and
+in a notebook, `progress.SILENT` shows nothing. Messages go to the logger "pcam_kit". Errors are
 `PcamError`s with a `hint`.
 """
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pcam_kit import display as module
 from pcam_kit.display import TrainingDisplay
+from pcam_kit.display import console as module
 
 
 def test_the_time_left_is_that_of_this_process_steps(

@@ -1,4 +1,4 @@
-"""Progress for a person: bars on a terminal and in notebooks, plain lines elsewhere; on stderr."""
+"""Progress on stderr: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
-from importlib.util import find_spec
 from typing import Any
 
 from rich.console import Console
@@ -26,7 +25,7 @@ from rich.progress import (
 from rich.text import Text
 
 from pcam_kit.formatting import duration
-from pcam_kit.progress import SILENT, Display, TrainingMonitor, Work
+from pcam_kit.progress import TrainingMonitor, Work
 
 PLAIN_SECONDS = 15.0  # between two lines about the same work where there are no bars
 
@@ -40,18 +39,6 @@ def messages() -> Console:
     if _consoles_with_bars:
         return _consoles_with_bars[-1]
     return Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-def shows_bars(console: Console) -> bool:
-    """On a terminal, or in a notebook that has ipywidgets (rich draws its bars with them)."""
-    if console.is_jupyter:
-        return find_spec("ipywidgets") is not None
-    return console.is_terminal
-
-
-def default_display() -> Display:
-    """Bars where they can be drawn, otherwise nothing: what a library call shows."""
-    return ConsoleDisplay() if shows_bars(messages()) else SILENT
 
 
 class ConsoleDisplay:
@@ -137,7 +124,7 @@ _AMOUNT, _SPEED = DownloadColumn(), TransferSpeedColumn()
 @contextmanager
 def _work() -> Generator[Work]:
     console = messages()
-    if not shows_bars(console):
+    if not console.is_terminal:
         yield _PlainWork()
         return
     columns = (
@@ -155,6 +142,36 @@ def _work() -> Generator[Work]:
             _consoles_with_bars.remove(console)
 
 
+class TrainingTexts:
+    """What is said about a training of `epochs` times `steps` steps, of which `done` are done."""
+
+    def __init__(self, epochs: int, steps: int, done: int) -> None:
+        self._epochs, self._steps, self._first = epochs, steps, done
+        self._began = time.monotonic()
+
+    def step(self, epoch: int, step: int, loss: float) -> str:
+        """A line about a step."""
+        text = f"epoch {epoch}/{self._epochs}  step {step}/{self._steps}  loss {loss:.4f}"
+        return f"{text}  {self.left((epoch - 1) * self._steps + step)} left"
+
+    def epoch(self, metrics: dict[str, Any]) -> str:
+        """A line about a finished epoch."""
+        number = f"{metrics['epoch']:>{len(str(self._epochs))}}"
+        best = " (best)" if metrics["best"] else ""
+        text = (
+            f"epoch {number}/{self._epochs}  loss {metrics['loss']:.4f}  "
+            f"validation AUC {metrics['valid_auc']:.4f}{best}  {duration(metrics['seconds'])}"
+        )
+        if metrics["epoch"] < self._epochs:
+            text += f", {self.left(metrics['epoch'] * self._steps)} left"
+        return text
+
+    def left(self, done: int) -> str:
+        """How long the steps after `done` take if they are as fast as this process's so far."""
+        per_step = (time.monotonic() - self._began) / max(1, done - self._first)
+        return duration(per_step * (self._epochs * self._steps - done))
+
+
 class TrainingDisplay:
     """A bar where one can be drawn, a line an epoch everywhere. Implements `TrainingMonitor`."""
 
@@ -163,8 +180,8 @@ class TrainingDisplay:
         self._bars: Progress | None = None
         self._task: TaskID | None = None
         self._epochs = self._steps = 0
-        self._began = self._printed = time.monotonic()
-        self._first = 0  # steps that were done before this process began
+        self._printed = time.monotonic()
+        self._texts = TrainingTexts(0, 0, 0)
 
     def __enter__(self) -> TrainingDisplay:
         return self
@@ -176,9 +193,10 @@ class TrainingDisplay:
 
     def started(self, epochs: int, steps: int, done: int) -> None:
         """Show the bar."""
-        self._epochs, self._steps, self._first = epochs, steps, done
-        self._began = self._printed = time.monotonic()
-        if not shows_bars(self._console):
+        self._epochs, self._steps = epochs, steps
+        self._texts = TrainingTexts(epochs, steps, done)
+        self._printed = time.monotonic()
+        if not self._console.is_terminal:
             return
         columns = (
             TextColumn("{task.description}"),
@@ -197,36 +215,22 @@ class TrainingDisplay:
 
     def step(self, epoch: int, step: int, loss: float) -> None:
         """Move the bar, or print a line now and then."""
-        done = (epoch - 1) * self._steps + step
         now = time.monotonic()
         if self._bars is not None and self._task is not None:
+            done = (epoch - 1) * self._steps + step
             self._bars.update(
                 self._task,
                 completed=done,
                 description=f"epoch {epoch}/{self._epochs}",
                 loss=f"loss {loss:.4f}",
-                left=f"{self._left(done)} left",
+                left=f"{self._texts.left(done)} left",
             )
         elif now - self._printed > PLAIN_SECONDS:
             self._printed = now
-            text = f"epoch {epoch}/{self._epochs}  step {step}/{self._steps}  loss {loss:.4f}"
-            print(f"{text}  {self._left(done)} left", file=sys.stderr, flush=True)
-
-    def _left(self, done: int) -> str:
-        """How long the steps after `done` take if they are as fast as this process's so far."""
-        per_step = (time.monotonic() - self._began) / max(1, done - self._first)
-        return duration(per_step * (self._epochs * self._steps - done))
+            print(self._texts.step(epoch, step, loss), file=sys.stderr, flush=True)
 
     def epoch(self, metrics: dict[str, Any]) -> None:
         """A line for the finished epoch."""
         self._printed = time.monotonic()
-        number = f"{metrics['epoch']:>{len(str(self._epochs))}}"
-        best = " (best)" if metrics["best"] else ""
-        text = (
-            f"epoch {number}/{self._epochs}  loss {metrics['loss']:.4f}  "
-            f"validation AUC {metrics['valid_auc']:.4f}{best}  {duration(metrics['seconds'])}"
-        )
-        if metrics["epoch"] < self._epochs:
-            text += f", {self._left(metrics['epoch'] * self._steps)} left"
         console = self._bars.console if self._bars is not None else self._console
-        console.print(Text(text))
+        console.print(Text(self._texts.epoch(metrics)))

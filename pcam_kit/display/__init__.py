@@ -1,0 +1,17 @@
+"""Progress for a person: bars on a terminal, in a notebook text that is replaced, else lines."""
+
+from __future__ import annotations
+
+from pcam_kit.display.console import ConsoleDisplay, TrainingDisplay, messages
+from pcam_kit.display.notebook import NotebookDisplay
+from pcam_kit.progress import SILENT, Display
+
+__all__ = ["ConsoleDisplay", "NotebookDisplay", "TrainingDisplay", "default_display", "messages"]
+
+
+def default_display() -> Display:
+    """What a library call shows: progress to a person at a terminal or notebook, else nothing."""
+    console = messages()
+    if console.is_jupyter:
+        return NotebookDisplay()
+    return ConsoleDisplay() if console.is_terminal else SILENT

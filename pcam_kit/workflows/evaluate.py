@@ -53,8 +53,8 @@ class RunEvaluation(Summary):
     """One run's scores on one split.
 
     slides: how many there are, None where unknown. comparison: with the first of several runs; None
-    for the first. extra: the competition's metric where it is none of the usual ones, and metrics
-    that the caller gave.
+    for the first. labels, probabilities: [n], what the scores were computed from. extra: the
+    competition's metric where it is none of the usual ones, and metrics that the caller gave.
     """
 
     run: Run = field(repr=False)
@@ -64,6 +64,8 @@ class RunEvaluation(Summary):
     intervals: Intervals
     calibrated: CalibratedScores
     comparison: Comparison | None
+    labels: NDArray[np.int8] = field(repr=False, compare=False)
+    probabilities: NDArray[np.float32] = field(repr=False, compare=False)
     extra: dict[str, float] = field(default_factory=dict[str, float])
 
     def summary(self) -> dict[str, str]:
@@ -154,6 +156,8 @@ def evaluate_runs(
             intervals=intervals(labels, answer.probabilities, answer.threshold, groups),
             calibrated=_calibrated(run, split, labels, answer, groups),
             comparison=None if i == 0 else compare(labels, answers[0], answer, groups),
+            labels=labels,
+            probabilities=np.asarray(answer.probabilities),
             extra=_extra_scores(run, labels, answer, metrics or {}),
         )
         for i, (run, answer) in enumerate(zip(runs, answers, strict=True))

@@ -16,6 +16,7 @@ PAGE = CHECKOUT / "docs" / "python.md"
 ROAD = """
 import json, logging
 import numpy as np
+from sklearn.metrics import roc_auc_score
 import pcam_kit as pcam
 
 store = pcam.synthetic(train=300, valid=100, test=60, workspace="w")
@@ -31,6 +32,7 @@ print(json.dumps({
     "same": again.path == run.path and pcam.runs(workspace="w")[0].path == run.path,
     "auc": evaluation.scores.auc,
     "json": evaluation.to_dict()["auc"],
+    "computed": roc_auc_score(evaluation.labels, evaluation.probabilities),
     "extra": evaluation.extra["mean"],
     "compared": several[1].comparison.auc.value,
     "csv": str(prediction.csv.path),
@@ -64,6 +66,7 @@ def test_the_whole_road_without_the_command_line(tmp_path: Path) -> None:
     values = json.loads(done.stdout)
     assert values["same"]
     assert values["auc"] == values["json"] > 0.5
+    assert values["computed"] == pytest.approx(values["auc"], abs=1e-9)
     assert 0 < values["extra"] < 1
     assert values["compared"] == 0
     assert values["status"] == "dry-run"

@@ -67,8 +67,11 @@ class TrainingPlan:
         }
 
     def describe_data(self) -> str:
-        """`train 19,171, valid 2,407, test 500; fold 1 of 5`."""
-        text = ", ".join(f"{name} {n:,}" for name, n in self.counts.items())
+        """`train 2,000 of 19,171, valid 2,407, test 500; fold 1 of 5`."""
+        counts = {name: f"{n:,}" for name, n in self.counts.items()}
+        if len(self.train_rows) < self.counts["train"]:
+            counts["train"] = f"{len(self.train_rows):,} of {counts['train']}"
+        text = ", ".join(f"{name} {count}" for name, count in counts.items())
         fold = self.experiment.data.fold
         return text if fold is None else f"{text}; fold {fold.index} of {fold.of}"
 

@@ -96,6 +96,14 @@ def test_teachers_see_the_same_patches_with_the_same_seed(store: Store) -> None:
     assert teacher_recipes(Experiment(name="x", model=MODEL), store) == []
 
 
+def test_the_patches_trained_on_are_counted_as_limited(store: Store) -> None:
+    n, limited = len(store.rows("train")), Experiment(name="x", model=MODEL, data=Data(limit=7))
+    text = plan_training(limited, store).describe_data()
+    assert text.startswith(f"train 7 of {n}, valid ")
+    text = plan_training(Experiment(name="x", model=MODEL), store).describe_data()
+    assert text.startswith(f"train {n}, valid ")
+
+
 def test_faults_are_told_before_anything_is_trained(store: Store) -> None:
     Path("configs/two.yaml").write_text(
         "model: {name: lab_cnn}\ntraining: {teachers: {configs: [one]}}\n"

@@ -24,6 +24,7 @@ OTHERS = {
     "tests/kaggle, faults": "the real Kaggle client against a server of the tests",
     "tests/cli, e2e": "the commands and the Python interface, as a user calls them",
     "benchmarks/": "measurements that take too long for a test; each writes a page of docs/",
+    "notebooks/kaggle.ipynb": "the whole road in a Kaggle notebook, offline",
     "docs/": "python, cli, lab, quality, faults, structure, and generate.py, which writes some",
     "Makefile": "demo, test, quick, check, faults, fmt, docs, ...; installs into .venv by itself",
     "pyproject.toml": "the package, its dependencies, the layers, tool settings",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pcam_kit.api import (
         Workspace,
         colour_shift,
+        configs,
         download,
         ensemble,
         evaluate,
@@ -41,6 +42,7 @@ __all__ = [
     "Workspace",
     "__version__",
     "colour_shift",
+    "configs",
     "download",
     "ensemble",
     "evaluate",

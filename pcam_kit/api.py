@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # a command imports only what it needs
     from pcam_kit.workflows.copies import CopiesReport
     from pcam_kit.workflows.ensemble import Ensemble, Weights
     from pcam_kit.workflows.evaluate import CustomMetric, RunEvaluation
+    from pcam_kit.workflows.expected_time import ConfigTime
     from pcam_kit.workflows.external import Source
     from pcam_kit.workflows.predict import PredictionResult
     from pcam_kit.workflows.series import Series
@@ -46,6 +47,7 @@ if TYPE_CHECKING:  # a command imports only what it needs
 __all__ = [
     "Workspace",
     "colour_shift",
+    "configs",
     "download",
     "ensemble",
     "evaluate",
@@ -168,6 +170,16 @@ def load_config(
     from pcam_kit.workflows.plan import resolve_config
 
     return resolve_config(_config(config), _overrides(overrides, seed), _workspace(workspace))
+
+
+def configs(*, workspace: WorkspaceLike | None = None) -> list[ConfigTime]:
+    """The shipped configs: purpose, measured score, measured time and time to expect here.
+
+    For the training patches of the competition fetched last, or else 19,171.
+    """
+    from pcam_kit.workflows.expected_time import list_config_times
+
+    return list_config_times(_workspace(workspace))
 
 
 def train(

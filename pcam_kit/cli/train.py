@@ -19,6 +19,7 @@ from pcam_kit.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from pcam_kit.workflows.expected_time import ConfigTime
     from pcam_kit.workflows.series import Series
 
 
@@ -62,6 +63,10 @@ def train(
             show_default=False,
         ),
     ] = None,
+    list_configs: Annotated[
+        bool,
+        typer.Option("--list", help="List the shipped configs, with the time to expect, and stop."),
+    ] = False,
     show_config: ShowConfig = False,
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Threads that prepare batches.")
@@ -90,7 +95,9 @@ def train(
     from pcam_kit.display import ConsoleDisplay
 
     workspace, display = workspace_of(data_dir, runs_dir), ConsoleDisplay()
-    if show_config:
+    if list_configs:
+        show_configs(api.configs(workspace=workspace), as_json=as_json)
+    elif show_config:
         experiment = api.load_config(config, overrides or (), seed=seed, workspace=workspace)
         print_config(experiment, as_json=as_json)
     elif seeds is not None or folds is not None:
@@ -126,6 +133,16 @@ def train(
             print_json(run.training_dict())
         else:
             print(run.path)
+
+
+def show_configs(configs: list[ConfigTime], *, as_json: bool) -> None:
+    """A row a config."""
+    if as_json:
+        print_json({"configs": [config.to_dict() for config in configs]})
+        return
+    title = f"for {configs[0].patches:,} training patches, teachers included"
+    rows = [list(config.summary().values()) for config in configs]
+    print_table(title, list(configs[0].summary()), rows)
 
 
 def show_series(series: Series) -> None:

@@ -148,6 +148,13 @@ class TrainingTexts:
     def __init__(self, epochs: int, steps: int, done: int) -> None:
         self._epochs, self._steps, self._first = epochs, steps, done
         self._began = time.monotonic()
+        self._has_compiled = False
+
+    def compiled(self, done: int) -> None:
+        """Start the clock after the first step, which compiles; call it after every step."""
+        if not self._has_compiled:
+            self._has_compiled = True
+            self._began, self._first = time.monotonic(), done
 
     def step(self, epoch: int, step: int, loss: float) -> str:
         """A line about a step."""
@@ -168,7 +175,9 @@ class TrainingTexts:
 
     def left(self, done: int) -> str:
         """How long the steps after `done` take if they are as fast as this process's so far."""
-        per_step = (time.monotonic() - self._began) / max(1, done - self._first)
+        if done <= self._first:
+            return "?"
+        per_step = (time.monotonic() - self._began) / (done - self._first)
         return duration(per_step * (self._epochs * self._steps - done))
 
 
@@ -216,8 +225,9 @@ class TrainingDisplay:
     def step(self, epoch: int, step: int, loss: float) -> None:
         """Move the bar, or print a line now and then."""
         now = time.monotonic()
+        done = (epoch - 1) * self._steps + step
+        self._texts.compiled(done)
         if self._bars is not None and self._task is not None:
-            done = (epoch - 1) * self._steps + step
             self._bars.update(
                 self._task,
                 completed=done,

@@ -134,15 +134,18 @@ class _Training:
 
     def __init__(self, output: _Output) -> None:
         self._output = output
+        self._steps = 0
         self._texts = TrainingTexts(0, 0, 0)
         self.epochs: list[str] = []
 
     def started(self, epochs: int, steps: int, done: int) -> None:
         """Time runs from here."""
+        self._steps = steps
         self._texts = TrainingTexts(epochs, steps, done)
 
     def step(self, epoch: int, step: int, loss: float) -> None:
         """Replace the last line."""
+        self._texts.compiled((epoch - 1) * self._steps + step)
         if self._output.due:
             self._output.show("\n".join([*self.epochs, self._texts.step(epoch, step, loss)]))
 

@@ -32,6 +32,9 @@ X86 = {"x86_64", "amd64", "i386", "i686"}
 BFLOAT16_FLAGS = {"avx512_bf16": "AVX512-BF16", "amx_bf16": "AMX"}
 # of the time of float32: a precision that takes more is not worth its digits
 WORTHWHILE = 0.9
+ROUNDS = 3
+# of the probe's step in bfloat16 on 2 cores with AVX512-BF16, where the configs' times come from
+REFERENCE_SECONDS = 0.019
 # of the time of float32: an explicit precision that takes more is warned about
 SLOW = 1.05
 
@@ -151,10 +154,19 @@ def measure_precision(precision: Precision) -> float:
             f"{' '.join(str(error).split())[:200]}",
             hint="leave training.precision at auto",
         ) from error
-    times = [(_seconds(single), _seconds(other)) for _ in range(3)]
+    times = [(_seconds(single), _seconds(other)) for _ in range(ROUNDS)]
     # other programs only ever add to a time
     fastest_single, fastest_other = (min(column) for column in zip(*times, strict=True))
     return fastest_other / fastest_single
+
+
+def relative_speed(hardware: Hardware) -> float:
+    """Seconds of the probe's steps in the precision of `auto`, relative to the reference machine.
+
+    A rough guide to other networks.
+    """
+    step = _probe_step(choose_precision("auto", hardware, measure_precision).used)
+    return min(_seconds(step) for _ in range(ROUNDS)) / REFERENCE_SECONDS
 
 
 def _seconds(step: Callable[[], Any]) -> float:

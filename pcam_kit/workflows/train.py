@@ -41,6 +41,7 @@ from pcam_kit.workflows.distillation import (
     teacher_recipes,
     teacher_seconds,
 )
+from pcam_kit.workflows.expected_time import TimeReport, reference_seconds
 from pcam_kit.workflows.initial_weights import check_config, check_unchanged, check_weights
 from pcam_kit.workflows.plan import (
     TrainingPlan,
@@ -62,13 +63,14 @@ class TrainRequest:
 
     config None: the default of the competition fetched last. resume: a run's name; "" the newest
     unfinished one; None a new run. model, augmentation: the caller's own instead of the config's
-    (`workflows.custom`).
+    (`workflows.custom`). later: seconds of the trainings that follow (`workflows.expected_time`).
     """
 
     config: str | None = None
     overrides: tuple[str, ...] = ()
     resume: str | None = None
     resources: Resources = DEFAULT_RESOURCES
+    later: float = 0.0
     model: Any = None
     augmentation: CustomAugmentation | None = None
 
@@ -107,11 +109,13 @@ def train_once(
     workspace: Workspace,
     *,
     resources: Resources = DEFAULT_RESOURCES,
+    later: float = 0.0,
     display: Display = SILENT,
 ) -> Run:
     """The complete run of `config` with `overrides` on `store`.
 
-    A complete one is used again, a stopped one is resumed, else a new one is trained.
+    A complete one is used again, a stopped one is resumed, else a new one is trained. later: as in
+    `TrainRequest`.
     """
     experiment = load_experiment(config, overrides)
     existing = find_runs(experiment, store, workspace)
@@ -119,9 +123,9 @@ def train_once(
     if complete:
         log.info(f"{experiment.name}, {label(experiment)}: {complete[-1].name} is there already")
         return complete[-1]
-    request = TrainRequest(config, overrides, resources=resources)
+    request = TrainRequest(config, overrides, resources=resources, later=later)
     if existing:
-        request = TrainRequest(resume=existing[-1].name, resources=resources)
+        request = TrainRequest(resume=existing[-1].name, resources=resources, later=later)
     return train(request, workspace, display=display)
 
 
@@ -161,6 +165,7 @@ class _Training:
     plan: TrainingPlan
     compute: Compute
     workers: int
+    later: float
 
 
 def _start(request: TrainRequest, workspace: Workspace, display: Display) -> _Training:
@@ -192,7 +197,7 @@ def _start(request: TrainRequest, workspace: Workspace, display: Display) -> _Tr
     compute.report()
     # read back from the folder: there a network of the caller's own has its place
     plan = replace(plan, experiment=run.experiment)
-    return _Training(run, plan, compute, resources.workers)
+    return _Training(run, plan, compute, resources.workers, request.later)
 
 
 def _find_stopped(request: TrainRequest, workspace: Workspace) -> Run:
@@ -218,7 +223,7 @@ def _resume(run: Run, request: TrainRequest, workspace: Workspace) -> _Training:
     log.info(f"resuming {run.name}")
     compute.report()
     run = update_meta(run, resumed=[*run.meta.get("resumed", []), now()])
-    return _Training(run, plan, compute, request.resources.workers)
+    return _Training(run, plan, compute, request.resources.workers, request.later)
 
 
 def _check_weights(plan: TrainingPlan) -> dict[str, Any]:
@@ -239,6 +244,11 @@ def _train_teachers(
         f"{plan.experiment.name} learns from {len(recipes)} others, trained first; without them: "
         "--set training.teachers=null"
     )
+    patches = len(plan.train_rows)
+    parts = [load_experiment(recipe.config, recipe.overrides) for recipe in recipes]
+    alone = plan.experiment.training.model_copy(update={"teachers": None})
+    parts.append(plan.experiment.model_copy(update={"training": alone}))
+    seconds = [reference_seconds(part, patches) or 0.0 for part in parts]
     teachers: list[Run] = []
     for recipe in recipes:
         number = f"{len(teachers) + 1} of {len(recipes)}"
@@ -250,6 +260,7 @@ def _train_teachers(
                 plan.store,
                 workspace,
                 resources=resources,
+                later=sum(seconds[len(teachers) + 1 :]),
                 display=display,
             )
         except Interrupted as error:
@@ -282,12 +293,13 @@ def _finish(training: _Training, workspace: Workspace, display: Display) -> Run:
 
     files = TrainingFiles(run.state_file, run.model_file, run.metrics_file)
     with display.training() as monitor:
+        report = TimeReport(monitor, plan, training.later)
         state = fit(
             plan.experiment,
             plan.batches(training.workers),
             validate,
             files,
-            monitor,
+            report,
             precision=compute.precision.used,
             devices=compute.devices,
         )

@@ -52,3 +52,15 @@ def test_several_devices_on_tensorflow_name_the_way(started: Project) -> None:
     done = started.quick("train", "quick", "--devices", "2")
     done.refused(2, "--devices 2: Keras on tensorflow trains on one device", "KERAS_BACKEND=jax")
     assert started.runs() == []
+
+
+def test_the_list_of_configs_has_the_time_to_expect(started: Project) -> None:
+    done = started.quick("train", "--list", "--json")
+    configs = {entry["config"]: entry for entry in done.json["configs"]}
+    lab = configs["lab"]
+    assert lab["valid_auc"] > 0.8
+    assert lab["expected_seconds"] > 0
+    assert lab["reference_seconds"] > 0
+    assert configs["lab-gpu"]["expected_seconds"] is None
+    table = started.quick("train", "--list").ok().out
+    assert all(name in table for name in configs)

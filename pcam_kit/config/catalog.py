@@ -1,0 +1,75 @@
+"""What the shipped configs are for, with their measured time and score: read from their headers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pcam_kit.config.load import find_config, list_configs, load_experiment
+from pcam_kit.config.schema import Experiment
+
+RATE = re.compile(r"Time: ([\d.]+) s per epoch of ([\d,]+) patches")
+SCORE = re.compile(r"Score on .*?AUC ([\d.]+)(?: ± ([\d.]+))?")
+REFERENCE = "2 new CPU cores"  # of the times in the headers
+PATCHES = 19_171  # that the headers' scores were trained on
+
+
+@dataclass(frozen=True)
+class ConfigHeader:
+    """The comment at the top of a config.
+
+    purpose: its first sentence. seconds_per_patch: of training on `REFERENCE`, validation included;
+    None where it was not measured. auc: on validation patches; None where it was not measured.
+    auc_text: the same with its sd, "" without.
+    """
+
+    name: str
+    purpose: str
+    seconds_per_patch: float | None
+    auc: float | None
+    auc_text: str
+
+    def seconds(self, experiment: Experiment, patches: int) -> float | None:
+        """The time of `experiment` on `REFERENCE`, for `patches` training patches."""
+        if self.seconds_per_patch is None:
+            return None
+        training = experiment.training
+        epochs = training.epochs
+        if training.most_patches is not None:
+            epochs = min(epochs, max(1, training.most_patches // patches))
+        return self.seconds_per_patch * patches * epochs
+
+
+def read_header(name: str) -> ConfigHeader:
+    """The header of the config called `name`. Raises ConfigError where there is none."""
+    lines = find_config(name).read_text(encoding="utf-8").splitlines()
+    comments: list[str] = []
+    for line in lines:
+        if not line.startswith("#"):
+            break
+        comments.append(line.lstrip("# "))
+    text = " ".join(comments[1:])  # the first is the command
+    purpose = re.split(r"(?<=[^.]\.) (?=[A-Z])|Time( and score)?:", text)[0]
+    rate, score = RATE.search(text), SCORE.search(text)
+    return ConfigHeader(
+        name=name,
+        purpose=purpose.strip(),
+        seconds_per_patch=float(rate[1]) / int(rate[2].replace(",", "")) if rate else None,
+        auc=float(score[1]) if score else None,
+        auc_text=" ± ".join(filter(None, score.groups())) if score else "",
+    )
+
+
+def read_headers() -> list[ConfigHeader]:
+    """Those of all configs of `pcam train`, by name."""
+    return [read_header(name) for name in list_configs()]
+
+
+def header_of(experiment: Experiment) -> ConfigHeader | None:
+    """The header that tells the time of `experiment`; None where its network is another."""
+    if experiment.name not in list_configs():
+        return None
+    shipped = load_experiment(experiment.name)
+    if (shipped.model, shipped.data.crop) != (experiment.model, experiment.data.crop):
+        return None
+    return read_header(experiment.name)

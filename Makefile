@@ -1,6 +1,7 @@
 # Needs python3 (3.11 to 3.13) and make; everything else goes into .venv by itself.
 PYTHON ?= python3
 VENV ?= .venv
+PLATFORMS ?= Linux Windows Darwin
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 WORKERS ?= 2
@@ -18,6 +19,7 @@ demo: $(VENV)/.installed  ## the whole road on synthetic tissue, no account, abo
 test: $(VENV)/.installed-dev  ## all tests, or some: make test ARGS='-k resume'
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
+quick: PLATFORMS = Windows  # it lacks the most
 quick: lint types imports  ## linters and the fast tests, under a minute; ARGS as for test
 	$(BIN)/python -m pytest -n $(WORKERS) tests/unit tests/property tests/kaggle -m "not slow" $(ARGS)
 
@@ -34,8 +36,9 @@ lint: $(VENV)/.installed-dev  ## style
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: $(VENV)/.installed-dev  ## types
-	$(BIN)/pyright --pythonpath $(BIN)/python
+types: $(VENV)/.installed-dev  ## types, as Linux, Windows and macOS have them
+	set -e; for platform in $(PLATFORMS); do \
+	  $(BIN)/pyright --pythonpath $(BIN)/python --pythonplatform $$platform; done
 
 imports: $(VENV)/.installed-dev  ## who may import whom
 	$(BIN)/lint-imports --no-cache

@@ -151,7 +151,7 @@ def main() -> None:
             continue
         runs = {one.name: _runs(one, store, workspace, arguments) for one in contestants}
         parts.append(_section(store, runs, f"## {section}"))
-    PAGE.write_text("\n".join(parts), encoding="utf-8")
+    PAGE.write_text("\n".join(parts), encoding="utf-8", newline="\n")
     print(PAGE)
 
 

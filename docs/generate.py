@@ -35,9 +35,10 @@ OTHERS = {
 def help_text(*arguments: str) -> str:
     """The help text, 100 columns wide whatever the terminal."""
     environment = {**os.environ, "COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1"}
+    environment["PYTHONIOENCODING"] = "utf-8"
     command = [sys.executable, "-m", "pcam_kit", *arguments, "--help"]
     done = subprocess.run(
-        command, capture_output=True, text=True, check=True, env=environment, cwd=ROOT
+        command, capture_output=True, encoding="utf-8", check=True, env=environment, cwd=ROOT
     )
     return done.stdout.strip()
 
@@ -77,7 +78,7 @@ def main() -> None:
     for name, text in pages.items():
         path = ROOT / "docs" / name
         if "--check" not in sys.argv[1:]:
-            path.write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8", newline="\n")
         elif not path.is_file() or path.read_text(encoding="utf-8") != text:
             stale.append(f"docs/{name}")
     if stale:

@@ -18,6 +18,7 @@ from pcam_kit.config import load
 from pcam_kit.config.faults import suggestion
 from pcam_kit.errors import ConfigError
 from pcam_kit.metrics import METRICS
+from pcam_kit.names import is_device
 
 Split = Literal["train", "valid", "test"]
 LAYOUTS = Path(__file__).parent / "data" / "layouts"
@@ -61,6 +62,13 @@ class Competition(BaseModel):
     missing_hint: str = ""  # printed when Kaggle does not know the slug
     # a fact about the data, looked up when needed: stores and runs do not keep a copy
     overlaps: list[Overlap] = Field(default=[], exclude=True)
+
+    @field_validator("slug")
+    @classmethod
+    def _usable_slug(cls, slug: str) -> str:
+        if is_device(slug):
+            raise ValueError("the slug names a folder, and this is the name of a device in Windows")
+        return slug
 
     @field_validator("layout")
     @classmethod

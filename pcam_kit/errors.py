@@ -12,7 +12,8 @@
     │   ├── AccessError                  rules not accepted, or no such competition
     │   └── TransferError                a download or an upload that failed
     │       └── OutcomeUnknownError      a submission that may or may not have arrived
-    ├── StorageError (OSError)    exit 8   disk full, folder read-only, or locked elsewhere
+    ├── StorageError (OSError)    exit 8   disk full, folder read-only, or in use elsewhere
+    │   └── LockedError                  another process holds the lock
     ├── MismatchError (ArithmeticError)  exit 9   two computations that must agree do not
     └── Interrupted               exit 130 Ctrl-C; finished work is kept
 
@@ -104,9 +105,13 @@ class OutcomeUnknownError(TransferError):
 
 
 class StorageError(PcamError, OSError):
-    """The disk is full, a folder is read-only, or another process holds the lock."""
+    """The disk is full, a folder is read-only, or another process uses the file."""
 
     exit_code = 8
+
+
+class LockedError(StorageError):
+    """Another process holds the lock."""
 
 
 class MismatchError(PcamError, ArithmeticError):

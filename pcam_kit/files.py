@@ -1,35 +1,40 @@
-"""Atomic files, either complete or absent: temporary name, fsync, rename.
+"""Atomic files, either complete or absent: temporary name, fsync, rename; and locks.
 
-Used for every write of this package.
+Used for every write of this package. What Windows does otherwise is dealt with here: it renames
+and deletes nothing that a program has open, and opens no folders.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
-import re
 import secrets
 import shutil
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pcam_kit.errors import StorageError
+from filelock import lock_descriptor, unlock_descriptor
+
+from pcam_kit.errors import LockedError, StorageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # prefix of every temporary name; such files are never read and may be deleted
 PARTIAL = ".partial-"
-# names that Windows reserves
-DEVICES = re.compile(r"(con|prn|aux|nul|com[1-9]|lpt[1-9])(\..*)?", re.IGNORECASE)
 SPARE_BYTES = 1 << 20  # kept free on top of the bytes that are needed
+# Windows' numbers of errors: access denied (a folder with an open file in it, or no right to it),
+# sharing violation (an open file), lock violation
+DENIED, OPEN_ELSEWHERE = 5, {32, 33}
+LONGEST_PATH = 259  # characters; longer ones need a setting of Windows
+RENAME_SECONDS = 2.0  # virus scanners and the search index have a new file open for so long at most
 
 
 def storage_error(error: OSError, path: Path, doing: str = "write") -> StorageError:
@@ -37,6 +42,21 @@ def storage_error(error: OSError, path: Path, doing: str = "write") -> StorageEr
 
     doing: what was attempted, as a verb.
     """
+    code = getattr(error, "winerror", None)  # only on Windows
+    if code in OPEN_ELSEWHERE or code == DENIED:
+        reason = "another program has it open"
+        if code == DENIED:
+            reason = "another program has it open, or you may not use that folder"
+        return StorageError(
+            f"cannot {doing} {path}: {reason}",
+            hint="close that program (a notebook with the store counts, too), then run the same "
+            "command again",
+        )
+    if code is not None and len(str(path.absolute())) > LONGEST_PATH:
+        return StorageError(
+            f"cannot {doing} {path}: the path is longer than {LONGEST_PATH} characters",
+            hint="work in a folder with a shorter path, or allow long paths in Windows",
+        )
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return StorageError(
@@ -68,9 +88,8 @@ def writing(path: Path) -> Generator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
+        sync_file(temporary)
+        move(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
         if isinstance(error, StorageError):
@@ -108,34 +127,38 @@ def check_space(folder: Path, needed: int) -> None:
         )
 
 
-def unsafe_name(name: str) -> str:
-    """Why a file from elsewhere must not get this relative name; "" when the name is safe.
+def move(source: Path, target: Path) -> None:
+    """Rename a file or folder, in place of a file at `target`.
 
-    Names that are unsafe on Windows only are refused, too.
+    Windows refuses while a program has the file, or a file in the folder, open. It is tried again
+    for RENAME_SECONDS. Raises OSError.
     """
-    parts = name.split("/")
-    if not name:
-        return "no name"
-    if name.startswith("/") or re.match(r"[A-Za-z]:", name):
-        return "an absolute path"
-    if ".." in parts:
-        return "a path that leaves its folder"
-    if "\\" in name or any(ord(character) < 32 or character == "\x7f" for character in name):
-        return "a backslash or control character in its name"
-    if (
-        not name.isprintable()
-        or len(name) > 1000
-        or any(len(part.encode("utf-8", "replace")) > 255 for part in parts)
-    ):
-        return "characters or a length that no file name has"
-    if any(DEVICES.fullmatch(part) for part in parts):
-        return "the name of a device"
-    return ""
+    deadline = time.monotonic() + RENAME_SECONDS
+    while True:
+        try:
+            source.replace(target)
+            return
+        except PermissionError as error:
+            if getattr(error, "winerror", None) is None or time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
+
+
+def sync_file(path: Path) -> None:
+    """Fsync a file that was written and closed."""
+    with open(path, "rb+") as handle:  # Windows syncs only what may be written
+        os.fsync(handle.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Fsync `folder`, so that a rename inside it survives a power failure."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Fsync `folder`, so that a rename inside it survives a power failure.
+
+    Nothing where the system opens no folders: on Windows.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return
     try:
         os.fsync(descriptor)
     finally:
@@ -158,13 +181,15 @@ def append_json_line(path: Path, value: Any) -> None:
     """Append one JSON line, fsynced.
 
     If a killed process left an incomplete last line, a line break is added first, so that only that
-    line is lost.
+    line is lost. Other writers wait: `.lock-NAME` beside the file is locked, because on Windows
+    nobody could read the file itself while it is.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         line = (json.dumps(value, allow_nan=False) + "\n").encode()
-        with open(path, "ab+") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        lock = path.with_name(f".lock-{path.name}")
+        with open(lock, "ab") as guard, open(path, "ab+") as handle:
+            lock_descriptor(guard.fileno())
             end = handle.seek(0, os.SEEK_END)
             if end > 0:
                 handle.seek(end - 1)
@@ -243,20 +268,35 @@ def sha256_file(path: Path, progress: Callable[[int], None] | None = None) -> st
 def locked(path: Path, what: str) -> Generator[None]:
     """Hold an exclusive lock on `path`, an empty file that is never deleted.
 
-    The kernel releases the lock when the process ends. Raises StorageError when another process
-    holds it; `what` says what that process is doing.
+    The system releases the lock when the process ends. Raises LockedError when another process
+    holds it; `what` says what that process is doing. Raises StorageError on a file system without
+    locks.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = open(path, "ab")  # noqa: SIM115
-    except OSError as error:
-        raise storage_error(error, path) from error
-    with handle:
+    # not filelock.FileLock: up to 3.29 it deletes the file, and without locks it falls back to the
+    # existence of the file, which would outlive a killed process
+    with ExitStack() as stack:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StorageError(
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = stack.enter_context(open(path, "ab"))
+            free = lock_descriptor(handle.fileno(), blocking=False)
+        except OSError as error:
+            raise storage_error(error, path, "lock") from error
+        if not free:
+            raise LockedError(
                 f"another process is {what} (lock: {path})",
                 hint="wait for it to end, then run the same command again",
-            ) from error
+            )
+        # Windows would unlock a closed file only when it has time
+        stack.callback(unlock_descriptor, handle.fileno())
         yield
+
+
+def is_locked(path: Path) -> bool:
+    """Does a process hold this lock? Taken only for the moment of asking, and never created."""
+    try:
+        with open(path, "rb") as handle:
+            return not lock_descriptor(handle.fileno(), blocking=False)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True

@@ -148,18 +148,21 @@ class Warm:
     like any process.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, as_windows: bool = False) -> None:
+        """`as_windows`: under the rules of windows.py, on a console that is cp1252."""
+        options = ["--as-windows"] if as_windows else []
+        self.encoding = "cp1252" if as_windows else "utf-8"
         self._folder = folder
         self._count = 0
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / "server.err", "wb") as err:
             self._server = subprocess.Popen(
-                [sys.executable, str(TESTS / "warm_server.py")],
+                [sys.executable, str(TESTS / "warm_server.py"), *options],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=err,
                 text=True,
-                env=clean_env(folder / "home"),
+                env=clean_env(folder / "home", PYTHONIOENCODING=self.encoding),
             )
         assert self._read() == "ready"
 
@@ -228,14 +231,11 @@ class Started:
         if code is None:
             self.kill(signal.SIGKILL)
             self.warm._ask({"wait": self.pid})
-            raise AssertionError(
-                f"still running after {seconds} s: {self.output.with_suffix('.err').read_text()}"
-            )
-        return Done(
-            code,
-            self.output.with_suffix(".out").read_text(),
-            self.output.with_suffix(".err").read_text(),
-        )
+            raise AssertionError(f"still running after {seconds} s: {self._read('.err')}")
+        return Done(code, self._read(".out"), self._read(".err"))
+
+    def _read(self, suffix: str) -> str:
+        return self.output.with_suffix(suffix).read_text(encoding=self.warm.encoding)
 
     def kill(self, number: int) -> None:
         """Send it a signal.

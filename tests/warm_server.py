@@ -2,7 +2,8 @@
 
 Requests are JSON lines: {"args", "cwd", "env", "output", "hook"} answers with a process id,
 {"wait": id} with its exit code, and {"wait": id, "seconds": n} with null if it is still there after
-that time. A hook makes something happen in the child; it has any of:
+that time. With --as-windows everything is under the rules of windows.py. A hook makes something
+happen in the child; it has any of:
 
     {"on": "rename" | "step", "at": n, "signal": s}   signal s just before its n-th
                                                       rename of a file or folder (when
@@ -47,6 +48,10 @@ PRELOADED = (
 def main() -> None:
     """Serve until stdin ends."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    if "--as-windows" in sys.argv:
+        import windows
+
+        windows.install()
     from pcam_kit.__main__ import main as pcam
 
     for name in PRELOADED:  # not `kaggle`, which signs in when it is imported

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -143,7 +144,7 @@ def _facts(entry: Entry) -> list[str]:
     texts = (entry.message, *(f"leak: {label}" for label in entry.leaks), error)
     message = "; ".join(" ".join(text.split()) for text in texts if text)
     time = (entry.sent or entry.created)[:16].replace("T", " ")
-    return [time, entry.competition, entry.file_name or entry.csv.rpartition("/")[2], message]
+    return [time, entry.competition, entry.file_name or Path(entry.csv).name, message]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -14,7 +14,7 @@ from pcam_kit.data.store_files import IMAGES, INDEX, MANIFEST
 from pcam_kit.data.store_reader import SplitCount, Store, open_store, verify_store
 from pcam_kit.data.store_writer import KEPT, patch_bytes, write_manifest, write_store
 from pcam_kit.errors import DataError, StorageError
-from pcam_kit.files import PARTIAL, storage_error, sync_folder, write_json
+from pcam_kit.files import PARTIAL, move, storage_error, sync_folder, write_json
 from pcam_kit.formatting import few
 from pcam_kit.progress import Progress, silent
 
@@ -93,7 +93,7 @@ def _put_in_place(
 ) -> None:
     """Rename the complete new store to its place; an intact older one is kept."""
     if not destination.exists():
-        partial.rename(destination)
+        move(partial, destination)
         sync_folder(destination.parent)
         return
     old = _open_intact(destination, progress)
@@ -111,11 +111,11 @@ def _put_in_place(
         manifest["notes"].append(f"{KEPT} {aside.name}")
         write_manifest(partial, manifest)
     del old  # closes its memory map
-    destination.rename(aside)
+    move(destination, aside)
     try:
-        partial.rename(destination)
+        move(partial, destination)
     except OSError:
-        aside.rename(destination)
+        move(aside, destination)
         raise
     sync_folder(destination.parent)
     if not keep:

@@ -125,7 +125,7 @@ def patch_bytes(size: int) -> int:
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Write the manifest into a folder that nobody reads yet, and fsync both."""
-    with open(folder / MANIFEST, "w", encoding="utf-8") as handle:
+    with open(folder / MANIFEST, "w", encoding="utf-8", newline="\n") as handle:
         json.dump(manifest, handle, indent=2)
         handle.write("\n")
         _sync(handle)

@@ -73,8 +73,10 @@ def find_sources() -> Iterator[str]:
 def exposed_files() -> list[Path]:
     """Credential files that other users may read; `chmod 600` fixes them.
 
-    Files that are not used are included.
+    Files that are not used are included. None on Windows, whose files have no such modes.
     """
+    if os.name == "nt":
+        return []
     paths = [*_credential_files(), _kaggle_folder() / "kaggle.json"]
     token_path = _token_path()
     if token_path is not None:

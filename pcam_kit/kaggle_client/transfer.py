@@ -8,10 +8,10 @@ version (If-Range); any other answer starts over.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
@@ -19,7 +19,7 @@ import requests
 import urllib3
 
 from pcam_kit.errors import PcamError, StorageError, TransferError
-from pcam_kit.files import check_space, storage_error, sync_folder
+from pcam_kit.files import check_space, move, storage_error, sync_file, sync_folder
 from pcam_kit.kaggle_client.http import plain_session
 from pcam_kit.kaggle_client.integrity import (
     BROKEN_ZIP,
@@ -150,10 +150,13 @@ def _receive(job: Job, response: requests.Response, version: Version | None, hav
     version, have = _prepare_part(job, response, version, have)
     done, total = have, version.total or job.size
     job.report(done, total)
+    chunks = _long_start(_read_body(job, response))
+    start = next(chunks, b"")
+    if done == 0 and start:
+        # before the part is opened: Windows deletes no open file
+        _check_start(job, version, start)
     with open(job.part, "ab") as part:
-        for chunk in _long_start(_read_body(job, response)):
-            if done == 0:
-                _check_start(job, version, chunk)
+        for chunk in chain([start], chunks):
             part.write(chunk)
             done += len(chunk)
             job.report(done, total)
@@ -255,9 +258,8 @@ def _finish(job: Job, version: Version) -> str:
     elif 0 < job.size != size:
         _reject(job, f"{size:,} bytes arrived where Kaggle lists {job.size:,}")
     else:
-        with open(job.part, "rb") as part:
-            os.fsync(part.fileno())
-        job.part.replace(job.destination)
+        sync_file(job.part)
+        move(job.part, job.destination)
         sync_folder(job.destination.parent)
     discard_part(job.destination)
     return crc

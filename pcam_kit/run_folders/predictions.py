@@ -71,7 +71,7 @@ def read_predictions(path: Path) -> Predictions:
     except (ValueError, KeyError) as error:
         raise RunError(
             f"cannot read {path}: {error}",
-            hint=f"delete it, then run the same command again: rm {path}",
+            hint=f"delete {path}, then run the same command again",
         ) from error
 
 

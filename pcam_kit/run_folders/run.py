@@ -173,7 +173,7 @@ def create_run(
     path = runs_dir / name
     try:
         path.mkdir(parents=True)
-        (path / "config.yaml").write_text(load.dump_yaml(experiment), encoding="utf-8")
+        (path / "config.yaml").write_bytes(load.dump_yaml(experiment).encode())
         if add_files is not None:
             add_files(path)
     except OSError as error:

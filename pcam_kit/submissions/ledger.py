@@ -184,7 +184,7 @@ class Ledger:
         So the folder can be moved, and contains no paths of a machine.
         """
         path, folder = csv.resolve(), self.path.parent.resolve()
-        return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+        return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
     def _read(self) -> list[dict[str, Any]]:
         """The events in the file. Raises StorageError, SubmissionError."""

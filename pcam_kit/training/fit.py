@@ -46,6 +46,8 @@ from pcam_kit.training.state import (
 )
 
 CHECKPOINT_SECONDS = 60.0  # between two checkpoints inside an epoch
+# Ctrl-Break is what consoles of Windows have besides Ctrl-C
+STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK")
 
 
 @dataclass(frozen=True)
@@ -250,7 +252,7 @@ def _finish_epoch(
 
 @contextmanager
 def _stop_requests() -> Generator[threading.Event]:
-    """Yield an event that the first Ctrl-C or SIGTERM sets; a second one stops at once.
+    """Yield an event that the first Ctrl-C, SIGTERM or Ctrl-Break sets; a second stops at once.
 
     Python delivers signals to the main thread only; in other threads the event is never set.
     """
@@ -264,9 +266,8 @@ def _stop_requests() -> Generator[threading.Event]:
             signal.default_int_handler(number, None)
         stop.set()
 
-    previous = {
-        number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    numbers = [getattr(signal, name) for name in STOP_SIGNALS if hasattr(signal, name)]
+    previous = {number: signal.signal(number, request) for number in numbers}
     try:
         yield stop
     finally:

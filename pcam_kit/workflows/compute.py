@@ -78,7 +78,7 @@ def check_backend(run: Run) -> None:
     if run.meta["backend"] != backend:
         raise UsageError(
             f"{run.name} was begun with Keras on {run.meta['backend']}, this is {backend}",
-            hint=f"KERAS_BACKEND={run.meta['backend']} pcam train --resume {run.name}",
+            hint=f"set KERAS_BACKEND to {run.meta['backend']}: pcam train --resume {run.name}",
         )
 
 

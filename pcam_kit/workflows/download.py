@@ -18,9 +18,10 @@ from pcam_kit.competitions import Competition
 from pcam_kit.data.sources.zips import check_zip, unpack_zip
 from pcam_kit.data.store import store_bytes
 from pcam_kit.errors import AccessError, DataError, Interrupted, UsageError
-from pcam_kit.files import PARTIAL, check_space, unsafe_name
+from pcam_kit.files import PARTIAL, check_space
 from pcam_kit.formatting import few
 from pcam_kit.kaggle_client import RemoteFile
+from pcam_kit.names import unsafe_name
 from pcam_kit.progress import Progress, Work
 from pcam_kit.workflows.download_record import (
     DownloadRecord,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pcam_kit import kaggle_client
 from pcam_kit.errors import DataError
-from pcam_kit.files import read_json_object, write_json
+from pcam_kit.files import move, read_json_object, write_json
 from pcam_kit.progress import Work
 from pcam_kit.workflows.kaggle_source import KaggleSource
 
@@ -65,7 +65,9 @@ def find_complete(source: KaggleSource, progress: Work) -> Path | None:
 
 def set_aside(path: Path) -> Path:
     """Rename a damaged file to `NAME.damaged`; the new path."""
-    return path.replace(path.with_name(f"{path.name}.damaged"))
+    target = path.with_name(f"{path.name}.damaged")
+    move(path, target)
+    return target
 
 
 def discard_doubtful(source: KaggleSource, error: DataError) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shlex
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -99,12 +100,15 @@ def fetch(
             log.info(f"{profile.slug}: the store is there and intact ({store.path}); nothing to do")
             raw = _raw_files(profile, home, wanted, progress) if request.keep_raw else None
         else:
+            store = None  # closes its memory map: Windows renames no folder with an open file
             raw = files if files is not None else _raw_files(profile, home, wanted, progress)
             try:
                 store = _build(raw, profile, home, progress)
             except DataError as error:
                 if "source" in wanted:
                     raise
+                # their variables hold the zip open, and Windows renames no open file
+                traceback.clear_frames(error.__traceback__)
                 aside = discard_doubtful(source_of(profile, home, wanted.get("dataset")), error)
                 if not aside:
                     raise
@@ -138,6 +142,7 @@ def normalise(
                 f"{profile.slug}: the normalised store is there and intact ({place}); nothing to do"
             )
             return existing
+        del existing  # closes its memory map, as in `fetch`
         raw = normalise_store(store, stain, progress=progress)
         result = build_store(raw, place, progress=progress)
     for note in result.notes:
@@ -209,7 +214,7 @@ def _stamp(source: Path) -> str:
         if path.is_file():
             stat = path.stat()
             digest.update(
-                f"{path.relative_to(source)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode()
+                f"{path.relative_to(source).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode()
             )
     return digest.hexdigest()
 

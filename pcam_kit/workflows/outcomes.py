@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 from pcam_kit import kaggle_client
-from pcam_kit.errors import CredentialsError, KaggleError, StorageError
+from pcam_kit.errors import CredentialsError, KaggleError, LockedError
 from pcam_kit.files import locked
 from pcam_kit.kaggle_client import LostSubmission, RemoteSubmission
 from pcam_kit.submissions import Entry, Ledger
@@ -110,9 +110,7 @@ def refresh(ledger: Ledger) -> KaggleError | None:
             with submission_lock(ledger):
                 lost = [entry for entry in ledger.entries() if entry.is_lost]
                 _update(ledger, lost, errors)
-        except StorageError as error:
-            if not isinstance(error.__cause__, BlockingIOError):
-                raise
+        except LockedError:
             log.info("another process is submitting; its submission is left to it")
     _update(ledger, [entry for entry in ledger.entries() if entry.is_open], errors)
     return errors[0] if errors else None
@@ -121,7 +119,7 @@ def refresh(ledger: Ledger) -> KaggleError | None:
 def submission_lock(ledger: Ledger) -> AbstractContextManager[None]:
     """The lock under which submissions are sent and unknown outcomes resolved.
 
-    One process at a time holds it. Raises StorageError.
+    One process at a time holds it. Raises LockedError, StorageError.
     """
     return locked(ledger.path.with_name(".lock"), "submitting")
 

@@ -70,7 +70,8 @@ def _git(root: Path, *arguments: str) -> str:
         return subprocess.run(
             ["git", "-C", str(root), *arguments],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=10,
             check=True,
         ).stdout.strip()

@@ -124,7 +124,7 @@ class Document:
                 sees = observed.sees + (f"<br>*{ALONE}{alone}*" if alone else "")
                 cells = (row.fault, sees, observed.left, observed.again)
                 parts.append(f"| {' | '.join(map(escaped, cells))} |")
-        path.write_text("\n".join(parts) + "\n", encoding="utf-8")
+        path.write_text("\n".join(parts) + "\n", encoding="utf-8", newline="\n")
 
 
 def escaped(cell: str) -> str:

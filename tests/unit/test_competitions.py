@@ -104,6 +104,12 @@ def test_the_working_directory_comes_first() -> None:
     assert competitions.find_competition(LAB).title == "Another year"
 
 
+def test_a_slug_that_windows_keeps_for_a_device() -> None:
+    Path("aux.yaml").write_text(OWN.replace("tnm-112-lab-2-2031", "aux"), encoding="utf-8")
+    with pytest.raises(ConfigError, match="device in Windows, found 'aux'"):
+        competitions.find_competition("aux.yaml")
+
+
 def test_unknown_slug_names_the_known_and_the_way() -> None:
     with pytest.raises(
         ConfigError, match="'tnm-112-lab-2-2025'; did you mean 'tnm-112-lab-2-2024'"

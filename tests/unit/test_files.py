@@ -82,6 +82,49 @@ def test_storage_errors_name_the_file(tmp_path: Path, number: int, words: str) -
     assert error.exit_code == 8
 
 
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (32, "another program has it open"),
+        (5, "another program has it open, or you may not use that folder"),
+        (3, "the path is longer than 259 characters"),
+    ],
+)
+def test_storage_errors_of_windows(code: int, words: str, tmp_path: Path) -> None:
+    raised = PermissionError(errno.EACCES, "broken")
+    raised.winerror = code  # type: ignore[attr-defined]
+    path = tmp_path / ("long" * 60)
+    assert words in files.storage_error(raised, path).message
+    assert files.storage_error(raised, path).hint
+
+
+@pytest.mark.parametrize("times", [1, 1000])
+def test_a_rename_waits_for_a_virus_scanner(
+    times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "RENAME_SECONDS", 0.2)
+    replace, left = Path.replace, times
+
+    def refusing(path: Path, target: Path) -> Path:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raised = PermissionError(errno.EACCES, "broken")
+            raised.winerror = 32  # type: ignore[attr-defined]
+            raise raised
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", refusing)
+    path = tmp_path / "a.bin"
+    if times == 1:
+        files.write_bytes(path, b"new")
+        assert path.read_bytes() == b"new"
+    else:
+        with pytest.raises(StorageError, match=r"write .*a\.bin: another program has it open"):
+            files.write_bytes(path, b"new")
+        assert list(tmp_path.iterdir()) == []
+
+
 def test_not_a_number_is_never_written(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     files.write_json(path, {"auc": 0.5})
@@ -111,7 +154,7 @@ def append_many(path: Path, writer: int) -> None:
 
 def test_writers_side_by_side_lose_no_line(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    spawn = multiprocessing.get_context("fork")
+    spawn = multiprocessing.get_context("spawn")
     writers = [spawn.Process(target=append_many, args=(path, writer)) for writer in range(3)]
     for writer in writers:
         writer.start()
@@ -158,9 +201,12 @@ def test_a_lock_is_held_by_one_process_and_freed_by_its_death(tmp_path: Path) ->
     other = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True
     )
+    assert not files.is_locked(lock)
+    assert not lock.exists(), "asking makes no file"
     try:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
+        assert files.is_locked(lock)
         with (
             pytest.raises(StorageError, match="another process is training it") as caught,
             files.locked(lock, "training it"),
@@ -173,4 +219,20 @@ def test_a_lock_is_held_by_one_process_and_freed_by_its_death(tmp_path: Path) ->
     with files.locked(lock, "training it"):
         pass
     with files.locked(lock, "training it"):  # and freed when left
-        pass
+        assert files.is_locked(lock), "in this process, too"
+    assert not files.is_locked(lock)
+    assert lock.read_bytes() == b"", "it is never deleted: others may wait for it"
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with (
+        pytest.raises(StorageError, match=r"cannot lock .*\.lock: Function not implemented"),
+        files.locked(tmp_path / ".lock", "training it"),
+    ):
+        pytest.fail("not locked at all")

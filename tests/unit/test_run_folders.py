@@ -209,7 +209,7 @@ def test_damaged_predictions_are_refused(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(data)
     with pytest.raises(RunError, match=re.escape(str(path))) as caught:
         run.load_predictions("valid")
-    assert f"rm {path}" in caught.value.hint
+    assert f"delete {path}" in caught.value.hint
 
 
 def test_find_by_path_name_and_unique_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

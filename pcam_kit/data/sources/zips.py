@@ -12,8 +12,9 @@ from collections import Counter
 from pathlib import Path
 
 from pcam_kit.errors import DataError, StorageError
-from pcam_kit.files import PARTIAL, check_space, storage_error, sync_folder, unsafe_name
+from pcam_kit.files import PARTIAL, check_space, move, storage_error, sync_folder
 from pcam_kit.formatting import few
+from pcam_kit.names import unsafe_name
 from pcam_kit.progress import Progress
 
 MAX_RATIO = 100  # unpacked : packed; it is between 1 and 3 for patches and HDF5 files
@@ -105,8 +106,8 @@ def unpack_zip(path: Path, destination: Path, progress: Progress) -> bool:
         partial = destination.with_name(f"{PARTIAL}{secrets.token_hex(4)}.{destination.name}")
         try:
             _unpack_members(archive, sizes, partial, progress)
-            os.sync()  # once, not for each of 277,000 files
-            partial.rename(destination)
+            _sync_disks()
+            move(partial, destination)
             sync_folder(destination.parent)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise DataError(
@@ -117,6 +118,13 @@ def unpack_zip(path: Path, destination: Path, progress: Progress) -> bool:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return True
+
+
+def _sync_disks() -> None:
+    """Fsync all files at once, not each of 277,000; nothing on Windows, which cannot do that."""
+    sync = getattr(os, "sync", None)
+    if sync is not None:
+        sync()
 
 
 def _all_unpacked(folder: Path, sizes: dict[str, int]) -> bool:

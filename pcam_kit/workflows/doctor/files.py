@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import zipfile
@@ -16,6 +15,7 @@ from pcam_kit.competitions import Competition, find_competition
 from pcam_kit.config.schema import External, StainMethod
 from pcam_kit.data.store import open_store, store_bytes, verify_store
 from pcam_kit.errors import PcamError
+from pcam_kit.files import is_locked
 from pcam_kit.formatting import few, size
 from pcam_kit.progress import SILENT, Display
 from pcam_kit.run_folders import Run, list_runs
@@ -170,7 +170,7 @@ def runs(subject: Subject, workspace: Workspace) -> Iterator[Check]:
         if subject.concerns(run.competition.slug)
     ]
     finished = [run for run in chosen if run.result is not None]
-    under_way = [run for run in chosen if run.result is None and _is_locked(run.lock_file)]
+    under_way = [run for run in chosen if run.result is None and is_locked(run.lock_file)]
     stopped = len(chosen) - len(finished) - len(under_way)
     again = "train again: pcam train"
     for message in unreadable:
@@ -265,15 +265,3 @@ def _has_store(slug: str, workspace: Workspace) -> bool:
 def _has_raw(profile: Competition, workspace: Workspace) -> bool:
     source = source_of(profile, workspace.competition_path(profile.slug), None)
     return source.mounted is not None or source.record.is_file()
-
-
-def _is_locked(path: Path) -> bool:
-    """Does a process hold this lock? Taken only for the moment of asking, and never created."""
-    try:
-        with open(path, "rb") as handle:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False

@@ -120,10 +120,8 @@ def _devices(versions: dict[str, Any]) -> Check:
 
 def _cores() -> str:
     """`1 core`, `8 cores`: those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        count = len(os.sched_getaffinity(0))
-    else:
-        count = os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # on Linux alone
+    count = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
     return "1 core" if count == 1 else f"{count} cores"
 
 
@@ -134,7 +132,8 @@ def _gpu_of_the_driver() -> str:
             process = subprocess.run(
                 ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
                 timeout=10,
                 check=True,
             )
@@ -174,26 +173,16 @@ def read_memory(root: Path = Path("/")) -> Memory:
 
     `root`: where proc/ and sys/ are.
     """
-    total, available = _machine_memory(root)
+    import psutil
+
+    machine = psutil.virtual_memory()
+    total, available = machine.total, machine.available
     limited = False
     for limit, used in _container_limits(root):
         limited |= limit < total
         total = min(total, limit)
         available = min(available, max(0, limit - used))
     return Memory(total, available, limited)
-
-
-def _machine_memory(root: Path) -> tuple[int, int]:
-    """(total, available) bytes of the machine."""
-    try:
-        text = (root / "proc/meminfo").read_text()
-        lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-        total, available = (
-            int(lines[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable")
-        )
-    except (OSError, KeyError, ValueError, IndexError):  # not Linux
-        total = available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return total, available
 
 
 def _container_limits(root: Path) -> Iterator[tuple[int, int]]:
@@ -219,7 +208,7 @@ def _cgroup_folders(root: Path) -> dict[str, set[Path]]:
     # inside a container its own group is the mounted root
     folders = {version: {base} for version, base in bases.items()}
     try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
         return folders
     for line in lines:
@@ -239,7 +228,7 @@ def _cgroup_folders(root: Path) -> dict[str, set[Path]]:
 def _number(path: Path) -> int | None:
     """The number in a file; None for "max" and without the file."""
     try:
-        return int(path.read_text())
+        return int(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
@@ -247,7 +236,7 @@ def _number(path: Path) -> int | None:
 def _statistic(path: Path, name: str) -> int:
     """The number after `name` in a file of `name number` lines; 0 when it cannot be read."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         values = dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
         return int(values.get(name, "0"))
     except (OSError, ValueError):

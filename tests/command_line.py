@@ -125,6 +125,7 @@ def run_pcam(
         text=True,
         timeout=timeout,
         input=stdin,
+        encoding="utf-8",
     )
     return Done(done.returncode, done.stdout, done.stderr)
 
@@ -163,6 +164,7 @@ class Warm:
                 stderr=err,
                 text=True,
                 env=clean_env(folder / "home", PYTHONIOENCODING=self.encoding),
+                encoding="utf-8",
             )
         assert self._read() == "ready"
 
@@ -210,7 +212,7 @@ class Warm:
     def _read(self) -> Any:
         assert self._server.stdout is not None
         line = self._server.stdout.readline()
-        assert line, (self._folder / "server.err").read_text()
+        assert line, (self._folder / "server.err").read_text(encoding="utf-8")
         return json.loads(line)
 
 
@@ -276,6 +278,6 @@ class Project:
 
 def _started(run: Path) -> str:
     try:
-        return json.loads((run / "meta.json").read_text())["started"]
+        return json.loads((run / "meta.json").read_text(encoding="utf-8"))["started"]
     except (OSError, ValueError, KeyError):
         return ""  # killed or damaged on purpose

@@ -85,9 +85,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Project:
     project = Project(root / "work", clean_env(root / "home"), warm)
     competitions = project.path / "configs" / "competitions"
     competitions.mkdir(parents=True)
-    (competitions / "tiny.yaml").write_text(TINY)
-    (competitions / "faint.yaml").write_text(FAINT)
-    (project.path / "configs" / "quick.yaml").write_text(QUICK)
+    (competitions / "tiny.yaml").write_text(TINY, encoding="utf-8")
+    (competitions / "faint.yaml").write_text(FAINT, encoding="utf-8")
+    (project.path / "configs" / "quick.yaml").write_text(QUICK, encoding="utf-8")
     for slug, seeds in (("faint", [0]), ("tiny", [1, 0])):
         project.quick("fetch", slug).ok()
         for seed in seeds:

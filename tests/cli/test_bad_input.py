@@ -43,7 +43,8 @@ class TestConfig:
             "model: {name: lab_cnn, filter: [4]}\n"
             "training: {epochs: '3', batch_size: 0, learning_rate: fast, optimiser: sgd}\n"
             "augment: {transforms: [{p: 2.0}]}\n"
-            "seeds: 1\n"
+            "seeds: 1\n",
+            encoding="utf-8",
         )
         before = tree(untouched.path)
         done = untouched.quick("train", "bad.yaml").refused(
@@ -85,7 +86,7 @@ class TestConfig:
         ids=["duplicate key", "broken", "list", "empty", "no model", "unknown model", "infinite"],
     )
     def test_one_fault_in_a_file(self, empty: Project, text: str, words: tuple[str, ...]) -> None:
-        (empty.path / "bad.yaml").write_text(text)
+        (empty.path / "bad.yaml").write_text(text, encoding="utf-8")
         empty.pcam("train", "bad.yaml", "--print-config").refused(2, "bad.yaml", *words)
 
     def test_a_file_that_is_no_text(self, empty: Project) -> None:
@@ -180,16 +181,18 @@ class TestRuns:
     def test_another_schema(self, untouched: Project) -> None:
         run = run_called(untouched, "tiny0")
         for name in ("meta.json", "result.json"):
-            kept = (run / name).read_text()
-            (run / name).write_text(json.dumps(json.loads(kept) | {"schema_version": 0}))
+            kept = (run / name).read_text(encoding="utf-8")
+            (run / name).write_text(
+                json.dumps(json.loads(kept) | {"schema_version": 0}), encoding="utf-8"
+            )
             before = tree(untouched.path)
             for command in ("evaluate", "predict"):
                 untouched.pcam(command, run.name).refused(
                     4, f"{run.name}/{name}", "schema version 0", "version 1"
                 )
             assert tree(untouched.path) == before
-            (run / name).write_text(kept)
-        (run / "meta.json").write_text("{}")
+            (run / name).write_text(kept, encoding="utf-8")
+        (run / "meta.json").write_text("{}", encoding="utf-8")
         listed = untouched.pcam("runs", "--json")
         assert len(listed.json["runs"]) == 2
         assert run.name in listed.err, "it is said why one is left out"
@@ -197,16 +200,23 @@ class TestRuns:
     @pytest.mark.parametrize(
         ("damage", "words"),
         [
-            (lambda run: (run / "meta.json").write_text("{"), ("meta.json",)),
+            (lambda run: (run / "meta.json").write_text("{", encoding="utf-8"), ("meta.json",)),
             (
-                lambda run: (run / "meta.json").write_text('{"schema_version": 1}'),
+                lambda run: (run / "meta.json").write_text(
+                    '{"schema_version": 1}', encoding="utf-8"
+                ),
                 ("meta.json", "competition"),
             ),
             (lambda run: (run / "meta.json").unlink(), ("no run called",)),
             (lambda run: (run / "config.yaml").unlink(), ("config.yaml",)),
-            (lambda run: (run / "config.yaml").write_text("model: 1\n"), ("config.yaml", "model")),
             (
-                lambda run: (run / "result.json").write_text('{"schema_version": 1}'),
+                lambda run: (run / "config.yaml").write_text("model: 1\n", encoding="utf-8"),
+                ("config.yaml", "model"),
+            ),
+            (
+                lambda run: (run / "result.json").write_text(
+                    '{"schema_version": 1}', encoding="utf-8"
+                ),
                 ("result.json", "keys"),
             ),
             (lambda run: truncate(run / "predictions" / "valid.npz"), ("valid.npz", "rm ")),
@@ -261,7 +271,9 @@ class TestRuns:
         for path in (run / "predictions").iterdir():
             path.unlink()
         profile = untouched.path / "configs" / "competitions" / "tiny.yaml"
-        profile.write_text(profile.read_text().replace("300", "280"))
+        profile.write_text(
+            profile.read_text(encoding="utf-8").replace("300", "280"), encoding="utf-8"
+        )
         untouched.pcam("fetch", "tiny", "--data-dir", "other").ok()
         before = tree(untouched.path)
         untouched.quick("evaluate", run.name, "--data-dir", "other").refused(
@@ -316,7 +328,7 @@ def truncate(path: Path) -> None:
 
 
 def rows_of(path: Path) -> list[str]:
-    return path.read_text().splitlines()
+    return path.read_text(encoding="utf-8").splitlines()
 
 
 class TestCsv:
@@ -395,7 +407,9 @@ class TestCsv:
         words: tuple[str, ...],
     ) -> None:
         rows = change(rows_of(untouched.path / "submissions" / f"{slug}0.csv"))
-        (untouched.path / "mine.csv").write_text("".join(f"{row}\n" for row in rows))
+        (untouched.path / "mine.csv").write_text(
+            "".join(f"{row}\n" for row in rows), encoding="utf-8"
+        )
         before = tree(untouched.path)
         untouched.pcam("submit", "mine.csv", "--competition", slug, "--dry-run", "--json").refused(
             6, "mine.csv", *words
@@ -403,7 +417,7 @@ class TestCsv:
         assert tree(untouched.path) == before
 
     def test_windows_line_ends_and_bom_are_accepted(self, untouched: Project) -> None:
-        text = (untouched.path / "submissions" / "tiny0.csv").read_text()
+        text = (untouched.path / "submissions" / "tiny0.csv").read_text(encoding="utf-8")
         (untouched.path / "mine.csv").write_bytes(
             b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode()
         )
@@ -496,7 +510,7 @@ class TestKaggle:
     def test_scoring_that_fails(
         self, project: Project, kaggle: Loopback, account: dict[str, str]
     ) -> None:
-        (project.path / "solution.csv").write_text("id,class\n1,0\n")
+        (project.path / "solution.csv").write_text("id,class\n1,0\n", encoding="utf-8")
         kaggle.serve("tiny", project.path, project.path / "solution.csv", pending_polls=0)
         project.pcam("submit", "submissions/tiny0.csv", **account).refused(
             6, "could not score", "values for id must match"
@@ -509,7 +523,7 @@ class TestKaggle:
 
 class TestFolders:
     def test_a_folder_below_a_plain_file(self, project: Project) -> None:
-        (project.path / "plain").write_text("a file")
+        (project.path / "plain").write_text("a file", encoding="utf-8")
         before = tree(project.path)
         run = run_called(project, "tiny0").name
         project.quick("train", "quick", "--runs-dir", "plain/runs").refused(

@@ -54,6 +54,7 @@ def test_a_closed_stream_is_no_trouble(empty: Project, closed: str) -> None:
         capture_output=True,
         text=True,
         timeout=60,
+        encoding="utf-8",
     )
     assert (done.returncode, done.stdout) == (0, "")
     assert "Traceback" not in done.stderr
@@ -76,7 +77,7 @@ def test_print_config_loads_back_equal(empty: Project) -> None:
         "11",
     )
     printed = empty.pcam("train", "lab", *overrides, "--print-config").ok().out
-    (empty.path / "lab.yaml").write_text(printed)
+    (empty.path / "lab.yaml").write_text(printed, encoding="utf-8")
     assert empty.pcam("train", "lab.yaml", "--print-config").ok().out == printed
     values = empty.pcam("train", "lab.yaml", "--print-config", "--json").json
     assert values == empty.pcam("train", "lab", *overrides, "--print-config", "--json").json
@@ -96,7 +97,9 @@ def test_json_of_every_command(project: Project) -> None:
     assert set(evaluated) == EVALUATE_KEYS
     assert (
         evaluated["temperature"]
-        == json.loads((project.path / trained["run"] / "result.json").read_text())["temperature"]
+        == json.loads((project.path / trained["run"] / "result.json").read_text(encoding="utf-8"))[
+            "temperature"
+        ]
     )
     assert evaluated["interval"] == "patches", "two slides are too few, and said to be"
     assert "2 slides are too few" in project.pcam("evaluate").ok().err
@@ -128,11 +131,16 @@ def test_without_arguments_the_newest_is_taken_and_named(project: Project) -> No
 
 
 def test_default_config_is_that_of_the_competition_fetched_last(project: Project) -> None:
-    (project.path / "configs" / "other.yaml").write_text("model: {name: lab_cnn}\n")
+    (project.path / "configs" / "other.yaml").write_text(
+        "model: {name: lab_cnn}\n", encoding="utf-8"
+    )
     profile = project.path / "configs" / "competitions" / "faint.yaml"
     assert "config quick: the default for tiny" in project.pcam("train", "--print-config").ok().err
     profile.write_text(
-        profile.read_text().replace("default_config: quick", "default_config: other")
+        profile.read_text(encoding="utf-8").replace(
+            "default_config: quick", "default_config: other"
+        ),
+        encoding="utf-8",
     )
     project.pcam("fetch", "pale").ok()
     done = project.pcam("train", "--print-config")
@@ -158,19 +166,19 @@ def test_the_mean_of_several_runs(project: Project) -> None:
 
 def test_another_csv_at_the_same_place_is_kept(project: Project) -> None:
     target = project.path / "submissions" / "tiny0.csv"
-    target.write_text("id,class\nnotes of my own\n")
+    target.write_text("id,class\nnotes of my own\n", encoding="utf-8")
     run = next(path.name for path in project.runs() if "-tiny0-" in path.name)
     done = project.pcam("predict", run, "--out", "submissions/tiny0.csv").ok()
     (kept,) = (path for path in project.csvs() if path.name.startswith("tiny0.") and path != target)
-    assert kept.read_text() == "id,class\nnotes of my own\n"
+    assert kept.read_text(encoding="utf-8") == "id,class\nnotes of my own\n"
     assert str(kept.relative_to(project.path)) in done.err
 
 
 def test_nothing_of_the_machine_is_recorded(project: Project) -> None:
     for name in ("meta.json", "config.yaml", "result.json"):
         for run in project.runs():
-            assert str(project.path) not in (run / name).read_text()
-    meta = json.loads((project.runs()[0] / "meta.json").read_text())
+            assert str(project.path) not in (run / name).read_text(encoding="utf-8")
+    meta = json.loads((project.runs()[0] / "meta.json").read_text(encoding="utf-8"))
     assert {
         "argv",
         "overrides",
@@ -192,7 +200,12 @@ def test_nothing_of_the_machine_is_recorded(project: Project) -> None:
 def test_a_closed_pipe_is_no_accident(project: Project) -> None:
     shell = f"{' '.join(command('runs', '--json'))} | true"
     done = subprocess.run(
-        ["sh", "-c", shell], cwd=project.path, env=project.env, capture_output=True, text=True
+        ["sh", "-c", shell],
+        cwd=project.path,
+        env=project.env,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
     )
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr

@@ -48,7 +48,7 @@ def fakes(tmp_path: Path) -> Path:
     """
     for name, code in FAKES.items():
         (tmp_path / "fakes" / name).parent.mkdir(exist_ok=True)
-        (tmp_path / "fakes" / name).write_text(code)
+        (tmp_path / "fakes" / name).write_text(code, encoding="utf-8")
     return tmp_path / "fakes"
 
 
@@ -91,7 +91,7 @@ def profile(project: Project, slug: str = "small", train: int = 10) -> None:
     """A competition that the project knows and has no files of."""
     (project.path / "configs" / "competitions").mkdir(parents=True, exist_ok=True)
     (project.path / "configs" / "competitions" / f"{slug}.yaml").write_text(
-        TINY.format(slug=slug, train=train)
+        TINY.format(slug=slug, train=train), encoding="utf-8"
     )
 
 
@@ -104,7 +104,7 @@ def key_in_file(account: dict[str, str], mode: int = 0o600) -> dict[str, str]:
     }
     path = Path(env["HOME"]) / ".kaggle" / "kaggle.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"username": USERNAME, "key": KEY}))
+    path.write_text(json.dumps({"username": USERNAME, "key": KEY}), encoding="utf-8")
     path.chmod(mode)
     return env
 
@@ -113,7 +113,7 @@ def distribution(folder: Path, name: str, version: str) -> None:
     """The metadata of a package that is not there."""
     path = folder / f"{name}-{version}.dist-info" / "METADATA"
     path.parent.mkdir(parents=True)
-    path.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    path.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
 
 
 def run_called(project: Project, name: str) -> Path:
@@ -179,7 +179,7 @@ class TestWhole:
     def test_a_package_that_cannot_be_imported_stops_only_its_checks(
         self, empty: Project, fakes: Path, quick: dict[str, str]
     ) -> None:
-        (fakes / "numpy.py").write_text("raise ImportError('numpy is broken')")
+        (fakes / "numpy.py").write_text("raise ImportError('numpy is broken')", encoding="utf-8")
         found = lines(empty.pcam("doctor", "--json", **quick), code=1)
         one(
             found,
@@ -238,7 +238,8 @@ class TestPackages:
     ) -> None:
         (fakes / "keras.py").write_text(
             "import sys\nprint('noise', file=sys.stderr)\nraise ImportError('libnothing.so.1 is "
-            "missing')"
+            "missing')",
+            encoding="utf-8",
         )
         found = lines(empty.pcam("doctor", "--json", **quick), code=1)
         one(
@@ -257,7 +258,7 @@ class TestPackages:
     ) -> None:
         (tmp_path / "bin").mkdir()
         tool = tmp_path / "bin" / "nvidia-smi"
-        tool.write_text("#!/bin/sh\necho NVIDIA Example\n")
+        tool.write_text("#!/bin/sh\necho NVIDIA Example\n", encoding="utf-8")
         tool.chmod(0o755)
         path = f"{tool.parent}:{empty.env['PATH']}"
         hidden = lines(empty.pcam("doctor", "--json", PATH=path, **quick))
@@ -510,7 +511,7 @@ class TestFiles:
         data[at.header_offset + 200 + at.compress_size // 2] ^= 255
         (first / "model.keras").write_bytes(data)
         (second / "predictions" / "valid.npz").write_bytes(b"PK no zip")
-        (third / "config.yaml").write_text("model: 3\n")
+        (third / "config.yaml").write_text("model: 3\n", encoding="utf-8")
         shutil.copytree(first, copy := first.with_name("20200101T000000-halted-beef"))
         (copy / "result.json").unlink()
         found = lines(project.pcam("doctor", "--offline", "--json", **quick))
@@ -534,7 +535,12 @@ class TestFiles:
     ) -> None:
         shutil.rmtree(project.path / "data" / "faint")
         meta = run_called(project, "tiny0") / "meta.json"
-        meta.write_text(json.dumps(json.loads(meta.read_text()) | {"store_fingerprint": "0" * 64}))
+        meta.write_text(
+            json.dumps(
+                json.loads(meta.read_text(encoding="utf-8")) | {"store_fingerprint": "0" * 64}
+            ),
+            encoding="utf-8",
+        )
         warnings = [
             check["message"]
             for check in lines(project.pcam("doctor", "--offline", "--json", **quick))["runs"][:-1]
@@ -570,7 +576,7 @@ class TestFiles:
                 "ref": 7,
             }
         )
-        ledger.write_text("".join(json.dumps(event) + "\n" for event in events))
+        ledger.write_text("".join(json.dumps(event) + "\n" for event in events), encoding="utf-8")
         lost, waiting = lines(empty.pcam("doctor", "--offline", "--json", **quick))["ledger"]
         assert (
             (lost["status"], lost["fix"])

@@ -47,12 +47,14 @@ def test_each_way_of_combining_orders_the_patches_as_it_should(project: Project,
     assert result["correlations"]["pearson"][0][1] == pytest.approx(
         np.corrcoef(np.log(odds(p)), np.log(odds(q)))[0, 1]
     )
-    with open(project.path / result["csv"], newline="") as handle:
+    with open(project.path / result["csv"], newline="", encoding="utf-8") as handle:
         said = np.array([int(row["class"]) for row in csv.DictReader(handle)])
     values = by_hand(p, q)
     assert 0 < said.sum() < len(said)
     assert values[said == 1].min() > values[said == 0].max()
-    entry = json.loads((project.path / "submissions" / "ledger.jsonl").read_text().splitlines()[-1])
+    entry = json.loads(
+        (project.path / "submissions" / "ledger.jsonl").read_text(encoding="utf-8").splitlines()[-1]
+    )
     assert entry["runs"] == [folder.name for folder in folders]
     assert (entry["valid_auc"], entry["valid_accuracy"]) == (
         result["valid_auc"],
@@ -113,8 +115,8 @@ def test_each_run_is_seen_as_it_was_measured_unless_told_otherwise(project: Proj
     run = next(path for path in project.runs() if "-tiny" in path.name)
     shifted = run.with_name(f"{run.name}s")
     shutil.copytree(run, shifted)
-    result = json.loads((shifted / "result.json").read_text())
-    (shifted / "result.json").write_text(json.dumps(result | {"tta": "shifts"}))
+    result = json.loads((shifted / "result.json").read_text(encoding="utf-8"))
+    (shifted / "result.json").write_text(json.dumps(result | {"tta": "shifts"}), encoding="utf-8")
     done = project.pcam("predict", run.name, shifted.name, "--json").json
     assert done["csv"].endswith("-own.csv")
     aucs = []

@@ -221,7 +221,7 @@ def test_a_digit_config_can_be_printed(finished: Project, tmp_path: Path) -> Non
     done = finished.quick(
         "lab", "mnist", "lab-mnist-report", "--set", "images=64", "--print-config"
     ).ok()
-    (tmp_path / "mine.yaml").write_text(done.out)
+    (tmp_path / "mine.yaml").write_text(done.out, encoding="utf-8")
     assert (
         finished.quick("lab", "mnist", tmp_path / "mine.yaml", "--print-config").ok().out
         == done.out
@@ -263,6 +263,8 @@ def test_the_two_recipes_side_by_side_and_finished_runs_are_used_again(
         assert words in again.out
     entries = [
         json.loads(line)
-        for line in (started.path / "submissions" / "ledger.jsonl").read_text().splitlines()
+        for line in (started.path / "submissions" / "ledger.jsonl")
+        .read_text(encoding="utf-8")
+        .splitlines()
     ]
     assert {entry["event"] for entry in entries} == {"written"}

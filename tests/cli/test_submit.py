@@ -40,7 +40,9 @@ Submit = Callable[..., Done]
 def served(project: Project, kaggle: Loopback, tmp_path: Path) -> Competition:
     """`tiny`, which scores at the first look."""
     solution = tmp_path / "solution.csv"
-    solution.write_text("id,class\n" + "".join(f"{i},{i % 2}\n" for i in range(60)))
+    solution.write_text(
+        "id,class\n" + "".join(f"{i},{i % 2}\n" for i in range(60)), encoding="utf-8"
+    )
     return kaggle.serve("tiny", project.path / "configs", solution, pending_polls=0)
 
 
@@ -243,7 +245,9 @@ class TestUnknownOutcome:
     ) -> None:
         self.lose(pcam, kaggle, project, lost=True)
         ledger = project.path / "submissions" / "ledger.jsonl"
-        ledger.write_text(re.sub(r', "alike": \[\]', "", ledger.read_text()))
+        ledger.write_text(
+            re.sub(r', "alike": \[\]', "", ledger.read_text(encoding="utf-8")), encoding="utf-8"
+        )
         assert (
             pcam("submit", CSV, "-m", "mine", "--json").json["ref"] == served.submissions[0]["ref"]
         )
@@ -339,17 +343,20 @@ class TestWithoutAStore:
     def test_a_sample_submission_is(self, bare: Project, pcam: Submit, place: str) -> None:
         sample = bare.path / "data" / "tiny" / "raw" / place
         sample.parent.mkdir(parents=True)
-        sample.write_text("id,class\r\n" + "".join(f"{i},0\r\n" for i in range(60)))
+        sample.write_text(
+            "id,class\r\n" + "".join(f"{i},0\r\n" for i in range(60)), encoding="utf-8"
+        )
         done = pcam("submit", "mine.csv", "--competition", "tiny", "--json")
         assert done.json["status"] == "complete"
         assert f"checked against data/tiny/raw/{place}" in done.err
         (bare.path / "mine.csv").write_text(
-            (bare.path / "mine.csv").read_text().replace("\n7,", "\n7000,")
+            (bare.path / "mine.csv").read_text(encoding="utf-8").replace("\n7,", "\n7000,"),
+            encoding="utf-8",
         )
         pcam("submit", "mine.csv", "--competition", "tiny").refused(
             6, "line 9: id '7000' is not a test id", "missing: id '7'"
         )
-        sample.write_text("id,label\n0,0\n")
+        sample.write_text("id,label\n0,0\n", encoding="utf-8")
         pcam("submit", "mine.csv", "--competition", "tiny").refused(
             3, "no column class", "id,label"
         )
@@ -385,6 +392,7 @@ class TestTerminal:
             capture_output=True,
             text=True,
             timeout=120,
+            encoding="utf-8",
         )
         assert (done.returncode, json.loads(done.stdout)["status"]) == (0, "complete"), done.stderr
         assert "Traceback" not in done.stderr
@@ -459,7 +467,7 @@ class TestList:
         }
         long = "a message, with a comma and\na second line, that goes on " + "and on " * 20
         base = {"csv": "ensemble.csv", "sha256": "e" * 64, "competition": "tiny"}
-        with open(project.path / "submissions" / "ledger.jsonl", "a") as ledger:
+        with open(project.path / "submissions" / "ledger.jsonl", "a", encoding="utf-8") as ledger:
             ledger.write(line("written", rows=60, **base, **made))
             ledger.write(
                 line("intent", id="1", message=long, file_name="ensemble.csv", alike=[], **base)

@@ -67,16 +67,27 @@ def test_folds_stopped_resumed_and_combined(started: Project) -> None:
         np.concatenate(labels), np.concatenate(p), pooled["threshold"], np.concatenate(slides)
     )
     assert (pooled["auc_low"], pooled["auc_high"]) == pytest.approx(span.auc)
-    assert len({json.loads((path / "meta.json").read_text())["folds_hash"] for path in runs}) == 1
+    assert (
+        len(
+            {
+                json.loads((path / "meta.json").read_text(encoding="utf-8"))["folds_hash"]
+                for path in runs
+            }
+        )
+        == 1
+    )
     assert [
-        f"index: {i}" in (path / "config.yaml").read_text() for i, path in enumerate(runs, 1)
+        f"index: {i}" in (path / "config.yaml").read_text(encoding="utf-8")
+        for i, path in enumerate(runs, 1)
     ] == [True] * 2
 
     names = [path.name for path in runs]
     combined = started.quick("predict", *names, "--mean", "probabilities", "--json").json
     assert combined["valid_auc"] == pytest.approx(pooled["auc"])
     assert combined["valid_accuracy"] == pytest.approx(pooled["accuracy"])
-    entry = json.loads((started.path / "submissions" / "ledger.jsonl").read_text().splitlines()[-1])
+    entry = json.loads(
+        (started.path / "submissions" / "ledger.jsonl").read_text(encoding="utf-8").splitlines()[-1]
+    )
     assert (entry["runs"], entry["valid_auc"]) == (names, combined["valid_auc"])
     started.pcam("predict", *names, "--split", "valid").refused(
         2, "different folds have no valid patches in common"
@@ -87,7 +98,10 @@ def test_folds_stopped_resumed_and_combined(started: Project) -> None:
     assert started.pcam("evaluate", names[1], "--json").json["n"] == len(labels[1])
 
     config = runs[0] / "meta.json"
-    config.write_text(config.read_text().replace('"folds_hash": "', '"folds_hash": "0'))
+    config.write_text(
+        config.read_text(encoding="utf-8").replace('"folds_hash": "', '"folds_hash": "0'),
+        encoding="utf-8",
+    )
     started.pcam("predict", *names).refused(2, "different foldings", "one --folds")
     started.quick("evaluate", names[0], "--split", "train").refused(
         4, "trained on other folds", "train again"

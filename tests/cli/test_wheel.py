@@ -57,16 +57,20 @@ def test_shipped_configs_are_found_in_it(wheel: Path, tmp_path: Path) -> None:
 
     def python(*args: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, *args], cwd=tmp_path / "work", env=env, capture_output=True, text=True
+            [sys.executable, *args],
+            cwd=tmp_path / "work",
+            env=env,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
         )
 
     assert python("-c", "import pcam_kit; print(pcam_kit.__file__)").stdout.startswith(
         str(tmp_path / "site")
     )
-    assert (
-        "lab_h5"
-        in (tmp_path / "site/pcam_kit/_configs/competitions/tnm-112-lab-2-2024.yaml").read_text()
-    )
+    assert "lab_h5" in (
+        tmp_path / "site/pcam_kit/_configs/competitions/tnm-112-lab-2-2024.yaml"
+    ).read_text(encoding="utf-8")
     printed = python("-m", "pcam_kit", "train", "demo", "--print-config")
     assert printed.returncode == 0, printed.stderr
     assert "name: demo" in printed.stdout

@@ -47,10 +47,12 @@ def test_demo_goes_the_whole_road_without_account_or_network(empty: Project) -> 
         "in the home folder only what Keras and Matplotlib keep there on import"
     )
     (run,) = (empty.path / "demo" / "runs").iterdir()
-    assert str(empty.path) not in (run / "meta.json").read_text(), (
+    assert str(empty.path) not in (run / "meta.json").read_text(encoding="utf-8"), (
         "no path of the machine in what may be shown to others"
     )
-    assert str(empty.path) not in (empty.path / "demo" / "submissions" / "ledger.jsonl").read_text()
+    assert str(empty.path) not in (empty.path / "demo" / "submissions" / "ledger.jsonl").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
@@ -65,6 +67,7 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
+        encoding="utf-8",
     )
     assert done.stdout.splitlines()[-1] == "[]"
     assert "fetch" in done.stdout

@@ -48,10 +48,10 @@ def tifs(tmp_path: Path) -> Path:
                 dice.integers(0, 256, (96, 96, 3), np.uint8),
             )
     (folder / "train_labels.csv").write_text(
-        "id,label\n" + "".join(f"train{i:02d},{i % 2}\n" for i in range(60))
+        "id,label\n" + "".join(f"train{i:02d},{i % 2}\n" for i in range(60)), encoding="utf-8"
     )
     (folder / "sample_submission.csv").write_text(
-        "id,label\n" + "".join(f"test{i:02d},0\n" for i in range(10))
+        "id,label\n" + "".join(f"test{i:02d},0\n" for i in range(10)), encoding="utf-8"
     )
     return folder
 
@@ -85,7 +85,7 @@ def copy(tmp_path: Path) -> Path:
         meta = "".join(f"{i},{split}_{i // 4}\n" for i in range(12))
         (
             folder / "Metadata" / "Metadata" / f"camelyonpatch_level_2_split_{split}_meta.csv"
-        ).write_text(f"patch,wsi\n{meta}")
+        ).write_text(f"patch,wsi\n{meta}", encoding="utf-8")
     return folder
 
 
@@ -125,7 +125,7 @@ def test_a_pattern_that_fits_nothing(
     pcam("fetch", LAB, "--only", "*.csv").refused(
         2, "no file of tnm-112-lab-2-2024 matches *.csv", "test_x.h5, train.h5, valid.h5"
     )
-    (lab / "odd[1].csv").write_text("odd")
+    (lab / "odd[1].csv").write_text("odd", encoding="utf-8")
     assert pcam("fetch", LAB, "--only", "odd[1].csv", "--json").json["files"][0]["bytes"] == 3
 
 
@@ -139,17 +139,17 @@ def test_the_zip_is_unpacked_when_asked_for(
     assert tree(data / HCD / "unpacked") == tree(tifs)
     assert len(kaggle.seen("DownloadDataFiles")) == 1
     assert "already" in pcam("fetch", HCD, "--keep-raw").ok().err
-    (data / HCD / "unpacked" / "mine.txt").write_text("mine")
-    (data / HCD / "unpacked" / "train_labels.csv").write_text("changed")
+    (data / HCD / "unpacked" / "mine.txt").write_text("mine", encoding="utf-8")
+    (data / HCD / "unpacked" / "train_labels.csv").write_text("changed", encoding="utf-8")
     pcam("fetch", HCD, "--keep-raw").refused(8, "does not hold the files of", "move")
-    assert (data / HCD / "unpacked" / "mine.txt").read_text() == "mine"
+    assert (data / HCD / "unpacked" / "mine.txt").read_text(encoding="utf-8") == "mine"
 
 
 def test_several_files_come_at_once(
     pcam: Callable[..., Done], kaggle: Loopback, tmp_path: Path, lab: Path
 ) -> None:
     for i in range(9):
-        (lab / f"notes{i}.txt").write_text(f"note {i}")
+        (lab / f"notes{i}.txt").write_text(f"note {i}", encoding="utf-8")
     kaggle.serve(LAB, lab)
     lock = threading.Lock()
     waiting: dict[int, float] = {}  # since when, for each request that is not answered yet
@@ -181,7 +181,7 @@ def test_a_dataset_in_the_role_of_a_competition(
         "fetch", "--dataset", f"https://www.kaggle.com/datasets/{COPY}", "--as", "pcam", "--json"
     ).json["splits"]
     assert splits == {name: {"n": 12, "positive": 6} for name in ("train", "valid", "test")}
-    manifest = json.loads((data / "pcam" / "store" / "manifest.json").read_text())
+    manifest = json.loads((data / "pcam" / "store" / "manifest.json").read_text(encoding="utf-8"))
     assert len(manifest["slides"]) == 9
     assert tree(data / "pcam" / "datasets" / COPY) == tree(copy)
     asked = len(kaggle.requests)
@@ -344,7 +344,7 @@ def test_a_record_of_another_form_is_none(
 ) -> None:
     kaggle.serve(LAB, lab)
     fetched = pcam("fetch", LAB, "--json").json
-    (data / LAB / "raw.json").write_text(record)
+    (data / LAB / "raw.json").write_text(record, encoding="utf-8")
     (data / LAB / "store" / "images.npy").unlink()
     assert pcam("fetch", LAB, "--json").json == fetched
     assert len(kaggle.seen("storage")) == 3, "the files are there"
@@ -356,7 +356,7 @@ def test_an_exposed_key_is_told_with_its_fix(
     kaggle.serve(LAB, lab)
     stored = tmp_path / "home" / ".kaggle" / "kaggle.json"
     stored.parent.mkdir(parents=True, exist_ok=True)
-    stored.write_text('{"username": "tester", "key": "0123456789abcdef"}')
+    stored.write_text('{"username": "tester", "key": "0123456789abcdef"}', encoding="utf-8")
     stored.chmod(0o644)
     assert f"chmod 600 {stored}" in pcam("fetch", LAB).ok().err
     stored.chmod(0o600)

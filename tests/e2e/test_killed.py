@@ -58,13 +58,16 @@ def outcome(run: Path) -> dict[str, Any]:
     assert left, "no weights were found"
     with np.load(run / "predictions" / "valid.npz") as arrays:
         left |= {name: arrays[name].tobytes() for name in arrays.files}
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     left["metrics"] = [
         {name: value for name, value in line.items() if name != "seconds"} for line in lines
     ]
     left["result"] = {
         name: value
-        for name, value in json.loads((run / "result.json").read_text()).items()
+        for name, value in json.loads((run / "result.json").read_text(encoding="utf-8")).items()
         if name != "seconds"
     }
     return left
@@ -80,7 +83,7 @@ def left_alone(
     def train(config: str) -> dict[str, Any]:
         if config not in made:
             folder = tmp_path_factory.mktemp("left-alone")
-            (folder / f"{config}.yaml").write_text(CONFIGS[config])
+            (folder / f"{config}.yaml").write_text(CONFIGS[config], encoding="utf-8")
             args = ("train", folder / f"{config}.yaml", "--runs-dir", folder / "runs")
             finished.pcam(*args).ok()
             (run,) = (folder / "runs").iterdir()
@@ -96,7 +99,9 @@ def trained(
     request: pytest.FixtureRequest, started: Project, left_alone: Callable[[str], dict[str, Any]]
 ) -> tuple[Project, str, dict[str, Any]]:
     """A project, a config's name, and the outcome that its training shall have."""
-    (started.path / "configs" / f"{request.param}.yaml").write_text(CONFIGS[request.param])
+    (started.path / "configs" / f"{request.param}.yaml").write_text(
+        CONFIGS[request.param], encoding="utf-8"
+    )
     return started, request.param, left_alone(request.param)
 
 
@@ -156,7 +161,7 @@ def test_stopped_inside_an_epoch_and_resumed(trained: tuple[Project, str, dict[s
     resumed = project.quick("train", "--resume", "--json")
     assert resumed.json["run"] == f"runs/{run.name}"
     assert outcome(run) == expected
-    assert len(json.loads((run / "meta.json").read_text())["resumed"]) == 4
+    assert len(json.loads((run / "meta.json").read_text(encoding="utf-8"))["resumed"]) == 4
     project.quick("train", "--resume").refused(4, "no unfinished run")
     before = tree(run)
     assert "complete already" in project.quick("train", "--resume", run.name).ok().err
@@ -182,7 +187,7 @@ def test_stopped_after_the_last_step_of_an_epoch(
 def test_ctrl_c_in_a_process_of_its_own(started: Project) -> None:
     """As on a terminal, in the middle of whatever goes on some time after the run began."""
     (started.path / "configs" / "long.yaml").write_text(
-        STATEFUL.replace("epochs: 3", "epochs: 500")
+        STATEFUL.replace("epochs: 3", "epochs: 500"), encoding="utf-8"
     )
     process = subprocess.Popen(
         command("train", "long"),
@@ -190,6 +195,7 @@ def test_ctrl_c_in_a_process_of_its_own(started: Project) -> None:
         env=started.env,
         stderr=subprocess.PIPE,
         text=True,
+        encoding="utf-8",
     )
     deadline = time.monotonic() + 120
     while not list(started.path.glob("runs/*/state.npz")):
@@ -289,7 +295,7 @@ def test_a_part_left_beside_a_whole_file_is_cleared(
     home = folder / "data" / "tnm-112-lab-2-2024"
     shutil.rmtree(home / "store")
     (home / "raw.json").unlink()
-    (home / "raw" / "valid.h5.part.json").write_text("{}")
+    (home / "raw" / "valid.h5.part.json").write_text("{}", encoding="utf-8")
     (home / "raw" / "valid.h5.part").write_bytes(b"old")
     assert started.warm.run(args, folder, account).json == whole
     assert [path.name for path in home.rglob("*") if ".part" in path.name] == []
@@ -387,6 +393,7 @@ def test_ctrl_c_in_fetch(
         text=True,
         # a shell's background job, as CI may be, ignores it
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        encoding="utf-8",
     )
     deadline = time.monotonic() + 60
     whole = [

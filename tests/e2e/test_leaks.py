@@ -48,7 +48,7 @@ def leaky(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Project:
         ("competitions/fed", FED),
         ("quick", CONFIG),
     ):
-        (project.path / "configs" / f"{name}.yaml").write_text(text)
+        (project.path / "configs" / f"{name}.yaml").write_text(text, encoding="utf-8")
     images = (
         np.random.default_rng(0)
         .integers(0, 256, (200, 8, 8, 3), dtype=np.uint8)
@@ -71,7 +71,9 @@ def kept(leaky: Project) -> tuple[dict[str, Any], str]:
     """The meta of a run with the copies, and what was said when it began; its CSV is `kept.csv`."""
     done = leaky.quick("train", "quick", "--set", "data.drop_copies=false").ok()
     leaky.quick("predict", "--out", "submissions/kept.csv").ok()
-    return json.loads((leaky.path / done.out.strip() / "meta.json").read_text()), done.err
+    return json.loads(
+        (leaky.path / done.out.strip() / "meta.json").read_text(encoding="utf-8")
+    ), done.err
 
 
 def test_the_command_finds_what_was_planted(leaky: Project) -> None:
@@ -115,7 +117,9 @@ def test_a_relation_in_the_profile_builds_no_store_anew(leaky: Project) -> None:
     """Stores do not remember relations, so those built before a profile had some are taken as they
     are.
     """
-    assert "overlaps" not in (leaky.path / "data" / "leaky" / "store" / "manifest.json").read_text()
+    assert "overlaps" not in (leaky.path / "data" / "leaky" / "store" / "manifest.json").read_text(
+        encoding="utf-8"
+    )
     assert "nothing to do" in leaky.quick("fetch", "leaky").ok().err
 
 

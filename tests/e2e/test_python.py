@@ -48,7 +48,7 @@ print(json.dumps({
 def run_python(code: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """Run code as a user does: another process, another folder, a clean environment."""
     folder.mkdir(exist_ok=True)
-    (folder / "script.py").write_text(code)
+    (folder / "script.py").write_text(code, encoding="utf-8")
     return subprocess.run(
         [sys.executable, "script.py"],
         cwd=folder,
@@ -56,6 +56,7 @@ def run_python(code: str, folder: Path, **env: str) -> subprocess.CompletedProce
         capture_output=True,
         text=True,
         timeout=300,
+        encoding="utf-8",
     )
 
 

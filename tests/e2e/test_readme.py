@@ -56,6 +56,7 @@ def test_the_make_targets_do_what_the_readme_says(target: str) -> None:
         capture_output=True,
         text=True,
         check=True,
+        encoding="utf-8",
     )
     assert done.stdout.splitlines()[-1].startswith(
         {"demo": ".venv/bin/pcam demo", "test": ".venv/bin/python -m pytest"}[target]

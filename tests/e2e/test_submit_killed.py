@@ -78,7 +78,9 @@ MOMENTS = {
 @pytest.fixture
 def served(project: Project, kaggle: Loopback, tmp_path: Path) -> Competition:
     solution = tmp_path / "solution.csv"
-    solution.write_text("id,class\n" + "".join(f"{i},{i % 2}\n" for i in range(60)))
+    solution.write_text(
+        "id,class\n" + "".join(f"{i},{i % 2}\n" for i in range(60)), encoding="utf-8"
+    )
     return kaggle.serve("tiny", project.path / "configs", solution, pending_polls=0)
 
 
@@ -86,7 +88,9 @@ def events(project: Project) -> list[str]:
     """Of submissions, in the ledger's own order."""
     lines = (
         json.loads(line)
-        for line in (project.path / "submissions" / "ledger.jsonl").read_text().splitlines()
+        for line in (project.path / "submissions" / "ledger.jsonl")
+        .read_text(encoding="utf-8")
+        .splitlines()
     )
     return [line["event"] for line in lines if line["event"] != "written"]
 
@@ -94,7 +98,9 @@ def events(project: Project) -> list[str]:
 def wait_until(done: Callable[[], Any], started: Started) -> None:
     deadline = time.monotonic() + 20
     while not done():
-        assert time.monotonic() < deadline, started.output.with_suffix(".err").read_text()
+        assert time.monotonic() < deadline, started.output.with_suffix(".err").read_text(
+            encoding="utf-8"
+        )
         time.sleep(0.005)
 
 

@@ -90,7 +90,7 @@ def raw(road: Road, real_patches: Layout, tmp_path: Path) -> tuple[Path, Path]:
     for split, n in road.splits.items():
         slides = "".join(f"{i},{split}_{i * 5 // n:03d}\n" for i in range(n))
         (folder / f"camelyonpatch_level_2_split_{split}_meta.csv").write_text(
-            f"patch,wsi\n{slides}"
+            f"patch,wsi\n{slides}", encoding="utf-8"
         )
     return folder, answers_of(
         folder / "camelyonpatch_level_2_split_test_y.h5.gz", tmp_path / "answers.csv"
@@ -103,13 +103,15 @@ def answers_of(labels: Path, target: Path) -> Path:
 
     with gzip.open(labels) as stream, h5py.File(stream, "r") as file:
         y = np.asarray(file["y"]).reshape(-1)
-    target.write_text("id,label\n" + "".join(f"{i},{value}\n" for i, value in enumerate(y)))
+    target.write_text(
+        "id,label\n" + "".join(f"{i},{value}\n" for i, value in enumerate(y)), encoding="utf-8"
+    )
     return target
 
 
 def column(path: Path) -> dict[str, float]:
     """A two-column CSV, in its order."""
-    with open(path, newline="") as handle:
+    with open(path, newline="", encoding="utf-8") as handle:
         return {name: float(value) for name, value in list(csv.reader(handle))[1:]}
 
 
@@ -145,7 +147,9 @@ def test_from_files_on_disk_to_a_score(
     assert all(set(split) == {"n", "positive"} for split in splits.values())
     assert 0.3 < (splits["train"]["positive"] or 0) / road.splits["train"] < 0.7
     assert (splits["test"]["positive"] is None) == (road.slug != "pcam")
-    manifest = json.loads((work / str(fetched["store"]) / "manifest.json").read_text())
+    manifest = json.loads(
+        (work / str(fetched["store"]) / "manifest.json").read_text(encoding="utf-8")
+    )
     assert len(manifest["slides"]) == (15 if road.slides else 0)
 
     trained = objects(empty.pcam("train", *SMALL, "--json"), TRAIN_KEYS)
@@ -247,7 +251,9 @@ def test_no_wait_then_refresh_fills_the_score_in(
     project: Project, kaggle: Loopback, account: dict[str, str]
 ) -> None:
     solution = project.path / "solution.csv"
-    solution.write_text("id,class\n" + "".join(f"{i},{i % 2}\n" for i in range(60)))
+    solution.write_text(
+        "id,class\n" + "".join(f"{i},{i % 2}\n" for i in range(60)), encoding="utf-8"
+    )
     kaggle.serve("tiny", project.path / "configs", solution, pending_polls=0)
     sent = project.pcam(
         "submit", "submissions/tiny0.csv", "--no-wait", "-m", "first try", "--json", **account

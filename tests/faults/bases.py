@@ -62,7 +62,7 @@ def make_tifs(folder: Path, train: int = 40, test: int = 20) -> Path:
             assert ok
             (folder / part / f"{part}{i}.tif").write_bytes(data.tobytes())
     (folder / "train_labels.csv").write_text(
-        "id,class\n" + "".join(f"train{i},{i % 2}\n" for i in range(train))
+        "id,class\n" + "".join(f"train{i},{i % 2}\n" for i in range(train)), encoding="utf-8"
     )
     return folder
 
@@ -107,10 +107,14 @@ class Bases:
         (root / "work" / "configs" / "competitions").mkdir(parents=True)
         (root / "home").mkdir()
         for name, text in PROFILES.items():
-            (root / "work" / "configs" / "competitions" / f"{name}.yaml").write_text(text)
+            (root / "work" / "configs" / "competitions" / f"{name}.yaml").write_text(
+                text, encoding="utf-8"
+            )
         shutil.copytree(self.root / "remote" / slug, root / "remote")
         solution = root / "solution.csv"
-        solution.write_text("id,class\n" + "".join(f"{i},{i % 2}\n" for i in range(ROWS)))
+        solution.write_text(
+            "id,class\n" + "".join(f"{i},{i % 2}\n" for i in range(ROWS)), encoding="utf-8"
+        )
         with Loopback() as kaggle:
             kaggle.serve(slug, root / "remote", solution)
             yield World(
@@ -136,6 +140,7 @@ class Bases:
                 shutil.copytree(self.whole(LAB), world.home)
                 (world.here / "mine.csv").write_text(
                     "id,class\n"
-                    + "".join(f"{i},{i % 2 if i >= 4 else 1 - i % 2}\n" for i in range(ROWS))
+                    + "".join(f"{i},{i % 2 if i >= 4 else 1 - i % 2}\n" for i in range(ROWS)),
+                    encoding="utf-8",
                 )
             yield world

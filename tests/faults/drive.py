@@ -126,7 +126,7 @@ def check_one_submission(row: Row, world: World) -> None:
     assert len(world.submissions()) == 1 + row.before, (
         f"{len(world.submissions())} submissions at Kaggle"
     )
-    assert f'"ref": {world.submissions()[-1]["ref"]}' in world.ledger.read_text()
+    assert f'"ref": {world.submissions()[-1]["ref"]}' in world.ledger.read_text(encoding="utf-8")
 
 
 def told(row: Row, world: World, done: Done) -> str:

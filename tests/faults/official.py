@@ -81,6 +81,7 @@ def stdin(world: World) -> str:
         capture_output=True,
         text=True,
         input="x",
+        encoding="utf-8",
     )
     return f"after `import kaggle`, {done.stdout.splitlines()[-1]}"
 
@@ -97,6 +98,7 @@ def run(world: World, *args: str) -> str:
             text=True,
             timeout=PATIENCE,
             stdin=subprocess.DEVNULL,
+            encoding="utf-8",
         )
     except subprocess.TimeoutExpired:
         return f"still waiting after {PATIENCE:.0f} s"

@@ -32,7 +32,7 @@ def stale_file(world: World) -> None:
     world.kaggle.tokens.clear()
     (world.root / "home" / ".kaggle").mkdir(exist_ok=True)
     path = world.root / "home" / ".kaggle" / "access_token"
-    path.write_text(CANARY_TOKEN)
+    path.write_text(CANARY_TOKEN, encoding="utf-8")
     path.chmod(0o600)
 
 
@@ -48,7 +48,7 @@ def broken_file(world: World) -> None:
     without("KAGGLE_USERNAME", "KAGGLE_KEY")(world)
     (world.root / "home" / ".kaggle").mkdir(exist_ok=True)
     path = world.root / "home" / ".kaggle" / "kaggle.json"
-    path.write_text('{"username": "tester", "key": "' + CANARY_KEY)
+    path.write_text('{"username": "tester", "key": "' + CANARY_KEY, encoding="utf-8")
     path.chmod(0o600)
 
 

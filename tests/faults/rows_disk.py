@@ -36,7 +36,9 @@ def older_store(world: World) -> None:
     shutil.rmtree(world.home, ignore_errors=True)
     shutil.copytree(world.whole, world.home)
     path = world.here / "configs" / "competitions" / f"{LAB}.yaml"
-    path.write_text(PROFILES[LAB].replace(f"title: {LAB}", "title: Another title"))
+    path.write_text(
+        PROFILES[LAB].replace(f"title: {LAB}", "title: Another title"), encoding="utf-8"
+    )
 
 
 def killed(

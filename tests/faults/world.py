@@ -101,6 +101,7 @@ class World:
             stderr=subprocess.PIPE,
             text=True,
             preexec_fn=(lambda: os.close(0)) if closed_stdin else None,
+            encoding="utf-8",
         )
         shown: set[str] = set()
         while True:
@@ -161,7 +162,7 @@ class World:
                 self.whole / "store" / name
             ).read_bytes(), f"the store's {name} is wrong"
         made, expected = (
-            json.loads((folder / "store" / "manifest.json").read_text())
+            json.loads((folder / "store" / "manifest.json").read_text(encoding="utf-8"))
             for folder in (self.home, self.whole)
         )
         assert made["fingerprint"] == expected["fingerprint"]
@@ -255,7 +256,11 @@ class World:
     def record(self) -> str:
         """The ledger's events and what the server has, in a few words."""
         lines = (
-            [json.loads(line) for line in self.ledger.read_text().splitlines() if line.strip()]
+            [
+                json.loads(line)
+                for line in self.ledger.read_text(encoding="utf-8").splitlines()
+                if line.strip()
+            ]
             if self.ledger.is_file()
             else []
         )

@@ -57,15 +57,15 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     name = f"own_{tmp_path.name.replace('-', '_')}"  # a module is imported once a process
-    Path(f"{name}.py").write_text(MODULE)
-    Path("module").write_text(name)
-    Path("quick.yaml").write_text(CONFIG)
+    Path(f"{name}.py").write_text(MODULE, encoding="utf-8")
+    Path("module").write_text(name, encoding="utf-8")
+    Path("quick.yaml").write_text(CONFIG, encoding="utf-8")
     pcam.synthetic(train=128, valid=64, test=32, display=SILENT)
     return tmp_path
 
 
 def module() -> str:
-    return Path("module").read_text()
+    return Path("module").read_text(encoding="utf-8")
 
 
 def network(outputs: int = 1, activation: str | None = None, size: int = 16) -> keras.Model:
@@ -177,7 +177,7 @@ def test_networks_that_do_not_fit_are_refused_before_a_folder_is_made(
     ],
 )
 def test_builders_that_cannot_be_used(work: Path, builder: str, words: str) -> None:
-    Path("quick.keras").write_text("no model")
+    Path("quick.keras").write_text("no model", encoding="utf-8")
     builder = builder.format(module=module())
     with pytest.raises(ConfigError, match=words):
         train(overrides={"model": {"name": "custom", "builder": builder}})
@@ -246,7 +246,7 @@ def external(path: Path, ids: Any, p: Any) -> Path:
         np.savez(path, ids=ids, probabilities=p)
     else:
         rows = "\n".join(f"{i},{x}" for i, x in zip(ids, p, strict=True))
-        path.write_text(f"id,p\n{rows}\n")
+        path.write_text(f"id,p\n{rows}\n", encoding="utf-8")
     return path
 
 
@@ -275,9 +275,9 @@ def test_predictions_from_elsewhere_are_evaluated_combined_and_submitted(work: P
         str(run.path),
     }
     assert pcam.submit(pcam.predict(run).csv.path, dry_run=True).status == "dry-run"
-    assert json.loads((run.path / "meta.json").read_text())["sources"]["valid"]["file"] == (
-        "valid.npz"
-    )
+    assert json.loads((run.path / "meta.json").read_text(encoding="utf-8"))["sources"]["valid"][
+        "file"
+    ] == ("valid.npz")
     with pytest.raises(pcam.PcamError, match="holds predictions from elsewhere"):
         pcam.predict(run, tta="d4", display=SILENT)
     with pytest.raises(pcam.PcamError, match="holds predictions from elsewhere"):
@@ -300,7 +300,7 @@ def test_predictions_that_do_not_fit_are_refused(work: Path) -> None:
             with pytest.raises(pcam.PcamError, match=words):
                 pcam.import_predictions(external(Path("x" + suffix), names, values))
     np.savez("bare.npz", p=p)
-    Path("odd.csv").write_text(textwrap.dedent("a,b,c\n1,2,3\n"))
+    Path("odd.csv").write_text(textwrap.dedent("a,b,c\n1,2,3\n"), encoding="utf-8")
     for name, words in {
         "bare.npz": "has no array ids and no array probabilities",
         "odd.csv": "two columns",

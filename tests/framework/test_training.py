@@ -119,7 +119,7 @@ def test_it_learns_and_keeps_the_best_epoch(patches: Patches, tmp_path: Path):
     assert roc_auc(patches.labels[patches.valid], kept[:, 0]) == pytest.approx(
         progress.best_auc, abs=1e-9
     )
-    assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 6
+    assert (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").count("\n") == 6
 
 
 @pytest.fixture(scope="module")

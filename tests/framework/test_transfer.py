@@ -194,7 +194,7 @@ def test_files_that_do_not_fit_are_refused_with_what_was_expected_and_found(
     cut.write_bytes(files[".weights.h5"].read_bytes()[:100_000])
     refused(cut, "cannot be read")
     text = tmp_path / "text.keras"
-    text.write_text("no zip")
+    text.write_text("no zip", encoding="utf-8")
     refused(text, "cannot be read: File is not a zip file")
     inner = keras.Model(whole(SMALL).input, layers.Dense(7)(whole(SMALL).output))
     inner.save_weights(tmp_path / "top.weights.h5")

@@ -211,9 +211,9 @@ def test_the_command_refuses_wrong_weights_before_it_makes_a_run_and_then_trains
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    Path("few.yaml").write_text(TISSUE)
+    Path("few.yaml").write_text(TISSUE, encoding="utf-8")
     Path("recipes").mkdir()
-    Path("recipes/mine.yaml").write_text(RECIPE)
+    Path("recipes/mine.yaml").write_text(RECIPE, encoding="utf-8")
     workspace = Workspace()
     fetch.fetch(fetch.FetchRequest("few.yaml"), workspace)
     with pytest.raises(ConfigError, match=r"no file tiny\.weights\.h5"):
@@ -232,8 +232,10 @@ def test_the_command_refuses_wrong_weights_before_it_makes_a_run_and_then_trains
     assert run.meta["weights"] == {"source": str(file.resolve()), "sha256": sha256_file(weights)}
     file.unlink()
     assert load_model(run.model_file).count_params() > 0
-    Path("recipes/mine.yaml").write_text(RECIPE.replace("tiny.weights.h5", str(file.resolve())))
-    Path("recipes/taught.yaml").write_text(TAUGHT)
+    Path("recipes/mine.yaml").write_text(
+        RECIPE.replace("tiny.weights.h5", str(file.resolve())), encoding="utf-8"
+    )
+    Path("recipes/taught.yaml").write_text(TAUGHT, encoding="utf-8")
     taught = train(TrainRequest("recipes/taught.yaml"), workspace)
     assert [teacher["run"] for teacher in taught.meta["teachers"]] == [run.name], (
         "a finished teacher does without the file"

@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(dice.randbytes(size))
     (root / "sample_submission.csv").write_text(
-        "id,label\n" + "".join(f"p{i},0\n" for i in range(ROWS))
+        "id,label\n" + "".join(f"p{i},0\n" for i in range(ROWS)), encoding="utf-8"
     )
     return root
 
@@ -46,7 +46,9 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def solution(tmp_path: Path) -> Path:
     path = tmp_path / "solution.csv"
-    path.write_text("id,label\n" + "".join(f"p{i},{i % 2}\n" for i in range(ROWS)))
+    path.write_text(
+        "id,label\n" + "".join(f"p{i},{i % 2}\n" for i in range(ROWS)), encoding="utf-8"
+    )
     return path
 
 
@@ -58,7 +60,8 @@ def write_csv(tmp_path: Path) -> Callable[..., Path]:
         path = tmp_path / "submission.csv"
         path.write_text(
             f"{header}\n"
-            + "".join(f"p{i},{i % 2 if i >= wrong else 1 - i % 2}\n" for i in range(rows))
+            + "".join(f"p{i},{i % 2 if i >= wrong else 1 - i % 2}\n" for i in range(rows)),
+            encoding="utf-8",
         )
         return path
 

@@ -106,14 +106,14 @@ def test_files_that_others_may_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("access_token", 0o600),
         ("credentials.json", 0o604),
     ):
-        (home / ".kaggle" / name).write_text("{}")
+        (home / ".kaggle" / name).write_text("{}", encoding="utf-8")
         (home / ".kaggle" / name).chmod(mode)
     assert {path.name for path in kaggle_client.exposed_files()} == {
         "kaggle.json",
         "credentials.json",
     }
     token = tmp_path / "token"
-    token.write_text("secret")
+    token.write_text("secret", encoding="utf-8")
     token.chmod(0o644)
     monkeypatch.setenv("KAGGLE_API_TOKEN", str(token))
     monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "elsewhere"))

@@ -112,7 +112,8 @@ def test_credentials_go_to_kaggle_and_never_to_the_storage(
     netrc = here.parent.parent / "netrc"
     netrc.write_text(
         "machine 127.0.0.1 login someone password secret\nmachine localhost login someone "
-        "password secret\n"
+        "password secret\n",
+        encoding="utf-8",
     )
     monkeypatch.setenv("NETRC", str(netrc))
     download_file(SLUG, TRAIN, here)
@@ -261,11 +262,14 @@ def test_a_part_that_cannot_be_trusted_is_thrown_away(
     part, notes = here.with_name("train.h5.part"), here.with_name("train.h5.part.json")
     match damage:
         case "other source":
-            notes.write_text(notes.read_text().replace(SLUG, "another-competition"))
+            notes.write_text(
+                notes.read_text(encoding="utf-8").replace(SLUG, "another-competition"),
+                encoding="utf-8",
+            )
         case "longer than all":
             part.write_bytes(bytes(SIZE + 1))
         case "not JSON":
-            notes.write_text("{")
+            notes.write_text("{", encoding="utf-8")
         case _:
             notes.unlink()
     download_file(SLUG, TRAIN, here)
@@ -697,7 +701,9 @@ def test_netrc_is_not_asked_after_a_redirect_of_the_storage(
     served: Loopback, folder: Path, here: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "home").mkdir(exist_ok=True)
-    (tmp_path / "home" / ".netrc").write_text("default login me password secret\n")
+    (tmp_path / "home" / ".netrc").write_text(
+        "default login me password secret\n", encoding="utf-8"
+    )
     served.other_hosts.add("elsewhere.example")
     served.fail("storage", status=302, location="http://elsewhere.example/train.h5", body=b"")
     download_file(SLUG, TRAIN, here)

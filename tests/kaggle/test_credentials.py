@@ -65,7 +65,14 @@ def look(env: dict[str, str]) -> dict[str, Any]:
     """What a process with this environment tells; its stdout must hold nothing else."""
     arguments = [sys.executable, "-c", CHILD, SLUG]
     done = subprocess.run(
-        arguments, env=env, input="typed", capture_output=True, text=True, timeout=30, check=False
+        arguments,
+        env=env,
+        input="typed",
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 1, done.stdout
@@ -74,7 +81,7 @@ def look(env: dict[str, str]) -> dict[str, Any]:
 
 def put(path: Path, value: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(value if isinstance(value, str) else json.dumps(value))
+    path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
     path.chmod(0o600)
     return path
 
@@ -218,6 +225,7 @@ def test_a_silent_server_does_not_hold_the_import_forever(
         text=True,
         timeout=30,
         check=False,
+        encoding="utf-8",
     )
     assert "no answer in time" in json.loads(done.stdout)["message"]
 

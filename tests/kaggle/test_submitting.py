@@ -88,7 +88,10 @@ def test_auc_is_scored_with_ties(
 ) -> None:
     kaggle.serve(SLUG, folder, solution, "roc_auc", pending_polls=0)
     path = tmp_path / "half.csv"
-    path.write_text("id,label\n" + "".join(f"p{i},{0.5 if i < 20 else i % 2}\n" for i in range(40)))
+    path.write_text(
+        "id,label\n" + "".join(f"p{i},{0.5 if i < 20 else i % 2}\n" for i in range(40)),
+        encoding="utf-8",
+    )
     # pairs: 10x10 undecided, 2x100 of a half against a certain one right, 10x10 certain right: (50
     # + 300) / 400
     assert get_submission(send(path, "")).public_score == 0.875

@@ -97,7 +97,7 @@ def tif_bytes(image: np.ndarray) -> bytes:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    with open(path, "w", newline="") as handle:
+    with open(path, "w", newline="", encoding="utf-8") as handle:
         csv.writer(handle).writerows([header, *rows])
 
 

@@ -88,11 +88,11 @@ def test_the_three_of_the_contract() -> None:
 
 
 def test_another_year_is_a_yaml_file() -> None:
-    Path("year.yaml").write_text(OWN)
+    Path("year.yaml").write_text(OWN, encoding="utf-8")
     assert competitions.find_competition("year.yaml").slug == "tnm-112-lab-2-2031"
     folder = Path("configs/competitions")
     folder.mkdir(parents=True)
-    (folder / "tnm-112-lab-2-2031.yaml").write_text(OWN + "aliases: [lab31]\n")
+    (folder / "tnm-112-lab-2-2031.yaml").write_text(OWN + "aliases: [lab31]\n", encoding="utf-8")
     for name in ("tnm-112-lab-2-2031", "lab31", "https://www.kaggle.com/c/tnm-112-lab-2-2031"):
         assert competitions.find_competition(name).title == "Another year"
 
@@ -100,7 +100,7 @@ def test_another_year_is_a_yaml_file() -> None:
 def test_the_working_directory_comes_first() -> None:
     folder = Path("configs/competitions")
     folder.mkdir(parents=True)
-    (folder / f"{LAB}.yaml").write_text(OWN.replace("tnm-112-lab-2-2031", LAB))
+    (folder / f"{LAB}.yaml").write_text(OWN.replace("tnm-112-lab-2-2031", LAB), encoding="utf-8")
     assert competitions.find_competition(LAB).title == "Another year"
 
 
@@ -133,7 +133,7 @@ def test_unknown_slug_names_the_known_and_the_way() -> None:
     ids=["layout", "slug", "missing", "misspelt", "split", "size"],
 )
 def test_faults_of_a_profile(change: tuple[str, str], words: tuple[str, ...]) -> None:
-    Path("bad.yaml").write_text(OWN.replace(*change))
+    Path("bad.yaml").write_text(OWN.replace(*change), encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         competitions.find_competition("bad.yaml")
     for word in ("bad.yaml", *words):

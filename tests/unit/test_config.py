@@ -70,7 +70,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)
 def test_what_is_printed_loads_back_equal(experiment: Experiment) -> None:
-    Path("printed.yaml").write_text(load.dump_yaml(experiment))
+    Path("printed.yaml").write_text(load.dump_yaml(experiment), encoding="utf-8")
     assert load.load_experiment("printed.yaml") == experiment
 
 
@@ -78,14 +78,16 @@ def test_what_is_printed_loads_back_equal(experiment: Experiment) -> None:
 def test_shipped_configs_load_by_name_and_round_trip(path: Path) -> None:
     experiment = load.load_experiment(path.stem)
     assert experiment.name == path.stem
-    Path("printed.yaml").write_text(load.dump_yaml(experiment))
+    Path("printed.yaml").write_text(load.dump_yaml(experiment), encoding="utf-8")
     assert load.load_experiment("printed.yaml") == experiment
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_configs_begin_with_command_time_and_score(path: Path) -> None:
     head = "".join(
-        line for line in path.read_text().splitlines(keepends=True)[:12] if line.startswith("#")
+        line
+        for line in path.read_text(encoding="utf-8").splitlines(keepends=True)[:12]
+        if line.startswith("#")
     )
     assert f"pcam train {path.stem}" in head or (path.stem == "demo" and "pcam demo" in head)
     if "Time and score: not measured" in " ".join(head.replace("#", " ").split()):
@@ -104,8 +106,8 @@ def test_every_competition_has_a_shipped_default_config() -> None:
 
 def test_the_working_directory_comes_first(tmp_path: Path) -> None:
     Path("configs").mkdir()
-    Path("configs/lab.yaml").write_text("model: {name: lab_cnn}\nseed: 77\n")
-    Path("configs/mine.yaml").write_text("model: {name: lab_cnn}\n")
+    Path("configs/lab.yaml").write_text("model: {name: lab_cnn}\nseed: 77\n", encoding="utf-8")
+    Path("configs/mine.yaml").write_text("model: {name: lab_cnn}\n", encoding="utf-8")
     assert load.load_experiment("lab").seed == 77
     assert load.load_experiment("mine").name == "mine"
     assert {"lab", "mine", "demo"} <= set(load.list_configs())
@@ -114,7 +116,7 @@ def test_the_working_directory_comes_first(tmp_path: Path) -> None:
 
 
 def test_name_comes_from_the_file_unless_it_has_one() -> None:
-    Path("mine.yaml").write_text("model: {name: lab_cnn}\n")
+    Path("mine.yaml").write_text("model: {name: lab_cnn}\n", encoding="utf-8")
     assert load.load_experiment("mine.yaml").name == "mine"
     assert load.load_experiment("mine.yaml", ["name=other"]).name == "other"
 
@@ -169,7 +171,9 @@ def test_yaml_words_are_words(word: str) -> None:
 
 @pytest.mark.parametrize("value", ['"3"', "3.5", "true", "null", "[3]"])
 def test_types_are_not_guessed(value: str) -> None:
-    Path("bad.yaml").write_text(f"model: {{name: lab_cnn}}\ntraining: {{epochs: {value}}}\n")
+    Path("bad.yaml").write_text(
+        f"model: {{name: lab_cnn}}\ntraining: {{epochs: {value}}}\n", encoding="utf-8"
+    )
     with pytest.raises(ConfigError, match=r"training\.epochs"):
         load.load_experiment("bad.yaml")
 

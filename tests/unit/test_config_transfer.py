@@ -22,7 +22,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a config in a folder of its own, that names `w.weights.h5`."""
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.yaml").write_text(
-        "model: {name: transfer, backbone: ResNet50, weights: w.weights.h5}\n"
+        "model: {name: transfer, backbone: ResNet50, weights: w.weights.h5}\n", encoding="utf-8"
     )
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -52,7 +52,7 @@ def test_imagenet_is_a_word_and_no_file(folder: Path) -> None:
 def test_the_whole_path_is_printed_and_loads_back_equal(folder: Path) -> None:
     (folder / "other" / "w.weights.h5").touch()
     experiment = load.load_experiment("other/mine.yaml")
-    Path("mine.yaml").write_text(load.dump_yaml(experiment))
+    Path("mine.yaml").write_text(load.dump_yaml(experiment), encoding="utf-8")
     assert load.load_experiment("mine.yaml") == experiment
 
 

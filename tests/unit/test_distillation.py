@@ -33,7 +33,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "one.yaml").write_text(
-        "seed: 9\ndata: {crop: 16}\nmodel: {name: lab_cnn}\n"
+        "seed: 9\ndata: {crop: 16}\nmodel: {name: lab_cnn}\n", encoding="utf-8"
     )
     return build_store(
         open_raw(profile("lab_h5"), write_lab(tmp_path / "raw")),
@@ -106,7 +106,7 @@ def test_the_patches_trained_on_are_counted_as_limited(store: Store) -> None:
 
 def test_faults_are_told_before_anything_is_trained(store: Store) -> None:
     Path("configs/two.yaml").write_text(
-        "model: {name: lab_cnn}\ntraining: {teachers: {configs: [one]}}\n"
+        "model: {name: lab_cnn}\ntraining: {teachers: {configs: [one]}}\n", encoding="utf-8"
     )
     with pytest.raises(ConfigError, match="two has teachers itself"):
         teacher_recipes(taught("one", "two"), store)

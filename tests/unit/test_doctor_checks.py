@@ -36,7 +36,7 @@ def lay(root: Path, **files: str) -> Path:
     for name, text in {"proc__meminfo": MEMINFO, **files}.items():
         path = root / name.replace("__", "/").replace("DOT", ".")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     return root
 
 
@@ -124,19 +124,19 @@ class TestBackgroundPython:
         ):
             wait()
         assert time.monotonic() - began < 5
-        assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
+        assert not psutil.pid_exists(int((tmp_path / "pid").read_text(encoding="utf-8")))
 
     def test_a_file_in_the_working_directory_is_no_package(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        (tmp_path / "json.py").write_text("raise ImportError")
+        (tmp_path / "json.py").write_text("raise ImportError", encoding="utf-8")
         monkeypatch.chdir(tmp_path)
         with background_python("import json, pcam_kit; print(1)", seconds=20) as wait:
             assert wait() == (0, "1\n", "")
 
 
 def test_importing_keras_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "keras.py").write_text("import time; time.sleep(60)")
+    (tmp_path / "keras.py").write_text("import time; time.sleep(60)", encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with machine.backend_checks(seconds=1.0) as backend:
         (check,) = backend()

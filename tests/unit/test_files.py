@@ -130,7 +130,7 @@ def test_not_a_number_is_never_written(tmp_path: Path) -> None:
     files.write_json(path, {"auc": 0.5})
     with pytest.raises(ValueError, match="JSON"):
         files.write_json(path, {"auc": float("nan")})
-    assert json.loads(path.read_text()) == {"auc": 0.5}
+    assert json.loads(path.read_text(encoding="utf-8")) == {"auc": 0.5}
 
 
 def test_a_half_line_stays_one_bad_line(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ with locked(Path(sys.argv[1]), "holding it"):
 def test_a_lock_is_held_by_one_process_and_freed_by_its_death(tmp_path: Path) -> None:
     lock = tmp_path / "new" / ".lock"
     other = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True, encoding="utf-8"
     )
     assert not files.is_locked(lock)
     assert not lock.exists(), "asking makes no file"

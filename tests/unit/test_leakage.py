@@ -76,7 +76,7 @@ def experiment(drop: bool | None = None) -> Experiment:
 def older(store: Store) -> Store:
     """As an earlier version left it."""
     manifest = {key: value for key, value in store.manifest.items() if key != "copies"}
-    (store.path / "manifest.json").write_text(json.dumps(manifest))
+    (store.path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return open_store(store.path)
 
 
@@ -150,8 +150,8 @@ def test_parts_that_are_in_another_competition(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "configs" / "competitions").mkdir(parents=True)
-    (tmp_path / "configs" / "competitions" / "fed.yaml").write_text(OWN)
-    (tmp_path / "configs" / "competitions" / "bad.yaml").write_text("slug: [")
+    (tmp_path / "configs" / "competitions" / "fed.yaml").write_text(OWN, encoding="utf-8")
+    (tmp_path / "configs" / "competitions" / "bad.yaml").write_text("slug: [", encoding="utf-8")
     assert "tiny-valid↔fed-test" not in described(store, store.rows("train"))["leaks"]
     pooled = np.concatenate([store.rows("train"), store.rows("valid")])
     assert described(store, pooled)["leaks"][-1] == "tiny-valid↔fed-test"
@@ -195,14 +195,14 @@ def test_labels_of_several_runs(store: Store, tmp_path: Path) -> None:
 
 
 def test_the_ledger_keeps_them_and_adds_nothing_without(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("id,label\nx,0.5\n")
-    (tmp_path / "b.csv").write_text("id,label\nx,0.25\n")
+    (tmp_path / "a.csv").write_text("id,label\nx,0.5\n", encoding="utf-8")
+    (tmp_path / "b.csv").write_text("id,label\nx,0.25\n", encoding="utf-8")
     first, second = (
         check_csv(tmp_path / name, profile("lab_h5"), ["x"]) for name in ("a.csv", "b.csv")
     )
     ledger = Ledger(tmp_path / "ledger.jsonl")
     ledger.record_written(first, "tiny", Origin())
-    assert "leak" not in (tmp_path / "ledger.jsonl").read_text()
+    assert "leak" not in (tmp_path / "ledger.jsonl").read_text(encoding="utf-8")
     ledger.record_written(
         second, "tiny", Origin(leaks=["train~test 1 exact 0 near"], test_seen=0.5)
     )

@@ -105,11 +105,13 @@ def test_shipped_configs_round_trip_and_begin_with_command_time_and_score(
 ):
     config = load.load_few_digits(name)
     assert (config.name, config.images, config.runs) == (name, 128, 5)
-    (tmp_path / "printed.yaml").write_text(load.dump_yaml(config))
+    (tmp_path / "printed.yaml").write_text(load.dump_yaml(config), encoding="utf-8")
     assert load.load_few_digits(str(tmp_path / "printed.yaml")) == config
     head = "".join(
         line
-        for line in load.find_config(name, kind="mnist").read_text().splitlines(keepends=True)
+        for line in load.find_config(name, kind="mnist")
+        .read_text(encoding="utf-8")
+        .splitlines(keepends=True)
         if line.startswith("#")
     )
     assert "pcam lab mnist" in head

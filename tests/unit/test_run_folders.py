@@ -65,7 +65,7 @@ def test_update_meta_keeps_the_rest(tmp_path: Path) -> None:
     run = run_folders.update_meta(make(tmp_path, "a"), ended="now")
     assert run.meta == META | {"ended": "now"}
     assert (
-        json.loads((run.path / "meta.json").read_text())["schema_version"]
+        json.loads((run.path / "meta.json").read_text(encoding="utf-8"))["schema_version"]
         == run_folders.SCHEMA_VERSION
     )
 
@@ -195,9 +195,9 @@ def test_a_result_from_before_there_was_a_temperature(tmp_path: Path) -> None:
     run = make(tmp_path, "a").complete(replace(RESULT, temperature=1.5))
     assert run.result is not None
     assert run.result.temperature == 1.5
-    values = json.loads((run.path / "result.json").read_text())
+    values = json.loads((run.path / "result.json").read_text(encoding="utf-8"))
     del values["temperature"]
-    (run.path / "result.json").write_text(json.dumps(values))
+    (run.path / "result.json").write_text(json.dumps(values), encoding="utf-8")
     assert run_folders.open_run(run.path).result == RESULT
 
 
@@ -268,10 +268,10 @@ def test_find_by_completeness_and_competition(tmp_path: Path) -> None:
 
 def test_listing_tells_what_it_leaves_out(tmp_path: Path) -> None:
     good, bad = make(tmp_path, "good"), make(tmp_path, "bad")
-    (bad.path / "meta.json").write_text("{")
+    (bad.path / "meta.json").write_text("{", encoding="utf-8")
     (tmp_path / "begun-but-killed").mkdir()
-    (tmp_path / "begun-but-killed" / "config.yaml").write_text("")
-    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "begun-but-killed" / "config.yaml").write_text("", encoding="utf-8")
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     told: list[str] = []
     assert [run.name for run in run_folders.list_runs(tmp_path, told.append)] == [good.name]
     assert len(told) == 1
@@ -294,8 +294,8 @@ def test_runs_of_one_second_are_in_the_order_in_which_they_began(tmp_path: Path)
 @pytest.mark.parametrize("version", [0, 2, None, "1"])
 def test_another_schema_is_refused(tmp_path: Path, name: str, version: object) -> None:
     run = make(tmp_path, "a").complete(RESULT)
-    values = json.loads((run.path / name).read_text()) | {"schema_version": version}
-    (run.path / name).write_text(json.dumps(values))
+    values = json.loads((run.path / name).read_text(encoding="utf-8")) | {"schema_version": version}
+    (run.path / name).write_text(json.dumps(values), encoding="utf-8")
     with pytest.raises(
         RunError,
         match=f"{name} has schema version {version}, "
@@ -326,7 +326,7 @@ def test_another_schema_is_refused(tmp_path: Path, name: str, version: object) -
 )
 def test_damaged_runs_are_refused(tmp_path: Path, name: str, text: str, words: str) -> None:
     run = make(tmp_path, "a").complete(RESULT)
-    (run.path / name).write_text(text)
+    (run.path / name).write_text(text, encoding="utf-8")
     with pytest.raises(RunError) as caught:
         run_folders.open_run(run.path)
     assert words in caught.value.message
@@ -341,6 +341,6 @@ def test_a_run_without_config_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "plain").write_text("")
+    (tmp_path / "plain").write_text("", encoding="utf-8")
     with pytest.raises(StorageError, match="plain"):
         run_folders.create_run(tmp_path / "plain", experiment("a"), META)

@@ -62,7 +62,7 @@ def stored(folder: Path, *, size: int = 32, **parts: Images) -> Store:
         [],
     )
     store = build_store(raw, folder / "tiny" / "store")
-    (folder / "tiny" / "fetched.json").write_text('{"time": "2024-01-01"}')
+    (folder / "tiny" / "fetched.json").write_text('{"time": "2024-01-01"}', encoding="utf-8")
     return store
 
 
@@ -210,7 +210,7 @@ def test_the_command(drifted: Workspace, capsys: pytest.CaptureFixture[str]) -> 
 
 def dry_run(workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text(
-        "id,label\n" + "".join(f"{i},0.{i % 9 + 1}\n" for i in range(200))
+        "id,label\n" + "".join(f"{i},0.{i % 9 + 1}\n" for i in range(200)), encoding="utf-8"
     )
     submit.submit(
         submit.SubmitRequest(tmp_path / "mine.csv", dry_run=True), workspace, lambda _: True

@@ -36,7 +36,7 @@ def test_every_layout_in_every_form(layout: str, form: str, tmp_path: Path) -> N
     if form == "folder with zip":
         (tmp_path / "download").mkdir()
         zip_folder(path, tmp_path / "download" / "tiny.zip")
-        (path := tmp_path / "download").joinpath("complete.json").write_text("{}")
+        (path := tmp_path / "download").joinpath("complete.json").write_text("{}", encoding="utf-8")
     raw = open_raw(profile(layout), path)
     images = read_all(raw, tmp_path / "work")
     parts = {part.split: part for part in raw.unpacked(tmp_path / "work", silent).parts}
@@ -86,7 +86,7 @@ def test_label_tables_of_other_programs(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_missing_parts_are_named_with_what_is_there(layout: str, tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
-    (tmp_path / "raw/notes.txt").write_text("x")
+    (tmp_path / "raw/notes.txt").write_text("x", encoding="utf-8")
     message = fails(layout, tmp_path / "raw", "looked for", "found notes.txt")
     with pytest.raises(DataError, match="there is nothing at"):
         open_raw(profile(layout), tmp_path / "nowhere")

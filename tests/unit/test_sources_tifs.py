@@ -59,12 +59,14 @@ def test_tif_of_another_shape(image: np.ndarray, found: str, tmp_path: Path) -> 
 
 def test_something_else_called_tif(tmp_path: Path) -> None:
     write_tifs(tmp_path / "raw")
-    (tmp_path / "raw/train/train000.tif").write_text("<html>Sign in to Kaggle</html>" * 50)
+    (tmp_path / "raw/train/train000.tif").write_text(
+        "<html>Sign in to Kaggle</html>" * 50, encoding="utf-8"
+    )
     fails("tif_folders", tmp_path / "raw", "train/train000.tif", "do not decode")
 
 
 def relabel(folder: Path, change) -> None:
-    with open(folder / "train_labels.csv", newline="") as handle:
+    with open(folder / "train_labels.csv", newline="", encoding="utf-8") as handle:
         header, *rows = list(csv.reader(handle))
     write_csv(folder / "train_labels.csv", header, change(rows))
 

@@ -126,13 +126,13 @@ def test_amounts_are_spread_evenly_over_their_range() -> None:
 
 def test_in_a_config(tmp_path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text("model: {name: lab_cnn}\naugment: {stain: {strength: 0.2}}\n")
+    path.write_text("model: {name: lab_cnn}\naugment: {stain: {strength: 0.2}}\n", encoding="utf-8")
     assert load_experiment(str(path)).augment.stain == Stain(strength=0.2, shift=0.0)
-    path.write_text("model: {name: lab_cnn}\naugment: {stain: {strenght: 0.2}}\n")
+    path.write_text("model: {name: lab_cnn}\naugment: {stain: {strenght: 0.2}}\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"augment\.stain\.strenght"):
         load_experiment(str(path))
-    path.write_text("model: {name: lab_cnn}\naugment: {stain: {strength: 1.0}}\n")
+    path.write_text("model: {name: lab_cnn}\naugment: {stain: {strength: 1.0}}\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"augment\.stain\.strength"):
         load_experiment(str(path))
-    path.write_text("model: {name: lab_cnn}\n")
+    path.write_text("model: {name: lab_cnn}\n", encoding="utf-8")
     assert load_experiment(str(path)).augment.stain is None

@@ -351,13 +351,17 @@ def test_a_store_at_the_wrong_place_is_refused(workspace: Workspace) -> None:
 
 def test_damage_is_told_with_its_own_command(workspace: Workspace) -> None:
     made = fetch.normalise(workspace.store("tiny"), "macenko", workspace)
-    manifest = json.loads((made.path / "manifest.json").read_text())
-    (made.path / "manifest.json").write_text(json.dumps(manifest | {"split_hash": "0" * 64}))
+    manifest = json.loads((made.path / "manifest.json").read_text(encoding="utf-8"))
+    (made.path / "manifest.json").write_text(
+        json.dumps(manifest | {"split_hash": "0" * 64}), encoding="utf-8"
+    )
     with pytest.raises(DataError, match="split hash") as caught:
         verify_store(open_store(made.path))
     assert caught.value.hint == "pcam fetch tiny --stain macenko"
     for broken in (None, "macenko", {"method": "macenko"}):
-        (made.path / "manifest.json").write_text(json.dumps(manifest | {"stain": broken}))
+        (made.path / "manifest.json").write_text(
+            json.dumps(manifest | {"stain": broken}), encoding="utf-8"
+        )
         with pytest.raises(DataError, match="manifest is damaged"):
             open_store(made.path)
 

@@ -143,8 +143,8 @@ def test_copies_across_given_parts_are_told(tmp_path: Path, place: Path) -> None
 
 
 def edit(place: Path, **changes: object) -> None:
-    manifest = json.loads((place / "manifest.json").read_text())
-    (place / "manifest.json").write_text(json.dumps(manifest | changes))
+    manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+    (place / "manifest.json").write_text(json.dumps(manifest | changes), encoding="utf-8")
 
 
 def refused(place: Path, words: str) -> None:
@@ -207,7 +207,7 @@ def test_manifests_that_do_not_fit(
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"'])
 def test_manifests_that_are_none(text: str, place: Path, built: Store) -> None:
-    (place / "manifest.json").write_text(text)
+    (place / "manifest.json").write_text(text, encoding="utf-8")
     with pytest.raises(DataError):
         open_store(place)
 

@@ -104,7 +104,7 @@ def test_another_intact_store_is_moved_aside(lab: RawCompetition, place: Path) -
 
 def test_a_folder_with_other_things_is_left_alone(lab: RawCompetition, place: Path) -> None:
     place.mkdir(parents=True)
-    (place / "thesis.txt").write_text("years of work")
+    (place / "thesis.txt").write_text("years of work", encoding="utf-8")
     with pytest.raises(StorageError, match=r"is no store: .*found thesis\.txt"):
         build_store(lab, place)
     assert contents(place.parent) == {"store/thesis.txt": b"years of work"}

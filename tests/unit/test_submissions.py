@@ -56,7 +56,7 @@ class TestWriting:
         p = np.array([0.1, 1e-10, 1 / 3, 0.0, -0.0, 1.0], np.float32)
         found = write_csv(tmp_path / "a.csv", HCD, list("abcdef"), p, threshold=0.9)
         assert (
-            found.path.read_text()
+            found.path.read_text(encoding="utf-8")
             == "id,label\na,0.1\nb,1e-10\nc,0.33333334\nd,0.0\ne,0.0\nf,1.0\n"
         )
         np.testing.assert_array_equal(found.values, p)
@@ -251,7 +251,7 @@ class TestRefused:
         assert "not UTF-8 text: line 1" in refused(path)
         path.write_bytes("\n".join(GOOD).encode().replace(b"\n4,", b"\n\xe4,"))
         assert "not UTF-8 text: line 6 holds the byte 0xe4" in refused(path)
-        path.write_text("\n".join(GOOD) + '\n"12,1')
+        path.write_text("\n".join(GOOD) + '\n"12,1', encoding="utf-8")
         assert "not a CSV file: line 14" in refused(path)
 
     def test_the_csv_of_another_competition(self, tmp_path: Path) -> None:
@@ -337,7 +337,8 @@ class TestLedger:
             == Ledger(path).newest(HCD.slug)
         )
         assert all(
-            json.loads(line)["schema_version"] == 1 for line in path.read_text().splitlines()
+            json.loads(line)["schema_version"] == 1
+            for line in path.read_text(encoding="utf-8").splitlines()
         )
 
     def test_an_intent_is_on_disk_before_it_returns(self, tmp_path: Path) -> None:
@@ -351,9 +352,9 @@ class TestLedger:
         path, made = tmp_path / "ledger.jsonl", csv(tmp_path)
         Ledger(path).record_intent(made, HCD.slug, message="", alike={43, 41}, again=True)
         Ledger(path).record_intent(made, HCD.slug, message="", alike=())
-        old = json.loads(path.read_text().splitlines()[0]) | {"id": "0"}
+        old = json.loads(path.read_text(encoding="utf-8").splitlines()[0]) | {"id": "0"}
         del old["alike"], old["again"]  # as earlier versions wrote it
-        path.write_text(path.read_text() + json.dumps(old) + "\n")
+        path.write_text(path.read_text(encoding="utf-8") + json.dumps(old) + "\n", encoding="utf-8")
         told = [(entry.alike, entry.again, entry.is_lost) for entry in Ledger(path).entries()]
         assert told == [([41, 43], True, True), ([], False, True), (None, False, True)]
 
@@ -419,7 +420,7 @@ class TestLedger:
             csv(tmp_path / "old"), HCD.slug, ORIGIN
         )
         (tmp_path / "old").rename(tmp_path / "new")
-        assert str(tmp_path) not in (tmp_path / "new" / "ledger.jsonl").read_text()
+        assert str(tmp_path) not in (tmp_path / "new" / "ledger.jsonl").read_text(encoding="utf-8")
         entry = Ledger(tmp_path / "new" / "ledger.jsonl").newest()
         assert entry is not None
         assert Path(entry.csv).is_file()
@@ -445,7 +446,7 @@ class TestLedger:
 
     def test_a_newer_schema_is_refused_not_misread(self, tmp_path: Path) -> None:
         path = tmp_path / "ledger.jsonl"
-        path.write_text('{"schema_version": 2, "event": "written"}\n')
+        path.write_text('{"schema_version": 2, "event": "written"}\n', encoding="utf-8")
         for read in (Ledger(path).entries, Ledger(path).newest):
             with pytest.raises(
                 SubmissionError, match=r"newer pcam-kit \(schema 2, this one knows 1"

@@ -23,6 +23,7 @@ OTHERS = {
     "tests/framework": "what needs Keras: models, training, exact resume",
     "tests/kaggle, faults": "the real Kaggle client against a server of the tests",
     "tests/cli, e2e": "the commands and the Python interface, as a user calls them",
+    "tests/windows.py": "Windows' rules, imitated on Linux",
     "benchmarks/": "measurements that take too long for a test; each writes a page of docs/",
     "notebooks/kaggle.ipynb": "the whole road in a Kaggle notebook, offline",
     "docs/": "python, cli, lab, quality, faults, structure, and generate.py, which writes some",

@@ -34,10 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     """
     arguments = with_resume_value(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
-    for stream in (sys.stdout, sys.stderr):
-        # file names and server messages may hold characters that the terminal cannot show
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    _prepare_streams()
     show_messages()
     try:
         try:
@@ -68,6 +65,19 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         _fail(PcamError("out of memory", hint="try a smaller --set training.batch_size=..."))
+
+
+def _prepare_streams() -> None:
+    """Nothing that is printed may fail, and data is the same on every system."""
+    for stream in (sys.stdout, sys.stderr):
+        # file names and server messages may hold characters that the terminal cannot show
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if os.name != "nt" or "PYTHONIOENCODING" in os.environ:
+        return
+    # Windows would write what goes into a file or a pipe as cp1252 with CRLF
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8", newline="\n")
 
 
 def _as_pcam_error(error: OSError) -> PcamError:

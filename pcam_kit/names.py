@@ -1,8 +1,12 @@
-"""Names of files: which ones every system can hold, Windows with its reserved names included."""
+"""Names of files: which ones every system can hold, and how shells take them."""
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import subprocess
+from pathlib import Path
 
 # names that Windows reserves for devices, with any extension
 DEVICES = re.compile(
@@ -44,3 +48,10 @@ def unsafe_name(name: str) -> str:
     if any(is_device(part) for part in parts):
         return "the name of a device"
     return ""
+
+
+def shell_word(path: Path) -> str:
+    """The path as a word of a command to copy, with the quotes that the system's shell needs."""
+    if os.name == "nt":
+        return subprocess.list2cmdline([str(path)])
+    return shlex.quote(str(path))

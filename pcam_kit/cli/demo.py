@@ -10,7 +10,7 @@ from pcam_kit.cli.console import print_json, say
 from pcam_kit.cli.options import DataDir, Debug, Json, RunsDir, SubmissionsDir, workspace_of
 
 NEXT = (
-    ("cd {folder} && pcam runs", "what was trained"),
+    ("pcam runs --runs-dir {runs}", "what was trained"),
     ("pcam fetch tnm-112-lab-2-2024", "the lab's patches (a Kaggle account is needed)"),
     ("pcam fetch histopathologic-cancer-detection --from FOLDER", "files you already have"),
     ("pcam --help", "all commands"),
@@ -31,6 +31,7 @@ def demo(
     from pcam_kit import api
     from pcam_kit.display import ConsoleDisplay
     from pcam_kit.formatting import duration
+    from pcam_kit.names import shell_word
 
     began = time.monotonic()
     workspace = workspace_of(data_dir, runs_dir, submissions_dir, base=Path("demo"))
@@ -51,7 +52,7 @@ def demo(
         "that things work, not how well on patients."
     )
     say("What to type next:", style="bold")
-    commands = [command.format(folder=workspace.runs.parent) for command, _ in NEXT]
+    commands = [command.format(runs=shell_word(workspace.runs)) for command, _ in NEXT]
     for command, (_, what) in zip(commands, NEXT, strict=True):
         say(f"  {command:<{max(map(len, commands))}}  {what}")
     if as_json:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shlex
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pcam_kit.data.store import Store, build_store, open_store, verify_store
 from pcam_kit.data.store_stain import is_normalised_from, normalise_store
 from pcam_kit.errors import DataError, UsageError
 from pcam_kit.files import clear_partial, locked, read_json_object, write_json
+from pcam_kit.names import shell_word
 from pcam_kit.progress import SILENT, Display, Work
 from pcam_kit.workflows.download import download_matching, ensure_raw_files, unpack
 from pcam_kit.workflows.download_record import discard_doubtful
@@ -241,8 +241,7 @@ def _raw_files(
         return Path(earlier)
     for path in kaggle_client.exposed_files():
         log.warning(
-            f"others on this machine can read {path}; mend it with: chmod 600 "
-            f"{shlex.quote(str(path))}"
+            f"others on this machine can read {path}; mend it with: chmod 600 {shell_word(path)}"
         )
     with with_profile_hint(profile):
         return ensure_raw_files(source_of(profile, home, wanted.get("dataset")), progress)

@@ -69,6 +69,7 @@ def there(tmp_path: Path, windows: Warm) -> Project:
     return Project(path, clean_env(tmp_path / "home"), windows)
 
 
+@pytest.mark.slow
 def test_every_module_can_be_imported(tmp_path: Path) -> None:
     code = """
 import importlib, pkgutil, pcam_kit
@@ -107,6 +108,13 @@ def test_the_rules_are_in_force(code: str, message: str, tmp_path: Path) -> None
     assert message in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
+def test_the_demo(there: Project) -> None:
+    done = there.quick("demo").ok()
+    assert "--runs-dir demo/runs" in done.err
+
+
+@pytest.mark.slow
 def test_from_files_to_a_checked_csv(there: Project) -> None:
     raw = write_lab(there.path / "raw files", 1)
     there.quick("fetch", LAB, "--from", raw).ok()
@@ -132,6 +140,21 @@ def test_from_files_to_a_checked_csv(there: Project) -> None:
     assert len(texts) > 8
     for path in texts:
         assert b"\r" not in path.read_bytes(), f"{path} depends on the system"
+
+
+def test_redirected_data_is_utf_8(there: Project) -> None:
+    config = there.path / "own.yaml"
+    config.write_text(f"competition: Größe\n{QUICK}", encoding="utf-8")
+    # the nearest to cp1252 that every Linux has: ASCII
+    ascii = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [sys.executable, str(TESTS / "windows.py"), "train", "own.yaml", "--print-config"],
+        cwd=there.path,
+        env=there.env | ascii,
+        capture_output=True,
+        check=True,
+    )
+    assert "competition: Größe\n" in done.stdout.decode("utf-8")
 
 
 def test_a_store_is_built_again_and_normalised_beside_itself(there: Project) -> None:

@@ -7,6 +7,7 @@ and deletes nothing that a program has open, and opens no folders.
 from __future__ import annotations
 
 import errno
+import gc
 import hashlib
 import json
 import os
@@ -141,6 +142,7 @@ def move(source: Path, target: Path) -> None:
         except PermissionError as error:
             if getattr(error, "winerror", None) is None or time.monotonic() > deadline:
                 raise
+        gc.collect()  # the traceback of an error that was dealt with may hold a store open
         time.sleep(0.05)
 
 

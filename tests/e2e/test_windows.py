@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from command_line import TESTS, Project, Warm, clean_env
+from command_line import CHECKOUT, TESTS, Project, Warm, clean_env
 
 if not Path("/proc/self/maps").exists():
     pytest.skip("the imitation reads Linux's /proc", allow_module_level=True)
@@ -18,6 +18,11 @@ if not Path("/proc/self/maps").exists():
 from windows import CTRL_BREAK
 
 LAB = "tnm-112-lab-2-2024"
+# tests of what renames, deletes, locks and downloads
+AGAIN = (
+    *("unit/test_files.py", "unit/test_store_safety.py", "unit/test_stain_normalise.py"),
+    *("unit/test_sources_zips.py", "unit/test_submissions.py", "kaggle/test_client.py"),
+)
 QUICK = """\
 # pcam train quick: a comment with ± and –
 model: {name: lab_cnn, filters: [4, 8], units: 8}
@@ -106,6 +111,18 @@ def test_the_rules_are_in_force(code: str, message: str, tmp_path: Path) -> None
         np.save(folder / "x.npy", np.zeros(9000))
     done = python(f"import os; from pathlib import Path; import numpy as np\n{code}", tmp_path)
     assert message in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_other_tests_pass_too(tmp_path: Path) -> None:
+    code = f"""
+import os, pytest
+os.chdir({str(CHECKOUT)!r})
+files = [os.path.join("tests", name) for name in {AGAIN}]
+sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *files]))
+"""
+    done = python(code, tmp_path)
+    assert done.returncode == 0, done.stdout[-5000:]
 
 
 @pytest.mark.slow

@@ -291,6 +291,7 @@ def test_a_store_of_other_patches_is_refused_then_made_anew(workspace: Workspace
     with pytest.raises(DataError, match="was normalised from a store with fingerprint") as caught:
         workspace.store("tiny", "macenko")
     assert caught.value.hint == "pcam fetch tiny --stain macenko"
+    del caught  # its traceback holds the store open
     fetch.normalise(store, "macenko", workspace)
     assert workspace.store("tiny", "macenko").fingerprint != old
     kept = workspace.competition_path("tiny") / f"store-macenko.{old[:8]}"

@@ -208,6 +208,7 @@ def fill_disk(below: str, after: int | None = None, opens: int | None = None) ->
             isinstance(file, int)
             or not set(mode) & set("wax+")
             or not os.path.abspath(file).startswith(below)  # noqa: PTH100
+            or Path(file).name.startswith(".lock-")  # to which nothing is written
         ):
             return own(file, mode, buffering, encoding, *args, **options)
         kind: type[io.FileIO] = Limited

@@ -219,7 +219,7 @@ class TestRuns:
                 ),
                 ("result.json", "keys"),
             ),
-            (lambda run: truncate(run / "predictions" / "valid.npz"), ("valid.npz", "rm ")),
+            (lambda run: truncate(run / "predictions" / "valid.npz"), ("valid.npz", "delete ")),
         ],
         ids=[
             "meta cut",

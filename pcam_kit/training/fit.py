@@ -192,6 +192,7 @@ def _run_epoch(
     began = saved = time.monotonic()
     seconds_before = state.seconds
     for images, labels in batches.epoch(epoch, start=state.step):
+        networks.trained.reset_metrics()  # else Keras before 3.15 gives the mean over all steps
         loss = float(np.asarray(networks.trained.train_on_batch(images, labels)))
         state.step += 1
         state.loss_sum += loss

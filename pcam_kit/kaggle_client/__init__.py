@@ -10,6 +10,7 @@ The only part of this package that imports `kaggle`.
     parts.py             an unfinished download, and whether an answer continues it
     integrity.py         hashes and zip checksums
     session.py           the official client, wrapped so that it cannot print, hang or exit
+    request.py           a request in kagglesdk's names, also one that kagglesdk is too old for
     http.py              requests that end: timeouts, sessions without credentials
     credentials.py       which credentials exist and which are used, without importing `kaggle`
     refusals.py          what Kaggle answered -> one error with a hint

@@ -11,8 +11,9 @@ import requests
 from pcam_kit.errors import AccessError
 from pcam_kit.kaggle_client.downloads import list_files
 from pcam_kit.kaggle_client.refusals import Subject
+from pcam_kit.kaggle_client.request import Request
 from pcam_kit.kaggle_client.retry import with_retries
-from pcam_kit.kaggle_client.session import Request, call, call_once
+from pcam_kit.kaggle_client.session import call, call_once
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from pathlib import Path
 from pcam_kit.errors import KaggleError
 from pcam_kit.kaggle_client import transfer
 from pcam_kit.kaggle_client.refusals import Subject
-from pcam_kit.kaggle_client.session import Request, call_once, list_items
+from pcam_kit.kaggle_client.request import Request
+from pcam_kit.kaggle_client.session import call_once, list_items
 from pcam_kit.progress import Progress
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 from urllib.parse import urljoin
 
 import requests
@@ -19,6 +18,7 @@ from pcam_kit.errors import CredentialsError, KaggleError, PcamError, TransferEr
 from pcam_kit.kaggle_client.credentials import CREDENTIALS_HINT, credentials_source, fingerprint
 from pcam_kit.kaggle_client.http import BoundedAdapter
 from pcam_kit.kaggle_client.refusals import SAME_AGAIN, Subject, refusal, unreachable
+from pcam_kit.kaggle_client.request import Request, send
 from pcam_kit.kaggle_client.retry import TransientError, with_retries
 
 PAGE_SIZE = 200  # the most items that Kaggle lists in one answer
@@ -26,16 +26,6 @@ PAGE_SIZE = 200  # the most items that Kaggle lists in one answer
 # stdout, stdin and the client's class, which _client() changes, belong to the whole process
 _process_lock = threading.RLock()
 _authenticated: dict[tuple[object, ...], Any] = {}  # by fingerprint of the credentials
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request to one of kagglesdk's services, in kagglesdk's names."""
-
-    method: str
-    type: str
-    fields: dict[str, Any]
-    service: Literal["competitions", "datasets"] = "competitions"
 
 
 def call(request: Request, subject: Subject) -> Any:
@@ -80,7 +70,7 @@ def call_once(request: Request, subject: Subject) -> Any:
     """
     try:
         with _client() as client:
-            return _send(client, request)
+            return send(client, request)
     except (PcamError, TransientError):
         raise
     except requests.HTTPError as error:
@@ -135,16 +125,6 @@ def call_once(request: Request, subject: Subject) -> Any:
         ) from error
 
 
-def _send(client: Any, request: Request) -> Any:
-    singular = request.service.removesuffix("s")
-    types = importlib.import_module(f"kagglesdk.{request.service}.types.{singular}_api_service")
-    message: Any = vars(types)[request.type]()
-    for name, value in request.fields.items():
-        setattr(message, name, value)
-    service = getattr(getattr(client, request.service), f"{singular}_api_client")
-    return getattr(service, request.method)(message)
-
-
 def _check_answer(response: requests.Response) -> None:
     """Raise HTTPError for an answer with status 200 that is an error all the same.
 
@@ -185,9 +165,11 @@ def _client() -> Generator[Any, None, None]:
             with _process_lock, _without_stdio(), _with_timeouts():
                 client: Any = stack.enter_context(_signed_in().build_kaggle_client())
         except SystemExit as error:
+            hint = CREDENTIALS_HINT
+            if source.endswith("credentials.json"):
+                hint = f"pip install --upgrade kaggle: 2.1 does not read that file; or {hint}"
             raise CredentialsError(
-                f"Kaggle's client does not accept the credentials in {source}",
-                hint=CREDENTIALS_HINT,
+                f"Kaggle's client does not accept the credentials in {source}", hint=hint
             ) from error
         except ImportError as error:
             raise KaggleError(
@@ -209,8 +191,8 @@ def _signed_in() -> Any:
         from kaggle.api.kaggle_api_extended import KaggleApi
 
         api: Any = kaggle.api
-        # the import itself signs in
-        if not (is_first_import and api._authenticated):
+        # the import itself signs in; since 2.2 a failure of that is silent
+        if not (is_first_import and api.CONFIG_NAME_AUTH_METHOD in api.config_values):
             api = KaggleApi()
             api.authenticate()
         _authenticated[key] = api

@@ -12,7 +12,8 @@ from typing import Any
 from pcam_kit.errors import KaggleError
 from pcam_kit.kaggle_client import retry
 from pcam_kit.kaggle_client.refusals import Subject, printable
-from pcam_kit.kaggle_client.session import Request, list_items
+from pcam_kit.kaggle_client.request import Request
+from pcam_kit.kaggle_client.session import list_items
 
 # characters; a shorter beginning of a message is taken for another message, not for a cut one
 SHORTEST_CUT = 16

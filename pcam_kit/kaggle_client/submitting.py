@@ -22,7 +22,8 @@ from pcam_kit.kaggle_client.refusals import (
     status_text,
     unreachable,
 )
-from pcam_kit.kaggle_client.session import Request, call, call_once
+from pcam_kit.kaggle_client.request import Request
+from pcam_kit.kaggle_client.session import call, call_once
 from pcam_kit.kaggle_client.submission_list import (
     LostSubmission,
     find_submission,
@@ -126,7 +127,9 @@ def submission_limits(slug: str) -> Limits:
     about = _about(slug, f"tell the submission limits of {slug}")
     fields = {"competition_name": slug}
     limits = call(Request("get_submission_limits", "ApiGetSubmissionLimitsRequest", fields), about)
-    return Limits(int(limits.num_today), int(limits.num_allowed_now))
+    # a number that Kaggle leaves out is 0
+    today, allowed = (getattr(limits, name, 0) for name in ("num_today", "num_allowed_now"))
+    return Limits(int(today), int(allowed))
 
 
 def _about(slug: str, doing: str) -> Subject:

@@ -372,6 +372,19 @@ def test_the_daily_limit(
     assert submission_limits(SLUG) == Limits(today=1, allowed_now=0)
 
 
+@pytest.mark.parametrize("made", [0, 1])
+def test_the_limits_with_a_kagglesdk_that_does_not_know_them(
+    served: Loopback, write_csv: WriteCsv, monkeypatch: pytest.MonkeyPatch, made: int
+) -> None:
+    from kagglesdk.competitions.services.competition_api_service import CompetitionApiClient
+
+    monkeypatch.delattr(CompetitionApiClient, "get_submission_limits", raising=False)
+    for _ in range(made):
+        send(write_csv(), "one")
+    assert submission_limits(SLUG) == Limits(today=made, allowed_now=5 - made)
+    assert served.seen("GetSubmissionLimits")[-1].json == {"competitionName": SLUG}
+
+
 def test_a_csv_that_is_not_there(served: Loopback, tmp_path: Path) -> None:
     with pytest.raises(SubmissionError, match="cannot read the submission"):
         submit_file(SLUG, tmp_path / "none.csv", "", earlier=frozenset(), sha256="")

@@ -61,6 +61,10 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         _fail(_as_pcam_error(error))
+    except ImportError as error:
+        if debug:
+            raise
+        _fail(PcamError(f"a package cannot be imported: {error}", hint="see which: pcam doctor"))
     except MemoryError:
         if debug:
             raise

@@ -27,6 +27,12 @@ metric: accuracy
 counts: {{train: {train}}}
 default_config: lab
 """
+CV2 = (
+    "opencv-python-headless",
+    "opencv-python",
+    "opencv-contrib-python-headless",
+    "opencv-contrib-python",
+)
 FAKES = {
     "keras.py": """
 from types import SimpleNamespace
@@ -111,7 +117,7 @@ def key_in_file(account: dict[str, str], mode: int = 0o600) -> dict[str, str]:
 
 def distribution(folder: Path, name: str, version: str) -> None:
     """The metadata of a package that is not there."""
-    path = folder / f"{name}-{version}.dist-info" / "METADATA"
+    path = folder / f"{name.replace('-', '_')}-{version}.dist-info" / "METADATA"
     path.parent.mkdir(parents=True)
     path.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
 
@@ -208,30 +214,70 @@ class TestPackages:
     def test_versions_that_do_not_work_together(
         self, empty: Project, fakes: Path, quick: dict[str, str]
     ) -> None:
-        for name, version in (
-            ("h5py", "3.15.1"),
-            ("opencv_python_headless", "5.0.0"),
-            ("tensorflow", "2.20.0"),
-        ):
-            distribution(fakes, name, version)
+        for name in ("h5py", *CV2):
+            distribution(fakes, name, "6.0.0")
+        distribution(fakes, "tensorflow", "2.19.0")
         found = lines(empty.pcam("doctor", "--json", **quick), code=1)
         told = {check["message"]: check["fix"] for check in found["packages"]}
-        assert "opencv-python-headless 5.0.0 is installed, pcam-kit needs <5,>=4.10" in told
+        assert "opencv-python-headless 6.0.0 is installed, pcam-kit needs <6,>=4.10" in told
         assert (
-            told["tensorflow 2.20.0 is installed, pcam-kit needs <3,>=2.21"]
-            == 'pip install "tensorflow<3,>=2.21"'
+            told["tensorflow 2.19.0 is installed, pcam-kit needs <3,>=2.20"]
+            == 'pip install "tensorflow<3,>=2.20"'
         )
         assert not any("h5py" in message for message in told), (
             "that TensorFlow's needs are not known"
         )
 
-    def test_an_h5py_that_tensorflow_does_not_work_with(
+    def test_a_version_that_tensorflow_does_not_work_with(
         self, empty: Project, fakes: Path, quick: dict[str, str]
     ) -> None:
-        distribution(fakes, "h5py", "3.15.1")
+        distribution(fakes, "ml_dtypes", "0.1.0")
         (check,) = lines(empty.pcam("doctor", "--json", **quick), code=1)["packages"]
-        assert "h5py 3.15.1 is installed, tensorflow 2." in check["message"]
-        assert check["fix"].startswith('pip install "h5py<3.15')
+        assert "ml_dtypes 0.1.0 is installed, tensorflow 2." in check["message"]
+        assert check["fix"].startswith('pip install "ml_dtypes<1')
+
+    def test_any_package_with_cv2_does(
+        self, empty: Project, fakes: Path, quick: dict[str, str]
+    ) -> None:
+        for name in CV2:
+            distribution(fakes, name, "5.0.0" if name == "opencv-python" else "6.0.0")
+        found = lines(empty.pcam("doctor", "--json", **quick))
+        one(found, "packages", "ok", "tensorflow 2.")
+        one(found, "lookalikes", "ok", "which fits; installed: ", "opencv-python 5.0.0")
+
+    @pytest.mark.parametrize(
+        ("code", "words"),
+        [
+            ('opencv_version = "6.0.0.1"', "cv2 is OpenCV 6.0.0.1, pcam-kit needs <6,>=4.10"),
+            (None, "cv2 is not there"),  # what uninstalling the other package leaves
+        ],
+    )
+    def test_another_package_spoils_cv2(
+        self, code: str | None, words: str, empty: Project, fakes: Path, quick: dict[str, str]
+    ) -> None:
+        distribution(fakes, "opencv_contrib_python", "6.0.0.1")
+        (fakes / "cv2").mkdir()
+        (fakes / "cv2" / "__init__.py").touch()
+        if code is not None:
+            (fakes / "cv2" / "version.py").write_text(code)
+        found = lines(empty.pcam("doctor", "--json", **quick), code=1)
+        told = one(found, "lookalikes", "problem", words, "opencv-contrib-python 6.0.0.1")
+        assert told["fix"] == (
+            'pip install --force-reinstall --no-deps "opencv-python-headless<6,>=4.10"'
+        )
+
+    @pytest.mark.parametrize(
+        ("variable", "words"),
+        [
+            ({"KAGGLE_KERNEL_RUN_TYPE": "Batch"}, "a Kaggle notebook (Batch)"),
+            ({"COLAB_RELEASE_TAG": "release-7"}, "a Colab notebook (release-7)"),
+        ],
+    )
+    def test_a_notebook_is_named(
+        self, variable: dict[str, str], words: str, empty: Project, quick: dict[str, str]
+    ) -> None:
+        found = lines(empty.pcam("doctor", "--json", **quick, **variable))
+        one(found, "python", "ok", words)
 
     def test_a_backend_that_cannot_be_imported(
         self, empty: Project, fakes: Path, quick: dict[str, str]

@@ -5,13 +5,20 @@ Read from the packages' metadata; no package is imported to look at it.
 
 from __future__ import annotations
 
+import os
 import platform
+import re
 import tomllib
 from collections.abc import Iterator
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pcam_kit.workflows.doctor import Check, CheckStatus
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 OURS = "pcam-kit"
 ANY_PYTHON = ">=3.11"  # where neither a checkout nor metadata says more
@@ -25,8 +32,16 @@ SHOWN = (
     "opencv-python-headless",
     "kaggle",
 )
-# install the same folder, cv2
-CV2 = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
+# All install the same folder, cv2, so each does for another; metadata cannot say that. We require
+# the first, as albumentations does.
+CV2 = (
+    "opencv-python-headless",
+    "opencv-python",
+    "opencv-contrib-python-headless",
+    "opencv-contrib-python",
+)
+# the variable that is set in such a notebook
+NOTEBOOKS = {"KAGGLE_KERNEL_RUN_TYPE": "Kaggle", "COLAB_RELEASE_TAG": "Colab"}
 
 
 def python() -> Iterator[Check]:
@@ -36,7 +51,11 @@ def python() -> Iterator[Check]:
     supported, _ = own_requirements()
     version = platform.python_version()
     if SpecifierSet(supported).contains(version, prereleases=True):
-        yield Check("python", "ok", f"{version} on {platform.system()} {platform.machine()}")
+        place = f"{platform.system()} {platform.machine()}"
+        for variable, name in NOTEBOOKS.items():
+            if variable in os.environ:
+                place = f"a {name} notebook ({os.environ[variable]}), {place}"
+        yield Check("python", "ok", f"{version} on {place}")
     else:
         fix = (
             "make an environment with a Python that fits, e.g. uv venv --python 3.12, and "
@@ -74,8 +93,8 @@ def packages() -> Iterator[Check]:
         if key in seen or (marker is not None and not marker.evaluate({"extra": extra})):
             continue
         seen.add(key)
-        name, specifier = requirement.name, requirement.specifier
-        version = _version(name)
+        specifier = requirement.specifier
+        name, version = _candidate(requirement)
         if version is None or not specifier.contains(version, prereleases=True):
             faults += 1
             status: CheckStatus = "problem" if depth < 2 else "warning"
@@ -132,23 +151,62 @@ def _albumentations_lookalikes() -> Iterator[Check]:
 
 
 def _opencv_lookalikes() -> Iterator[Check]:
-    ours = _version("opencv-python-headless")
-    if ours is None:
-        return
-    for name in CV2:
-        version = _version(name)
-        if version is None or version == ours:
-            continue
-        status: CheckStatus = "problem" if version.startswith("5.") else "warning"
-        message = (
-            f"{name} {version} and opencv-python-headless {ours} both install cv2: "
-            "which of them is used is chance"
-        )
-        fix = (
-            f"pip uninstall {name} && pip install --force-reinstall --no-deps "
-            '"opencv-python-headless>=4.10,<5"'
-        )
-        yield Check("lookalikes", status, message, fix)
+    """Is cv2 there, in a version that fits, where several packages install it?
+
+    The one installed last wins, and uninstalling any of them deletes it.
+    """
+    from packaging.specifiers import SpecifierSet
+
+    installed = {name: version for name in CV2 if (version := _version(name)) is not None}
+    if not installed:
+        return  # packages() says so
+    supported = _required_opencv()
+    names = " and ".join(f"{name} {version}" for name, version in installed.items())
+    fix = f'pip install --force-reinstall --no-deps "{CV2[0]}{supported}"'
+    version = _cv2_version()
+    if version is None:
+        message = f"cv2 is not there, though {names} is installed: another OpenCV was uninstalled"
+        yield Check("lookalikes", "problem", message, fix)
+    elif not SpecifierSet(supported).contains(version):
+        message = f"cv2 is OpenCV {version}, pcam-kit needs {supported}; installed: {names}"
+        yield Check("lookalikes", "problem", message, fix)
+    elif len(set(installed.values())) > 1:
+        yield Check("lookalikes", "ok", f"cv2 is OpenCV {version}, which fits; installed: {names}")
+
+
+def _cv2_version() -> str | None:
+    """The version of the OpenCV that `import cv2` loads, None without one."""
+    spec = find_spec("cv2")
+    if spec is None or spec.origin is None:
+        return None
+    try:
+        text = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    match = re.search(r'opencv_version = "(.+)"', text)
+    return match[1] if match else None
+
+
+def _required_opencv() -> str:
+    """The versions of OpenCV that pcam-kit supports."""
+    from packaging.requirements import Requirement
+
+    requirements = map(Requirement, own_requirements()[1])
+    return next((str(found.specifier) for found in requirements if found.name == CV2[0]), "")
+
+
+def _candidate(requirement: Requirement) -> tuple[str, str | None]:
+    """The package that should satisfy a requirement, and its installed version.
+
+    That is the one it names, but for OpenCV any that satisfies it.
+    """
+    named = requirement.name
+    if named in CV2:
+        for name in (named, *CV2):
+            version = _version(name)
+            if version is not None and requirement.specifier.contains(version, prereleases=True):
+                return name, version
+    return named, _version(named)
 
 
 def own_requirements() -> tuple[str, list[str]]:

@@ -3,21 +3,27 @@ PYTHON ?= python3
 VENV ?= .venv
 PLATFORMS ?= Linux Windows Darwin
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# a file of versions to install, for test-lowest
+CONSTRAINTS ?=
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet \
+	$(addprefix --constraint ,$(CONSTRAINTS))
 WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick faults check fmt lint types imports docs bench clean
+.PHONY: help demo test test-lowest quick faults check fmt lint types imports docs bench clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.installed  ## the whole road on synthetic tissue, no account, about a minute
 	$(BIN)/pcam demo
 
 test: $(VENV)/.installed-dev  ## all tests, or some: make test ARGS='-k resume'
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+test-lowest:  ## all tests on the lowest versions that pyproject.toml allows, in .venv-lowest
+	$(MAKE) test VENV=.venv-lowest CONSTRAINTS=tests/lowest.txt
 
 quick: PLATFORMS = Windows  # it lacks the most
 quick: lint types imports  ## linters and the fast tests, under a minute; ARGS as for test
@@ -53,8 +59,8 @@ docs-check: $(VENV)/.installed
 bench: $(VENV)/.installed  ## how long the parts take on this machine
 	$(BIN)/python benchmarks/speed.py
 
-clean:  ## remove .venv, caches and demo/; never data, runs or submissions
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis demo
+clean:  ## remove .venv, .venv-lowest, caches and demo/; never data, runs or submissions
+	rm -rf $(VENV) .venv-lowest .pytest_cache .ruff_cache .hypothesis demo
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, {sys.executable} is {v[0]}.{v[1]}; try: make PYTHON=python3.12")'
@@ -62,7 +68,7 @@ $(VENV)/.python:
 	$(PIP) --upgrade "pip>=25.1"
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.python pyproject.toml
+$(VENV)/.installed: $(VENV)/.python pyproject.toml $(CONSTRAINTS)
 	@echo "installing into $(VENV) (TensorFlow is large: a minute or two)"
 	$(PIP) --editable .
 	@touch $@

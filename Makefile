@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 PLATFORMS ?= Linux Windows Darwin
 BIN := $(VENV)/bin
-# a file of versions to install, for test-lowest
+# for test-lowest: a file of versions, and no linters, which need newer ones
 CONSTRAINTS ?=
+GROUP ?= dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet \
 	$(addprefix --constraint ,$(CONSTRAINTS))
 WORKERS ?= 2
@@ -23,7 +24,7 @@ test: $(VENV)/.installed-dev  ## all tests, or some: make test ARGS='-k resume'
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 test-lowest:  ## all tests on the lowest versions that pyproject.toml allows, in .venv-lowest
-	$(MAKE) test VENV=.venv-lowest CONSTRAINTS=tests/lowest.txt
+	$(MAKE) test VENV=.venv-lowest CONSTRAINTS=tests/lowest.txt GROUP=test
 
 quick: PLATFORMS = Windows  # it lacks the most
 quick: lint types imports  ## linters and the fast tests, under a minute; ARGS as for test
@@ -74,5 +75,5 @@ $(VENV)/.installed: $(VENV)/.python pyproject.toml $(CONSTRAINTS)
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) --group dev
+	$(PIP) --group $(GROUP)
 	@touch $@

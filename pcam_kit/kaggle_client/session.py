@@ -167,7 +167,7 @@ def _client() -> Generator[Any, None, None]:
         except SystemExit as error:
             hint = CREDENTIALS_HINT
             if source.endswith("credentials.json"):
-                hint = f"pip install --upgrade kaggle: 2.1 does not read that file; or {hint}"
+                hint = f"pip install --upgrade kaggle (2.1.1 does not read that file); or {hint}"
             raise CredentialsError(
                 f"Kaggle's client does not accept the credentials in {source}", hint=hint
             ) from error

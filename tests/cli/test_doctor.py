@@ -219,7 +219,7 @@ class TestPackages:
         distribution(fakes, "tensorflow", "2.19.0")
         found = lines(empty.pcam("doctor", "--json", **quick), code=1)
         told = {check["message"]: check["fix"] for check in found["packages"]}
-        assert "opencv-python-headless 6.0.0 is installed, pcam-kit needs <6,>=4.10" in told
+        assert "opencv-python-headless 6.0.0 is installed, pcam-kit needs <6,>=4.13" in told
         assert (
             told["tensorflow 2.19.0 is installed, pcam-kit needs <3,>=2.20"]
             == 'pip install "tensorflow<3,>=2.20"'
@@ -248,7 +248,7 @@ class TestPackages:
     @pytest.mark.parametrize(
         ("code", "words"),
         [
-            ('opencv_version = "6.0.0.1"', "cv2 is OpenCV 6.0.0.1, pcam-kit needs <6,>=4.10"),
+            ('opencv_version = "6.0.0.1"', "cv2 is OpenCV 6.0.0.1, pcam-kit needs <6,>=4.13"),
             (None, "cv2 is not there"),  # what uninstalling the other package leaves
         ],
     )
@@ -263,7 +263,7 @@ class TestPackages:
         found = lines(empty.pcam("doctor", "--json", **quick), code=1)
         told = one(found, "lookalikes", "problem", words, "opencv-contrib-python 6.0.0.1")
         assert told["fix"] == (
-            'pip install --force-reinstall --no-deps "opencv-python-headless<6,>=4.10"'
+            'pip install --force-reinstall --no-deps "opencv-python-headless<6,>=4.13"'
         )
 
     @pytest.mark.parametrize(

@@ -13,11 +13,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from loopback import KEY, TOKEN, USERNAME, Loopback, enter
+from packaging.version import Version
 
 from pcam_kit.errors import CredentialsError
 from pcam_kit.kaggle_client import credentials_source
@@ -157,7 +159,7 @@ def in_oauth(home: Path) -> dict[str, str]:
         "scopes": [],
     }
     put(home / ".kaggle" / "credentials.json", stored)
-    return {}
+    return {"KAGGLE_ENABLE_OAUTH": "true"}  # kaggle before 2.1.2 looks for no OAuth without it
 
 
 @pytest.mark.parametrize(
@@ -167,7 +169,15 @@ def in_oauth(home: Path) -> dict[str, str]:
         (in_file_named_by_variable, "KAGGLE_API_TOKEN (~/token.txt)", BEARER),
         (in_access_token, "~/.kaggle/access_token", BEARER),
         (in_pair_of_variables, "KAGGLE_USERNAME and KAGGLE_KEY", BASIC),
-        (in_variable_and_file, "KAGGLE_USERNAME and ~/.kaggle/kaggle.json", BASIC),
+        pytest.param(
+            in_variable_and_file,
+            "KAGGLE_USERNAME and ~/.kaggle/kaggle.json",
+            BASIC,
+            marks=pytest.mark.skipif(
+                Version(version("kaggle")) < Version("2.2"),
+                reason="before 2.2 kaggle.json gives both",
+            ),
+        ),
         (in_kaggle_json, "~/.kaggle/kaggle.json", BASIC),
         (in_config_dir, "~/elsewhere/kaggle.json", BASIC),
         (in_xdg_folder, "~/.config/kaggle/kaggle.json", BASIC),

@@ -18,10 +18,12 @@ from pcam_kit.errors import CredentialsError
 
 SETTINGS_URL = "https://www.kaggle.com/settings"
 TOKEN_VARIABLE = "KAGGLE_API_TOKEN"
+TOKEN_HINT = (
+    f"create a token at {SETTINGS_URL} and put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token"
+)
 CREDENTIALS_HINT = (
-    f"create a token at {SETTINGS_URL} and put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token; "
-    "or save a kaggle.json as ~/.kaggle/kaggle.json, or set KAGGLE_USERNAME and KAGGLE_KEY; or "
-    "run: kaggle auth login"
+    f"{TOKEN_HINT}; or a legacy key into ~/.kaggle/kaggle.json, or KAGGLE_USERNAME and KAGGLE_KEY; "
+    "or run: kaggle auth login"
 )
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import requests
 
 from pcam_kit.errors import AccessError, CredentialsError, KaggleError, TransferError
-from pcam_kit.kaggle_client.credentials import SETTINGS_URL, find_sources
+from pcam_kit.kaggle_client.credentials import SETTINGS_URL, TOKEN_HINT, find_sources
 from pcam_kit.kaggle_client.retry import TransientError, retry_after
 
 TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
@@ -116,6 +116,9 @@ def refused_credentials() -> CredentialsError:
     source, *hidden = [*find_sources()] or ["its own store"]
     message = f"Kaggle refused the credentials in {source}"
     hint = f"create a new token at {SETTINGS_URL} and put it there"
+    if "kaggle.json" in source or "KAGGLE_KEY" in source:
+        # the settings page gives tokens now; one in the place of a key is refused as well
+        hint = f"{TOKEN_HINT}; {source} takes a legacy key alone"
     if hidden:
         message += f", which hides the one in {' and '.join(hidden)}"
         hint += f"; or remove {source}, so that {hidden[0]} is used"

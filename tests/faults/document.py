@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -30,8 +31,8 @@ For every row the same is checked:
 *{alone} ...* is what `kaggle {client}` does with the same fault when nothing of this package is around it, given 8 seconds. Where a row
 does not say it, it was not tried.
 
-`make check` drives all rows but the slowest, with fewer kills, and fails where one differs from this page. `make faults` drives all of
-them and writes this page. Reading hints: waits between attempts are shortened in these tests; the client reaches the little Kaggle by way
+`make check` drives all rows but the slowest, with fewer kills, and fails where one differs from this page, or where a newer `kaggle`
+is installed. `make faults` drives all of them and writes this page. Reading hints: waits between attempts are shortened in these tests; the client reaches the little Kaggle by way
 of a proxy setting, so a connection that is reset at once reads as the proxy's fault; `N` stands for a submission's number.
 """
 ABOUT = {
@@ -59,6 +60,7 @@ class Document:
 
     rows: dict[tuple[str, str], Observed] = field(default_factory=dict)
     alone: dict[tuple[str, str], str] = field(default_factory=dict)
+    client: str = ""  # the version of `kaggle` that it was written with
     fresh: dict[str, tuple[Observed, str]] = field(default_factory=dict)
 
     @classmethod
@@ -67,7 +69,10 @@ class Document:
         made = cls()
         titles = {title: group for group, title in GROUPS.items()}
         group = ""
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if written_with := re.search("`kaggle ([0-9.]+)`", text):
+            made.client = written_with[1]
+        for line in text.splitlines():
             if line.startswith("## "):
                 group = titles.get(line[3:], "")
             cells = [unescaped(cell.strip()) for cell in line.strip("|").split("|")]

@@ -7,10 +7,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from command_line import Warm
+from packaging.version import Version
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -73,6 +75,14 @@ def test_fault(row: Row, bases: Bases, document: Document, tmp_path: Path) -> No
             row.arrange(world)
             alone = OFFICIAL[row.id](world)
     document.note(row, observed, alone)
+
+
+def test_the_table_was_written_with_this_client_or_a_newer_one(document: Document) -> None:
+    if not FULL:
+        assert Version(version("kaggle")) <= Version(document.client), (
+            "what the official client does alone may differ now: run `make faults`, and look at "
+            "the difference"
+        )
 
 
 def test_the_table_has_exactly_these_rows(document: Document) -> None:

@@ -212,6 +212,17 @@ def test_a_stale_token_that_hides_a_good_key_is_named(bare: dict[str, str], home
     assert told["stdin"] == "typed"
 
 
+def test_a_token_in_the_place_of_a_key_is_refused_with_its_right_place(
+    bare: dict[str, str], home: Path
+) -> None:
+    put(home / ".kaggle" / "kaggle.json", {"username": USERNAME, "key": TOKEN})
+    told = look(bare)
+    assert told["message"] == "Kaggle refused the credentials in ~/.kaggle/kaggle.json"
+    assert "put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token; " in told["hint"]
+    assert "~/.kaggle/kaggle.json takes a legacy key alone" in told["hint"]
+    assert TOKEN not in told["message"] + told["hint"]
+
+
 def test_a_token_that_kaggle_refuses_at_sign_in(bare: dict[str, str], kaggle: Loopback) -> None:
     # during the import, and at our own sign-in
     kaggle.fail("IntrospectToken", status=401, message="Unauthenticated", times=2)

@@ -118,7 +118,7 @@ def refused_credentials() -> CredentialsError:
     hint = f"create a new token at {SETTINGS_URL} and put it there"
     if "kaggle.json" in source or "KAGGLE_KEY" in source:
         # the settings page gives tokens now; one in the place of a key is refused as well
-        hint = f"{TOKEN_HINT}; {source} takes a legacy key alone"
+        hint = f"{TOKEN_HINT}; only a legacy key goes into {source}"
     if hidden:
         message += f", which hides the one in {' and '.join(hidden)}"
         hint += f"; or remove {source}, so that {hidden[0]} is used"

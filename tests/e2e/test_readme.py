@@ -47,7 +47,7 @@ def test_first_success_stands_in_the_first_lines_and_needs_two_commands() -> Non
 def test_the_make_targets_do_what_the_readme_says(target: str) -> None:
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
-    inherited = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")  # of the make that runs the tests
+    inherited = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "VENV")  # of the make that runs the tests
     env = {name: value for name, value in os.environ.items() if name not in inherited}
     done = subprocess.run(
         ["make", "--dry-run", target],

@@ -219,7 +219,7 @@ def test_a_token_in_the_place_of_a_key_is_refused_with_its_right_place(
     told = look(bare)
     assert told["message"] == "Kaggle refused the credentials in ~/.kaggle/kaggle.json"
     assert "put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token; " in told["hint"]
-    assert "~/.kaggle/kaggle.json takes a legacy key alone" in told["hint"]
+    assert "only a legacy key goes into ~/.kaggle/kaggle.json" in told["hint"]
     assert TOKEN not in told["message"] + told["hint"]
 
 

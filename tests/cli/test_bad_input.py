@@ -167,6 +167,17 @@ class TestNothingThere:
         assert list(empty.path.iterdir()) == []
 
 
+class TestPackages:
+    def test_a_package_that_cannot_be_imported(self, empty: Project, tmp_path: Path) -> None:
+        (tmp_path / "broken").mkdir()
+        (tmp_path / "broken" / "cv2.py").write_text("raise ImportError('libGL.so.1 is missing')")
+        told = {"PYTHONPATH": str(tmp_path / "broken")}
+        empty.pcam("fetch", "synthetic", **told).refused(
+            1, "a package cannot be imported: libGL.so.1 is missing", "-> see which: pcam doctor"
+        )
+        assert "Traceback" in empty.pcam("fetch", "synthetic", "--debug", **told).err
+
+
 class TestRuns:
     def test_ambiguous_name(self, untouched: Project) -> None:
         year = untouched.runs()[0].name[:4]

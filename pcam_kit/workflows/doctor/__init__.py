@@ -51,6 +51,14 @@ class ProcessResult(NamedTuple):
     stdout: str
     stderr: str
 
+    @property
+    def failure(self) -> str:
+        """Why it failed: its signal, else the last line of its stderr, else its exit code."""
+        if self.exit_code < 0:
+            return f"killed by signal {-self.exit_code}"
+        lines = [line.strip() for line in self.stderr.splitlines() if line.strip()]
+        return lines[-1] if lines else f"exit code {self.exit_code}"
+
 
 def run_check(name: str, check: Callable[[], Iterable[Check]], *, debug: bool) -> Iterator[Check]:
     """The results of one check; an exception that it raises becomes its last result.

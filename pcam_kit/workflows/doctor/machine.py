@@ -14,6 +14,7 @@ from typing import Any
 
 from pcam_kit.formatting import size
 from pcam_kit.workflows.doctor import Check, ProcessResult, background_python
+from pcam_kit.workflows.doctor.packages import own_requirements
 
 BACKEND_SECONDS = 60.0
 ENOUGH_MEMORY = 3e9  # bytes; TensorFlow and a small network take about 1.5 GB
@@ -79,22 +80,16 @@ def _backend(wait: Callable[[], ProcessResult], seconds: float) -> Iterator[Chec
         )
         return
     if process.exit_code != 0:
-        fix = 'pip install --force-reinstall "tensorflow>=2.21,<3" "keras>=3.15,<4"'
+        _, required = own_requirements()
+        needed = [text for text in required if text.startswith(("tensorflow", "keras"))]
+        fix = " ".join(["pip install --force-reinstall", *(f'"{text}"' for text in needed)])
         if name not in {"", "tensorflow"}:
             fix = "unset KERAS_BACKEND"
-        message = f"Keras cannot be imported{setting}: {_failure(process)}"
+        message = f"Keras cannot be imported{setting}: {process.failure}"
         yield Check("backend", "problem", message, fix)
         return
     versions: dict[str, Any] = json.loads(process.stdout.strip().splitlines()[-1])
     yield _devices(versions)
-
-
-def _failure(process: ProcessResult) -> str:
-    """Why a process failed: its signal, else the last line of its stderr, else its exit code."""
-    if process.exit_code < 0:
-        return f"killed by signal {-process.exit_code}"
-    lines = [line.strip() for line in process.stderr.splitlines() if line.strip()]
-    return lines[-1] if lines else f"exit code {process.exit_code}"
 
 
 def _devices(versions: dict[str, Any]) -> Check:

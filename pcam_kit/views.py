@@ -86,7 +86,7 @@ def _shifted(images: NDArray[np.uint8], down: int, right: int) -> NDArray[np.uin
 
 def _rotated(images: NDArray[np.uint8], degrees: float) -> NDArray[np.uint8]:
     """Bilinear, about the middle."""
-    import cv2  # albumentations brings it; late, because reading kept predictions does without
+    import cv2  # late, because reading kept predictions does without
 
     side = images.shape[1]
     middle = (side - 1) / 2

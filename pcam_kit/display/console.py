@@ -159,7 +159,7 @@ class TrainingTexts:
     def step(self, epoch: int, step: int, loss: float) -> str:
         """A line about a step."""
         text = f"epoch {epoch}/{self._epochs}  step {step}/{self._steps}  loss {loss:.4f}"
-        return f"{text}  {self.left((epoch - 1) * self._steps + step)} left"
+        return f"{text}  {self.left((epoch - 1) * self._steps + step)}".rstrip()
 
     def epoch(self, metrics: dict[str, Any]) -> str:
         """A line about a finished epoch."""
@@ -170,15 +170,18 @@ class TrainingTexts:
             f"validation AUC {metrics['valid_auc']:.4f}{best}  {duration(metrics['seconds'])}"
         )
         if metrics["epoch"] < self._epochs:
-            text += f", {self.left(metrics['epoch'] * self._steps)} left"
+            text += f", {self.left(metrics['epoch'] * self._steps)}"
         return text
 
     def left(self, done: int) -> str:
-        """How long the steps after `done` take if they are as fast as this process's so far."""
+        """`1m20s left` if the steps after `done` are as fast as this process's so far.
+
+        "" after the first step, as it compiles.
+        """
         if done <= self._first:
-            return "?"
+            return ""
         per_step = (time.monotonic() - self._began) / (done - self._first)
-        return duration(per_step * (self._epochs * self._steps - done))
+        return f"{duration(per_step * (self._epochs * self._steps - done))} left"
 
 
 class TrainingDisplay:
@@ -233,7 +236,7 @@ class TrainingDisplay:
                 completed=done,
                 description=f"epoch {epoch}/{self._epochs}",
                 loss=f"loss {loss:.4f}",
-                left=f"{self._texts.left(done)} left",
+                left=self._texts.left(done),
             )
         elif now - self._printed > PLAIN_SECONDS:
             self._printed = now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from pcam_kit.config.schema import AskedPrecision, Custom, Model, Precision
 from pcam_kit.errors import ConfigError, RunError, UsageError
@@ -88,12 +88,18 @@ def restore_compute(run: Run, plan: TrainingPlan, resources: Resources) -> Compu
     Raises UsageError where these are not there, RunError where this machine does not have the
     precision.
     """
-    devices = resources.devices
-    if devices is None:
-        devices = int(run.meta.get("devices", 1))
     # a run of a pcam without auto has its precision in the config
     kept = run.meta.get("precision", {"used": run.experiment.training.precision})
-    precision: Precision = kept["used"]
+    precision: Any = kept.get("used") if isinstance(kept, dict) else None
+    devices = run.meta.get("devices", 1)
+    if precision not in get_args(Precision) or not isinstance(devices, int):
+        raise RunError(
+            f"{run.path / 'meta.json'}: expected a precision in use and a number of devices, found "
+            f"{kept!r} and {devices!r}",
+            hint="the run folder is damaged: train again",
+        )
+    if resources.devices is not None:
+        devices = resources.devices
     try:
         compute = _compute(plan, precision, devices)
     except ConfigError as error:

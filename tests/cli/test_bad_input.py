@@ -170,7 +170,9 @@ class TestNothingThere:
 class TestPackages:
     def test_a_package_that_cannot_be_imported(self, empty: Project, tmp_path: Path) -> None:
         (tmp_path / "broken").mkdir()
-        (tmp_path / "broken" / "cv2.py").write_text("raise ImportError('libGL.so.1 is missing')")
+        (tmp_path / "broken" / "cv2.py").write_text(
+            "raise ImportError('libGL.so.1 is missing')", encoding="utf-8"
+        )
         told = {"PYTHONPATH": str(tmp_path / "broken")}
         empty.pcam("fetch", "synthetic", **told).refused(
             1, "a package cannot be imported: libGL.so.1 is missing", "-> see which: pcam doctor"

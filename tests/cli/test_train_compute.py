@@ -13,18 +13,24 @@ def test_the_precision_is_said_and_kept_and_a_resume_keeps_it(started: Project) 
     stopped = started.quick("train", "quick", hook=stop)
     assert stopped.code == 130
     (run,) = started.runs()
-    meta = json.loads((run / "meta.json").read_text())
+    meta = json.loads((run / "meta.json").read_text(encoding="utf-8"))
     precision = meta["precision"]
     assert precision["asked"] == "auto"
     assert f"in {precision['used']} (auto: {precision['why']})" in stopped.err
     assert meta["devices"] == 1
     # as if begun on another kind of machine
     other = "float32" if precision["used"] == "bfloat16" else "bfloat16"
+    meta["precision"] = {"asked": "auto"}
+    (run / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+    started.quick("train", "--resume").refused(4, "meta.json", "precision", "{'asked': 'auto'}")
     meta["precision"] = {"asked": "auto", "used": other, "why": "another machine"}
-    (run / "meta.json").write_text(json.dumps(meta))
+    (run / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
     done = started.quick("train", "--resume").ok()
     assert f"in {other} (as it was begun)" in done.err
-    assert json.loads((run / "meta.json").read_text())["precision"] == meta["precision"]
+    assert (
+        json.loads((run / "meta.json").read_text(encoding="utf-8"))["precision"]
+        == meta["precision"]
+    )
 
 
 def test_a_run_of_a_pcam_without_auto_is_resumed_in_the_precision_of_its_config(
@@ -33,11 +39,14 @@ def test_a_run_of_a_pcam_without_auto_is_resumed_in_the_precision_of_its_config(
     stop = {"on": "step", "at": 4, "signal": signal.SIGINT}
     assert started.quick("train", "quick", hook=stop).code == 130
     (run,) = started.runs()
-    meta = json.loads((run / "meta.json").read_text())
+    meta = json.loads((run / "meta.json").read_text(encoding="utf-8"))
     del meta["precision"], meta["devices"]
-    (run / "meta.json").write_text(json.dumps(meta))
+    (run / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
     config = run / "config.yaml"
-    config.write_text(config.read_text().replace("precision: auto", "precision: float32"))
+    config.write_text(
+        config.read_text(encoding="utf-8").replace("precision: auto", "precision: float32"),
+        encoding="utf-8",
+    )
     done = started.quick("train", "--resume").ok()
     assert "in float32 (as it was begun)" in done.err
 

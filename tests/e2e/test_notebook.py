@@ -67,7 +67,7 @@ def write_tifs(folder: Path, parts: dict[Split, Part]) -> list[str]:
         "sample_submission.csv": ((id_, 0) for id_ in ids["test"]),
     }
     for name, rows in tables.items():
-        with open(folder / name, "w", newline="") as handle:
+        with open(folder / name, "w", encoding="utf-8", newline="") as handle:
             csv.writer(handle).writerows([("id", "label"), *rows])
     return ids["test"]
 
@@ -129,7 +129,7 @@ def test_it_leads_from_the_input_to_a_submission(attached: Attached, tmp_path: P
         "submissions",
         "submission.csv",
     }
-    with open(kaggle / "working" / "submission.csv", newline="") as handle:
+    with open(kaggle / "working" / "submission.csv", encoding="utf-8", newline="") as handle:
         header, *rows = csv.reader(handle)
     assert header == ["id", attached.column]
     assert [row[0] for row in rows] == ids
@@ -168,17 +168,21 @@ def test_without_internet_it_installs_from_a_dataset_of_wheels(tmp_path: Path) -
     code = f"{cells['settings']}\n{cells['install']}\nimport pcam_kit; print(pcam_kit.__file__)"
     env = clean_env(tmp_path / "home", PYTHONPATH=str(image), **OFFLINE)
 
-    def run() -> str:
+    def run(*, code_expected: int = 0) -> str:
         done = subprocess.run(
             [str(tmp_path / "venv" / "bin" / "python"), "-c", code],
             cwd=tmp_path,
             env=env,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        assert done.returncode == code_expected, done.stderr
+        return (done.stderr if code_expected else done.stdout).strip()
 
+    away = tmp_path / "away"
+    wheels.rename(away)
+    assert "no wheel of pcam-kit" in run(code_expected=1), "nothing is taken from a registry"
+    away.rename(wheels)
     assert run().startswith(str(tmp_path / "venv")), "installed, and nothing else was said"
     shutil.rmtree(wheels)
     assert run().startswith(str(tmp_path / "venv")), "what is there is not installed again"

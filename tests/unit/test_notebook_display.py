@@ -87,7 +87,7 @@ def test_a_training_leaves_a_line_an_epoch(clock: Clock, published: list[dict[st
         training.epoch(EPOCH)
         clock.now += 5
         training.step(2, 5, 0.4)
-    epoch = "epoch 1/2  loss 0.5000  validation AUC 0.7500 (best)  9s, 10s left"
+    epoch = "epoch 1/2  loss 0.5000  validation AUC 0.7500 (best)  9s, 11s left"
     assert texts(published) == [
         epoch,
         f"{epoch}\nepoch 2/2  step 5/10  loss 0.4000  5s left",

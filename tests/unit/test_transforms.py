@@ -309,7 +309,11 @@ except ConfigError:
 print(done, "albumentations" in sys.modules, "scipy" in sys.modules)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", code],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+        timeout=120,
     )
     expected = len(list_configs()) + len(list_configs(kind="mnist")) + 1
     assert expected > 15

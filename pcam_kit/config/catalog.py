@@ -33,11 +33,7 @@ class ConfigHeader:
         """The time of `experiment` on `REFERENCE`, for `patches` training patches."""
         if self.seconds_per_patch is None:
             return None
-        training = experiment.training
-        epochs = training.epochs
-        if training.most_patches is not None:
-            epochs = min(epochs, max(1, training.most_patches // patches))
-        return self.seconds_per_patch * patches * epochs
+        return self.seconds_per_patch * patches * experiment.training.epochs_for(patches)
 
 
 def read_header(name: str) -> ConfigHeader:

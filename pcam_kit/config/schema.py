@@ -251,6 +251,12 @@ class Training(_Part):
             raise ValueError("weight_decay needs optimizer adamw or sgd")
         return self
 
+    def epochs_for(self, patches: int) -> int:
+        """The epochs that `most_patches` allows with so many training patches."""
+        if self.most_patches is None:
+            return self.epochs
+        return min(self.epochs, max(1, self.most_patches // patches))
+
 
 Tta = Literal["none", "d4", "shifts", "d4-shifts", "turns", "d4-turns"]
 

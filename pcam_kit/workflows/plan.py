@@ -123,7 +123,7 @@ def resolve_experiment(experiment: Experiment, store: Store) -> Experiment:
     if most is None:
         return experiment
     patches = min(len(training_rows(experiment, store)), experiment.data.limit or most)
-    epochs = min(experiment.training.epochs, max(1, most // patches))
+    epochs = experiment.training.epochs_for(patches)
     training = experiment.training.model_copy(update={"epochs": epochs})
     return experiment.model_copy(update={"training": training})
 

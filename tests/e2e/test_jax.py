@@ -54,11 +54,13 @@ def test_an_equivariant_network_is_trained_on_jax_and_read_by_tensorflow(tmp_pat
     assert json.loads(read.stdout)["difference"] < 1e-4
 
 
-DEVICES = """
-import json, sys
-import numpy as np
+SYNTHETIC = """
+import json
 import pcam_kit as pcam
 
+pcam.synthetic(train=260, valid=100, test=60, workspace="w")
+"""
+DEVICES = """
 losses = {}
 for devices in (1, 2, 4):
     run = pcam.train(
@@ -77,17 +79,22 @@ print(json.dumps(losses))
 """
 
 
-@pytest.mark.slow
-def test_devices_share_batches_with_the_losses_of_one(tmp_path: Path) -> None:
-    road = "import pcam_kit as pcam\npcam.synthetic(train=260, valid=100, test=60, workspace='w')\n"
+def on_four_devices(code: str, folder: Path) -> list[str]:
+    """The lines printed by `code`, after a store was made, on JAX with 4 virtual devices."""
     done = run_python(
-        road + DEVICES,
-        tmp_path / "work",
+        SYNTHETIC + code,
+        folder,
         KERAS_BACKEND="jax",
         XLA_FLAGS="--xla_force_host_platform_device_count=4",
     )
     assert done.returncode == 0, done.stderr
-    losses = json.loads(done.stdout.splitlines()[-1])
+    return done.stdout.splitlines()
+
+
+@pytest.mark.slow
+def test_devices_share_batches_with_the_losses_of_one(tmp_path: Path) -> None:
+    lines = on_four_devices(DEVICES, tmp_path / "work")
+    losses = json.loads(lines[-1])
     for devices in ("2", "4"):
         for one, several in zip(losses["1"], losses[devices], strict=True):
             # measured: 5e-6
@@ -96,8 +103,6 @@ def test_devices_share_batches_with_the_losses_of_one(tmp_path: Path) -> None:
 
 
 REFUSED = """
-import pcam_kit as pcam
-
 faults = [(3, 64), (5, 64)]
 for devices, size in faults:
     try:
@@ -108,15 +113,8 @@ for devices, size in faults:
 
 
 def test_devices_that_are_not_there_or_do_not_divide_a_batch(tmp_path: Path) -> None:
-    road = "import pcam_kit as pcam\npcam.synthetic(train=260, valid=100, test=60, workspace='w')\n"
-    done = run_python(
-        road + REFUSED,
-        tmp_path / "work",
-        KERAS_BACKEND="jax",
-        XLA_FLAGS="--xla_force_host_platform_device_count=4",
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [
+    lines = on_four_devices(REFUSED, tmp_path / "work")
+    assert lines == [
         "ConfigError: training.batch_size: 3 devices need a multiple of 3, found 64",
         "UsageError: --devices 5: JAX sees 4 (cpu:0, cpu:1, cpu:2, cpu:3)",
     ]

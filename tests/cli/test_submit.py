@@ -53,9 +53,13 @@ def pcam(project: Project, served: Competition, account: dict[str, str]) -> Subm
 
 
 def entries(project: Project) -> list[dict[str, Any]]:
-    """What the ledger holds of submissions."""
+    """What the ledger holds of submissions, newest first.
+
+    The command's own order depends on validation scores, and so on the machine.
+    """
     listed = project.quick("submissions", "--json").json["submissions"]
-    return [entry for entry in listed if entry["id"] is not None]
+    sent = [entry for entry in listed if entry["id"] is not None]
+    return sorted(sent, key=lambda entry: entry["sent"], reverse=True)
 
 
 def one(project: Project) -> dict[str, Any]:

@@ -14,19 +14,15 @@ import os
 import secrets
 import shutil
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import lock_descriptor, unlock_descriptor
 
 from pcam_kit.errors import LockedError, StorageError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from pcam_kit.parsing import open_own, parse_json, read_json
 
 # prefix of every temporary name; such files are never read and may be deleted
 PARTIAL = ".partial-"
@@ -190,7 +186,7 @@ def append_json_line(path: Path, value: Any) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         line = (json.dumps(value, allow_nan=False) + "\n").encode()
         lock = path.with_name(f".lock-{path.name}")
-        with open(lock, "ab") as guard, open(path, "ab+") as handle:
+        with open_own(lock, "a") as guard, open_own(path, "a+") as handle:
             lock_descriptor(guard.fileno())
             end = handle.seek(0, os.SEEK_END)
             if end > 0:
@@ -213,10 +209,10 @@ def read_json_lines(path: Path) -> tuple[list[Any], int]:
         return [], 0
     values: list[Any] = []
     invalid = 0
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
-            values.append(json.loads(line))
-        except json.JSONDecodeError:
+            values.append(parse_json(line))
+        except ValueError:
             if line.strip():
                 invalid += 1
     return values, invalid
@@ -228,27 +224,10 @@ def read_json_object(path: Path) -> dict[str, Any]:
     For files that can be written again.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """All arrays of an .npz file.
-
-    Raises ValueError, which says why the file cannot be read.
-    """
-    import numpy as np
-
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise ValueError("it is a single array")
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(str(error)) from error
 
 
 def sha256_file(path: Path, progress: Callable[[int], None] | None = None) -> str:
@@ -279,7 +258,7 @@ def locked(path: Path, what: str) -> Generator[None]:
     with ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle = stack.enter_context(open(path, "ab"))
+            handle = stack.enter_context(open_own(path, "a"))
             free = lock_descriptor(handle.fileno(), blocking=False)
         except OSError as error:
             raise storage_error(error, path, "lock") from error

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pcam_kit.data.raw import SPLITS, Labels
 from pcam_kit.errors import DataError
-from pcam_kit.files import read_npz
+from pcam_kit.parsing import read_npz
 
 SCHEMA = 1
 IMAGES, INDEX, MANIFEST = "images.npy", "index.npz", "manifest.json"

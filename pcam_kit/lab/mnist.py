@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcam_kit.errors import DataError
-from pcam_kit.files import read_npz
+from pcam_kit.parsing import read_npz
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from pcam_kit.config.schema import Tta
 from pcam_kit.errors import RunError
-from pcam_kit.files import read_npz, writing
+from pcam_kit.files import writing
+from pcam_kit.parsing import read_npz
 from pcam_kit.views import UNNAMED, VIEWS
 
 

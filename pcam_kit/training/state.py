@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcam_kit.errors import RunError
-from pcam_kit.files import read_npz, writing
+from pcam_kit.files import writing
+from pcam_kit.parsing import read_npz
 
 SCHEMA_VERSION = 1
 

@@ -17,8 +17,9 @@ from pcam_kit.config.schema import Evaluation, Experiment, External
 from pcam_kit.data.raw import find_repeated
 from pcam_kit.data.store import Store
 from pcam_kit.errors import ConfigError, DataError, UsageError
-from pcam_kit.files import read_npz, sha256_file
+from pcam_kit.files import sha256_file
 from pcam_kit.formatting import few
+from pcam_kit.parsing import read_npz
 from pcam_kit.run_folders import Predictions, Run, create_run, update_meta
 from pcam_kit.views import AS_IS
 from pcam_kit.workflows.predictions import complete_run

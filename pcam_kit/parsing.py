@@ -1,0 +1,209 @@
+"""Bytes from elsewhere: the one boundary between what libraries raise and this package's errors.
+
+Every file, answer or name that this process did not write itself may be damaged, foreign or
+hostile. It is parsed inside `parsing`, which turns whatever a library raises into a PcamError.
+What a file declares is compared with a limit before anything is allocated. `printable` makes text
+from elsewhere safe to show.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+from pcam_kit.errors import PcamError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+JSON_BYTES = 64 << 20  # the largest JSON file that is read: a manifest or ledger has a few MB
+NPZ_BYTES = 2 << 30  # the most that the arrays of one .npz may take
+GZIP = b"\x1f\x8b"
+_BLOCK = 1 << 20
+
+
+@contextmanager
+def parsing(to_error: Callable[[str], PcamError]) -> Generator[None]:
+    """Turn what a library raises on bytes it cannot read into `to_error(reason)`.
+
+    `reason` is one line for people. A PcamError, Ctrl-C, a full memory and an end of the process
+    pass through. Inside belongs only the parsing: a fault of our own would be hidden, too.
+    """
+    try:
+        yield
+    except (PcamError, MemoryError):
+        raise
+    except Exception as error:
+        raise to_error(reason_of(error)) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error of a library says, as one printable line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    match error:
+        case RecursionError():
+            return "it is nested too deeply"
+        case EOFError():
+            return "it is cut short"
+        case KeyError():
+            return f"it has no {error}"  # a KeyError shows its key in quotes and escaped
+        case _:
+            lines = str(error).strip().splitlines()
+            return printable(lines[0]) if lines else type(error).__name__
+
+
+def printable(text: str) -> str:
+    r"""Text from elsewhere for a terminal, a log or a message: `\x1b`, never a control sequence.
+
+    Control characters, line breaks, marks that change the direction of writing, invisible
+    characters and halves of characters are shown as escapes.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character.isprintable()
+        else character.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for character in text
+    )
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text. Raises ValueError for any text that is not JSON.
+
+    Also for NaN and Infinity, which JSON does not have, and for what is nested too deeply.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def read_json(path: Path, limit: int = JSON_BYTES) -> Any:
+    """The JSON value in a file of at most `limit` bytes.
+
+    Raises OSError when it cannot be opened, ValueError when it is too large or not JSON.
+    """
+    return parse_json(read_bytes(path, limit))
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """All bytes of a regular file.
+
+    Raises OSError when it cannot be opened, ValueError for more than `limit` bytes and for anything
+    that is not a file: a pipe would wait for ever.
+    """
+    with open_regular(path) as handle:
+        data = handle.read(limit + 1)
+    if len(data) > limit:
+        raise ValueError(f"it has more than {limit:,} bytes")
+    return data
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading. Raises OSError, and ValueError for a pipe, device or socket."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a folder: OSError when opened
+        raise ValueError("it is a pipe or a device, not a file")
+    return open(path, "rb")
+
+
+def open_own(path: Path, mode: Literal["a", "a+", "w", "r+"]) -> BinaryIO:
+    """Open a file of this package for writing bytes, never through a link.
+
+    A link that somebody else put there would have its target changed. Raises OSError.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+    if path.is_symlink():  # Windows has no O_NOFOLLOW; elsewhere the reason is clearer than ELOOP's
+        raise OSError(f"{path} is a link, and nothing is written through links")
+    return open(path, f"{mode}b", opener=opener)  # type: ignore[return-value]
+
+
+def gunzip(stream: BinaryIO, limit: int) -> bytes:
+    """What a gzip stream unpacks to.
+
+    Raises ValueError for more than `limit` bytes, and what `gzip` raises for damaged ones.
+    """
+    import gzip
+
+    parts: list[bytes] = []
+    size = 0
+    with gzip.GzipFile(fileobj=stream) as source:
+        while block := source.read(_BLOCK):
+            size += len(block)
+            if size > limit:
+                raise ValueError(f"it unpacks to more than {limit:,} bytes")
+            parts.append(block)
+    return b"".join(parts)
+
+
+def read_npz(path: Path, limit: int = NPZ_BYTES) -> dict[str, NDArray[Any]]:
+    """All arrays of an .npz file; `limit`: the most bytes that they may take.
+
+    Raises ValueError, which says why the file cannot be read. What the file declares is checked
+    before memory is allocated; objects, which would run code, are refused.
+    """
+    try:
+        with open_regular(path) as handle, zipfile.ZipFile(handle) as archive:
+            members = archive.infolist()
+            declared = sum(info.file_size for info in members)
+            if declared > limit:
+                raise ValueError(f"its arrays take {declared:,} bytes: expected at most {limit:,}")
+            arrays: dict[str, NDArray[Any]] = {}
+            for info in members:
+                name = info.filename.removesuffix(".npy")
+                if name in arrays:
+                    raise ValueError(f"{name!r} is in it twice")
+                arrays[name] = _read_array(archive, info)
+            return arrays
+    except MemoryError:
+        raise
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"it is no .npz file, or damaged: {reason_of(error)}") from error
+    except Exception as error:
+        raise ValueError(reason_of(error)) from error
+
+
+def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
+    """One array of an .npz. Raises ValueError when it is not what the member's size says."""
+    import numpy as np
+    from numpy.lib import format as npy
+
+    with archive.open(info) as member:
+        try:
+            version = npy.read_magic(member)
+            read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+            if version not in read_header:
+                raise ValueError(f"{info.filename} has version {version} of the format")
+            shape, fortran, dtype = read_header[version](member)
+        except zlib.error as error:
+            raise ValueError(f"{info.filename} is damaged: {error}") from error
+        if dtype.hasobject:
+            raise ValueError(f"{info.filename} holds Python objects, not numbers or text")
+        count = 1
+        for side in shape:  # Python's numbers: NumPy's would overflow
+            if side < 0:
+                raise ValueError(f"{info.filename} has the shape {shape}")
+            count *= side
+        if member.tell() + count * dtype.itemsize != info.file_size:
+            raise ValueError(f"{info.filename} holds another number of values than it declares")
+        data = member.read()  # reads to the end, where the checksum is compared
+    array = np.frombuffer(bytearray(data), dtype=dtype) if count and dtype.itemsize else None
+    if array is None:
+        return np.zeros(shape, dtype)
+    return array.reshape(shape, order="F" if fortran else "C")

@@ -1,0 +1,145 @@
+"""The boundary to bytes from elsewhere: one type of error, sizes before memory, no links."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.lib import format as npy
+
+from pcam_kit import parsing
+from pcam_kit.errors import DataError, UsageError
+
+
+def crafted(path: Path, header: dict[str, Any], data: bytes, **how: Any) -> Path:
+    """An .npz with one array, whose header may lie."""
+    member = io.BytesIO()
+    npy.write_array_header_1_0(member, header)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("a.npy"), member.getvalue() + data, **how)
+    return path
+
+
+class TestParsing:
+    def test_whatever_is_raised_becomes_the_error_with_one_printable_line(self) -> None:
+        for error, reason in (
+            (RuntimeError("bad \x1b[31mcolour\nsecond line"), r"bad \x1b[31mcolour"),
+            (RecursionError(), "it is nested too deeply"),
+            (EOFError(), "it is cut short"),
+            (KeyError("orbit"), "it has no 'orbit'"),
+            (AssertionError(), "AssertionError"),
+        ):
+            with (
+                pytest.raises(DataError) as caught,
+                parsing.parsing(lambda reason: DataError(f"x: {reason}")),
+            ):
+                raise error
+            assert caught.value.message == f"x: {reason}"
+
+    @pytest.mark.parametrize("error", [UsageError("ours"), MemoryError(), KeyboardInterrupt()])
+    def test_what_is_no_fault_of_the_bytes_passes(self, error: BaseException) -> None:
+        with pytest.raises(type(error)), parsing.parsing(DataError):
+            raise error
+
+
+class TestPrintable:
+    def test_controls_directions_and_halves_are_escaped(self) -> None:
+        assert parsing.printable("é 日本 ± \x1b[2J\n\u202e\x9b\udcff") == (
+            "é 日本 ± \\x1b[2J\\n\\u202e\\x9b\\udcff"
+        )
+
+
+class TestJson:
+    @pytest.mark.parametrize(
+        "text", ["[" * 100_000, '{"a":' * 50_000, "1" * 5000, "NaN", "-Infinity", b"\xff", "", "{"]
+    )
+    def test_anything_else_is_a_value_error(self, text: str | bytes) -> None:
+        with pytest.raises(ValueError, match=r"\w"):
+            parsing.parse_json(text)
+
+    def test_a_file_above_the_limit_is_not_read(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.json"
+        path.write_text('"' + "a" * 100 + '"', encoding="utf-8")
+        assert parsing.read_json(path) == "a" * 100
+        with pytest.raises(ValueError, match="more than 99 bytes"):
+            parsing.read_json(path, 99)
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+    def test_a_pipe_does_not_wait_for_ever(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "a.json")
+        with pytest.raises(ValueError, match="a pipe"):
+            parsing.read_json(tmp_path / "a.json")
+
+
+class TestNpz:
+    def test_what_numpy_writes(self, tmp_path: Path) -> None:
+        arrays: dict[str, Any] = {
+            "numbers": np.arange(12.0).reshape(3, 4),
+            "fortran": np.asfortranarray(np.arange(12).reshape(3, 4)),
+            "texts": np.array(["a", "bé"]),
+            "empty": np.zeros((0, 3), np.uint8),
+            "scalar": np.array(5),
+            "no_text": np.array(""),
+        }
+        for save in (np.savez, np.savez_compressed):
+            save(tmp_path / "a.npz", **arrays)
+            read = parsing.read_npz(tmp_path / "a.npz")
+            assert list(read) == list(arrays)
+            for name, array in arrays.items():
+                assert read[name].dtype == array.dtype
+                np.testing.assert_array_equal(read[name], array)
+            read["numbers"][0, 0] = 7  # may be changed, as what NumPy loads
+
+    def test_a_size_that_is_only_declared_takes_no_memory(self, tmp_path: Path) -> None:
+        for shape in ((10**12,), (2**40, 2**40), (-1,)):
+            header = {"descr": "<f8", "fortran_order": False, "shape": shape}
+            path = crafted(tmp_path / "a.npz", header, b"1234")
+            with pytest.raises(ValueError, match=r"than it declares|has the shape"):
+                parsing.read_npz(path)
+
+    def test_zeros_that_unpack_to_too_much(self, tmp_path: Path) -> None:
+        np.savez_compressed(tmp_path / "a.npz", zeros=np.zeros(1_000_000))
+        with pytest.raises(ValueError, match="expected at most 100,000"):
+            parsing.read_npz(tmp_path / "a.npz", 100_000)
+
+    def test_objects_other_files_and_damage(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.npz"
+        np.savez(path, objects=np.array([{}], dtype=object))
+        with pytest.raises(ValueError, match="Python objects"):
+            parsing.read_npz(path)
+        np.save(path.with_suffix(".npy"), np.zeros(3))
+        with pytest.raises(ValueError, match=r"no \.npz"):
+            parsing.read_npz(path.with_suffix(".npy"))
+        np.savez(path, a=np.arange(100))
+        data = bytearray(path.read_bytes())
+        data[300] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match="damaged"):
+            parsing.read_npz(path)
+
+
+class TestGunzip:
+    def test_up_to_the_limit(self) -> None:
+        packed = gzip.compress(bytes(3_000_000))
+        assert parsing.gunzip(io.BytesIO(packed), 3_000_000) == bytes(3_000_000)
+        with pytest.raises(ValueError, match="more than 2,999,999 bytes"):
+            parsing.gunzip(io.BytesIO(packed), 2_999_999)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+class TestLinks:
+    @pytest.mark.parametrize("mode", ["a", "a+", "w", "r+"])
+    def test_nothing_is_written_through_one(self, tmp_path: Path, mode: Any) -> None:
+        other = tmp_path / "other"
+        other.write_bytes(b"precious")
+        (tmp_path / "link").symlink_to(other)
+        with pytest.raises(OSError, match="is a link"):
+            parsing.open_own(tmp_path / "link", mode)
+        assert other.read_bytes() == b"precious"

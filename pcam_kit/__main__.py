@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 from pcam_kit.cli.app import app
@@ -20,7 +21,7 @@ def with_resume_value(arguments: list[str]) -> list[str]:
     Typer has no options whose value may be left out.
     """
     result: list[str] = []
-    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+    for argument, following in pairwise([*arguments, "-"]):
         if argument == "--resume" and following.startswith("-"):
             argument = "--resume="
         result.append(argument)

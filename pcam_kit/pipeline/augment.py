@@ -17,11 +17,14 @@ from pcam_kit import symmetry
 from pcam_kit.config.load import import_object
 from pcam_kit.config.schema import Augment
 from pcam_kit.errors import ConfigError
+from pcam_kit.parsing import parsing, printable
 from pcam_kit.pipeline.stain import restain
+from pcam_kit.pipeline.transforms.base import check_alike
 from pcam_kit.pipeline.transforms.build import build_steps
 
 # One independent stream of random numbers for each purpose.
 ORDER, SYMMETRY, TRANSFORMS, STAIN, CUSTOM = range(5)
+TRIALS = 8  # of each transform on each patch, before a training
 
 # (patches uint8 [n, h, w, 3], random numbers) -> patches of the same shape and dtype
 CustomAugmentation = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
@@ -60,19 +63,24 @@ class Augmenter:
     Safe to call from several threads; the result does not depend on the thread.
 
     custom: the function that `config.custom` names, when it cannot be imported by that name.
-    Construction raises ConfigError when a transform, one of its options or the custom function does
-    not exist.
+    always: every transform that may happen does, to try them. Construction raises ConfigError
+    when a transform, one of its options or the custom function does not exist.
     """
 
     def __init__(
-        self, config: Augment, *, seed: int, custom: CustomAugmentation | None = None
+        self,
+        config: Augment,
+        *,
+        seed: int,
+        custom: CustomAugmentation | None = None,
+        always: bool = False,
     ) -> None:
         self._config = config
         self._seed = seed
         self._custom = custom
         if custom is None and config.custom is not None:
             self._custom = import_object(config.custom, "augment.custom")
-        self._steps = build_steps(config.transforms)
+        self._steps = build_steps(config.transforms, always=always)
 
     def __call__(
         self, images: NDArray[np.uint8], rows: NDArray[np.int64], epoch: int, total: int
@@ -114,18 +122,42 @@ class Augmenter:
     ) -> NDArray[np.uint8]:
         """Apply the user's function; its random numbers depend on the batch alone.
 
-        Raises ConfigError when it does not return patches of the same shape and dtype.
+        Raises ConfigError when it fails, or does not return patches of the same shape and dtype.
         """
         first = int(rows[0]) if len(rows) else 0
         rng = np.random.default_rng([self._seed, epoch, CUSTOM, first])
-        out: Any = custom(images, rng)
-        if not isinstance(out, np.ndarray) or out.dtype != np.uint8 or out.shape != images.shape:
-            actual = type(out).__name__
-            if isinstance(out, np.ndarray):
-                actual = f"{out.dtype} {list(out.shape)}"
-            raise ConfigError(
-                f"augment.custom ({self._config.custom}): expected patches uint8 "
-                f"{list(images.shape)} like its input, found {actual}",
-                hint="pixels stay uint8, 0 to 255: round and clip, then .astype(np.uint8)",
-            )
+        where = f"augment.custom ({printable(str(self._config.custom))})"
+        given = images.shape, images.dtype
+        hint = "the whole traceback: --debug"
+        with parsing(lambda reason: ConfigError(f"{where}: it fails: {reason}", hint=hint)):
+            out: Any = custom(images, rng)
+        if (images.shape, images.dtype) != given:  # it may change them in place, but not these
+            raise ConfigError(f"{where}: it changed the shape or dtype of the array it was given")
+        check_alike(images, out, where)
         return out
+
+
+def try_augmentation(
+    config: Augment,
+    images: NDArray[np.uint8],
+    *,
+    seed: int,
+    custom: CustomAugmentation | None = None,
+) -> None:
+    """Augment a few real patches with every transform at work, before anything is trained.
+
+    images: uint8 [n, h, w, channels], n > 0; config, custom: as for `Augmenter`. Raises ConfigError
+    when a transform or the custom function fails, changes size or dtype, or leaves only 0 and 1.
+    """
+    augmenter = Augmenter(config, seed=seed, custom=custom, always=True)
+    rows = np.arange(len(images))
+    highest = 0
+    for epoch in range(1, TRIALS + 1):
+        out = augmenter(images.copy(), rows, epoch, len(images))
+        highest = max(highest, int(out.max()))
+    if highest <= 1 < images.max():
+        raise ConfigError(
+            f"augment: all pixels of {len(images)} patches are 0 or 1 afterwards, they were up to "
+            f"{images.max()}",
+            hint="pixels stay 0 to 255: the network scales them. Try the transforms one by one",
+        )

@@ -18,13 +18,15 @@ from pcam_kit.data.leakage import Leakage, find_leakage, resolve_drop_copies, tr
 from pcam_kit.data.split import draw_rows
 from pcam_kit.data.store import Store
 from pcam_kit.errors import ConfigError, RunError
-from pcam_kit.pipeline.augment import Augmenter, CustomAugmentation
+from pcam_kit.pipeline.augment import Augmenter, CustomAugmentation, try_augmentation
 from pcam_kit.pipeline.batches import Batches, take
 from pcam_kit.run_folders import Run
 from pcam_kit.training.backend import quiet_import
 from pcam_kit.workspace import Workspace
 
 log = logging.getLogger(__name__)
+
+TRIED = 4  # real patches that the augmentation is tried on
 
 Targets = NDArray[np.int8] | NDArray[np.float32]
 
@@ -146,8 +148,9 @@ def plan_training(
     rows = training_rows(experiment, store)
     valid_rows = split_rows(store, "valid", fold)
     _check_both_classes(store, fold, train=rows, valid=valid_rows)
-    if experiment.augment.custom is not None:  # a fault in it is reported before a folder is made
-        augmenter(take(store.images, rows[:2], crop), rows[:2], 1, len(store.images))
+    # a fault in it is reported before a folder is made
+    patches = take(store.images, rows[:TRIED], crop)
+    try_augmentation(experiment.augment, patches, seed=experiment.seed, custom=augmentation)
     return TrainingPlan(
         experiment=experiment,
         store=store,

@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from pcam_kit.errors import ConfigError
+from pcam_kit.parsing import parsing
+
 Patches = NDArray[np.uint8]  # [n, h, w, channels]
 Numbers = NDArray[np.uint32]  # [n, columns], each uniform over all 2**32 values
 Pair = tuple[float, float]
@@ -52,10 +55,11 @@ class BatchTransform(BaseModel, ABC):
 
 @dataclass(frozen=True)
 class Sometimes:
-    """A step that changes each patch with probability `p`."""
+    """A step that changes each patch with probability `p`; where: for messages."""
 
     transform: BatchTransform
     p: float
+    where: str
 
     @property
     def columns(self) -> int:
@@ -63,12 +67,38 @@ class Sometimes:
         return 1 + self.transform.columns
 
     def __call__(self, images: Patches, numbers: Numbers) -> Patches:
-        """Return the patches, some of them changed."""
+        """Return the patches, some of them changed.
+
+        Raises ConfigError, which names the transform, when it fails.
+        """
         rows = np.flatnonzero(uniform(numbers[:, 0]) < self.p)
         out = images.copy()
-        # take: contiguous, which writing through OpenCV needs
-        out[rows] = self.transform.apply(images.take(rows, axis=0), numbers[rows, 1:])
+        with parsing(lambda reason: ConfigError(f"{self.where}: it fails on a patch: {reason}")):
+            # take: contiguous, which writing through OpenCV needs
+            out[rows] = self.transform.apply(images.take(rows, axis=0), numbers[rows, 1:])
         return out
+
+
+def check_alike(before: NDArray[Any], after: Any, where: str) -> None:
+    """Raises ConfigError unless `after` is an array of the dtype and shape of `before`.
+
+    A cast would not do: floats of 0 to 1 as uint8 are all 0 or 1. where: the transform, for the
+    message.
+    """
+    if (
+        isinstance(after, np.ndarray)
+        and after.dtype == before.dtype
+        and after.shape == before.shape
+    ):
+        return
+    found = type(after).__name__
+    if isinstance(after, np.ndarray):
+        found = f"{after.dtype} {list(after.shape)}"
+    raise ConfigError(
+        f"{where}: expected patches {before.dtype} {list(before.shape)} like its input, found "
+        f"{found}",
+        hint="patches keep their size, and pixels stay uint8, 0 to 255: the network scales them",
+    )
 
 
 def uniform(numbers: Numbers) -> NDArray[np.float64]:

@@ -12,20 +12,21 @@ from pcam_kit.errors import ConfigError
 from pcam_kit.pipeline.transforms.base import BatchTransform, Sometimes, Step
 from pcam_kit.pipeline.transforms.colour import ColorJitter
 from pcam_kit.pipeline.transforms.geometry import Affine, ElasticTransform, RandomResizedCrop
-from pcam_kit.pipeline.transforms.others import Albumentations, find_faults
+from pcam_kit.pipeline.transforms.others import Albumentations, find_faults, place_of
 
 OWN: dict[str, type[BatchTransform]] = {
     kind.__name__: kind for kind in (Affine, ColorJitter, ElasticTransform, RandomResizedCrop)
 }
 
 
-def build_steps(transforms: list[Transform]) -> list[Step]:
+def build_steps(transforms: list[Transform], *, always: bool = False) -> list[Step]:
     """The steps, in order; neighbours that come from albumentations are one step.
 
-    Raises ConfigError, which lists every transform that cannot be built.
+    always: what may happen does, to try it. Raises ConfigError, which lists every transform that
+    cannot be built.
     """
     faults = [
-        f"augment.transforms.{i} ({transform.name}): {text}"
+        f"{place_of(i, transform)}: {text}"
         for i, transform in enumerate(transforms)
         for text in _find_faults(transform)
     ]
@@ -35,11 +36,18 @@ def build_steps(transforms: list[Transform]) -> list[Step]:
             hint="the transforms and their options: https://explore.albumentations.ai",
         )
     steps: list[Step] = []
-    for own, neighbours in groupby(transforms, _is_own):
+    for own, neighbours in groupby(enumerate(transforms), lambda item: _is_own(item[1])):
         if own:
-            steps += [Sometimes(OWN[one.name](**one.options), one.p) for one in neighbours]
+            steps += [
+                Sometimes(
+                    OWN[one.name](**one.options),
+                    float(one.p > 0) if always else one.p,
+                    place_of(i, one),
+                )
+                for i, one in neighbours
+            ]
         else:
-            steps.append(Albumentations(list(neighbours)))
+            steps.append(Albumentations(dict(neighbours), always=always))
     return steps
 
 

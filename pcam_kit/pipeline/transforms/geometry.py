@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
-from pcam_kit.errors import ConfigError
 from pcam_kit.pipeline.transforms.base import (
     BatchTransform,
     Numbers,
@@ -120,12 +119,11 @@ class RandomResizedCrop(BatchTransform):
     interpolation: Literal[0, 1, 2, 3, 4, 5, 6] = 1
 
     def apply(self, images: Patches, numbers: Numbers) -> Patches:
-        """Return new patches. Raises ConfigError when they would have another size."""
+        """Return new patches. Raises ValueError when they would have another size."""
         height, width = images.shape[1:3]
         if self.size != (height, width):
-            raise ConfigError(
-                f"augment.transforms (RandomResizedCrop): expected size [{height}, {width}] like "
-                f"the patches, found {list(self.size)}"
+            raise ValueError(
+                f"expected size [{height}, {width}] like the patches, found {list(self.size)}"
             )
         out = np.empty_like(images)
         parts = self.draw(numbers, height, width).tolist()

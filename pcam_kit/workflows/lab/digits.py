@@ -14,7 +14,7 @@ from pcam_kit.config.schema import FewDigits
 from pcam_kit.formatting import duration, mean_sd
 from pcam_kit.lab.ablation import Variant, alone, harmful, without_any
 from pcam_kit.lab.mnist import Digits, load_digits
-from pcam_kit.pipeline.augment import Augmenter
+from pcam_kit.pipeline.augment import Augmenter, try_augmentation
 from pcam_kit.progress import SILENT, Display
 from pcam_kit.training.backend import quiet_import
 
@@ -80,7 +80,8 @@ def learn_digits(request: DigitsRequest, *, display: Display = SILENT) -> Digits
     digits = load_digits(request.source)
     with quiet_import():
         from pcam_kit.lab import classify
-    classify.subset(digits, config.images, config.seed)  # too few images are reported now
+    rows = classify.subset(digits, config.images, config.seed)  # too few are reported now
+    try_augmentation(config.augment, digits.train_images[rows[:4]], seed=config.seed)
     log.info(
         f"{config.name}: {config.runs} x {config.images} training images of {digits.name}, "
         f"{len(digits.test_labels):,} test images"

@@ -10,15 +10,18 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pcam_kit.config import load
 from pcam_kit.config.faults import suggestion
+from pcam_kit.config.plain import shown
+from pcam_kit.config.values import Line, ShortLine, Text
 from pcam_kit.errors import ConfigError
 from pcam_kit.metrics import METRICS
 from pcam_kit.names import is_device
+from pcam_kit.parsing import printable
 
 Split = Literal["train", "valid", "test"]
 LAYOUTS = Path(__file__).parent / "data" / "layouts"
@@ -30,12 +33,12 @@ class Overlap(BaseModel):
     Patches of `split` of the other `competition` (its slug) are also in this one's split `ours`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    competition: str
+    competition: ShortLine
     split: Split
     ours: Split = "test"
-    why: str
+    why: Text
 
 
 class Competition(BaseModel):
@@ -44,24 +47,24 @@ class Competition(BaseModel):
     `counts` are the published numbers of patches; they are not enforced.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    slug: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    title: str
-    aliases: list[str] = []
-    layout: str  # a module in `data/layouts/`
-    image_size: int = Field(gt=0)  # side of a patch in pixels
-    id_column: str = "id"
-    target_column: str
+    slug: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)
+    title: Line
+    aliases: list[ShortLine] = Field(default=[], max_length=100)
+    layout: ShortLine  # a module in `data/layouts/`
+    image_size: int = Field(gt=0, le=4096)  # side of a patch in pixels
+    id_column: ShortLine = "id"
+    target_column: ShortLine
     target: Literal["probability", "class"]
     metric: str  # a name in `metrics.METRICS`
-    counts: dict[Split, int]
-    default_config: str
+    counts: dict[Split, Annotated[int, Field(ge=0, le=10**8)]]
+    default_config: Line
     # used when the raw files have no validation split
     valid_fraction: float = Field(default=0.15, gt=0, lt=1)
-    missing_hint: str = ""  # printed when Kaggle does not know the slug
+    missing_hint: Text = ""  # printed when Kaggle does not know the slug
     # a fact about the data, looked up when needed: stores and runs do not keep a copy
-    overlaps: list[Overlap] = Field(default=[], exclude=True)
+    overlaps: list[Overlap] = Field(default=[], exclude=True, max_length=100)
 
     @field_validator("slug")
     @classmethod
@@ -85,6 +88,12 @@ class Competition(BaseModel):
             raise ValueError(f"input should be one of {', '.join(map(repr, METRICS))}")
         return name
 
+    @model_validator(mode="after")
+    def _check_columns(self) -> Competition:
+        if self.id_column == self.target_column:
+            raise ValueError("id_column and target_column need different names")
+        return self
+
     @property
     def url(self) -> str:
         """Its page on Kaggle."""
@@ -107,16 +116,24 @@ def find_competition(name: str) -> Competition:
     slugs = load.list_configs(kind="competitions")
     if slug in slugs:
         return read_profile(load.find_config(slug, kind="competitions"))
+    faults: list[str] = []
     for candidate in slugs:
-        profile = read_profile(load.find_config(candidate, kind="competitions"))
+        try:
+            profile = read_profile(load.find_config(candidate, kind="competitions"))
+        except ConfigError as error:  # another one may be meant
+            faults.append(error.message)
+            continue
         if slug == profile.slug or slug in profile.aliases:
             return profile
+    message = f"no profile for the competition {shown(slug)}{suggestion(slug, slugs)}"
+    if faults:
+        message += "; these cannot be read:"
     raise ConfigError(
-        f"no profile for the competition {slug!r}{suggestion(slug, slugs)}",
-        hint=f"known: {', '.join(slugs)}. For another year or a private copy, copy one of "
-        "configs/competitions/*.yaml to "
-        f"configs/competitions/{slug}.yaml, change its slug and columns, and run the same "
-        "command again",
+        "\n  ".join([message, *faults]),
+        hint=f"known: {', '.join(map(printable, slugs))}. For another year or a private copy, copy "
+        "one of configs/competitions/*.yaml to "
+        f"configs/competitions/{printable(slug)}.yaml, change its slug and columns, and run the "
+        "same command again",
     )
 
 
@@ -154,5 +171,5 @@ def read_profile(path: Path) -> Competition:
     Raises ConfigError, which lists every fault in it.
     """
     if not path.is_file():
-        raise ConfigError(f"no competition profile at {path}")
-    return load.validate(Competition, load.read_yaml_file(path), str(path))
+        raise ConfigError(f"no competition profile at {printable(str(path))}")
+    return load.validate(Competition, load.read_yaml_file(path), printable(str(path)))

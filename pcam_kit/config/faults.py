@@ -8,19 +8,22 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from pcam_kit.config.plain import SHOWN, shown
 from pcam_kit.config.schema import Experiment
+from pcam_kit.parsing import printable
 
 
 def suggestion(word: str, valid: Iterable[str]) -> str:
     """`; did you mean 'x'?` when a valid word is similar, otherwise an empty string."""
-    matches = difflib.get_close_matches(word, list(valid), n=1, cutoff=0.5)
+    # long words take long, and are near none
+    matches = difflib.get_close_matches(word[:SHOWN], list(valid), n=1, cutoff=0.5)
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
 def describe_fault(model: type[BaseModel], item: Any) -> str:
     """One line for one item of pydantic's `ValidationError.errors()`."""
     valid, keys = _walk(model, item["loc"])
-    path = ".".join(keys)
+    path = ".".join(shown(key)[1:-1] for key in keys)
     match item["type"]:
         case "extra_forbidden":
             return f"{path}: unknown key{suggestion(keys[-1], valid)} (known: {', '.join(valid)})"
@@ -33,13 +36,13 @@ def describe_fault(model: type[BaseModel], item: Any) -> str:
                 value = value.get("name")
             return (
                 f"{path}.name: expected one of {', '.join(tags)}, found "
-                f"{value!r}{suggestion(str(value), tags)}"
+                f"{shown(value)}{suggestion(str(value), tags)}"
             )
         case _:
             message = item["msg"].removeprefix("Value error, ")
             return (
-                f"{path or '(top level)'}: {message[:1].lower()}{message[1:]}, found "
-                f"{item['input']!r}"
+                f"{path or '(top level)'}: {printable(message[:1].lower() + message[1:])}, found "
+                f"{shown(item['input'])}"
             )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,17 +15,19 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import YAMLError
 
 from pcam_kit.config.faults import describe_fault, suggestion
+from pcam_kit.config.plain import CHARACTERS, DEPTH, read_plain, shown
 from pcam_kit.config.schema import Experiment, FewDigits
 from pcam_kit.errors import ConfigError
+from pcam_kit.parsing import parsing, printable, read_bytes
 
 Model = TypeVar("Model", bound=BaseModel)
 
 PACKAGE = Path(__file__).resolve().parent.parent
 DIGITS = "mnist"  # the kind of the configs of `pcam lab mnist`
+SUFFIXES = {".yaml", ".yml"}
+FAULTS = 20  # at most in one message
 
 
 def config_folders() -> tuple[Path, ...]:
@@ -41,17 +44,32 @@ def find_config(name: str, *, kind: str = ".") -> Path:
     Raises ConfigError, which lists the available configs.
     """
     path = Path(name)
-    if path.suffix in {".yaml", ".yml"} and path.is_file():
-        return path
+    kind_of_file = _kind_of_file(path) if name else ""
+    if path.suffix.lower() in SUFFIXES and kind_of_file:
+        return path  # a folder or a pipe with such a name is reported when it is read
     for folder in config_folders():
         candidate = folder / kind / f"{name}.yaml"
-        if candidate.is_file():
+        if _kind_of_file(candidate) == "a file":
             return candidate
-    names = list_configs(kind=kind)
-    raise ConfigError(
-        f"no config called {name!r}{suggestion(name, names)}",
-        hint=f"give a path to a .yaml file, or one of: {', '.join(names)}",
-    )
+    names = [printable(known) for known in list_configs(kind=kind)]
+    known = f"give a path to a .yaml file, or one of: {', '.join(names)}"
+    if kind_of_file:
+        raise ConfigError(
+            f"{shown(name)} is {kind_of_file}: expected a file whose name ends with .yaml",
+            hint=known,
+        )
+    raise ConfigError(f"no config called {shown(name)}{suggestion(name, names)}", hint=known)
+
+
+def _kind_of_file(path: Path) -> str:
+    """What lies there, in words; "" when nothing does."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # ValueError: a zero in the name
+        return ""
+    if stat.S_ISREG(mode):
+        return "a file"
+    return "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
 
 
 def list_configs(*, kind: str = ".") -> list[str]:
@@ -62,20 +80,11 @@ def list_configs(*, kind: str = ".") -> list[str]:
 
 
 def read_yaml(text: str, where: str) -> dict[str, Any]:
-    """Parse YAML 1.2: `1e-3` is a number, repeated keys are an error.
+    """Parse YAML 1.2 as a mapping of plain values (`config.plain`).
 
     where: the source, for error messages. Raises ConfigError.
     """
-    try:
-        value = YAML(typ="safe", pure=True).load(text)
-    except DuplicateKeyError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark is not None else "?"
-        problem = str(error.problem).split(" with value")[0]
-        raise ConfigError(
-            f"{where}, line {line}: {problem} a second time", hint="keep one of the two"
-        ) from error
-    except YAMLError as error:
-        raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
+    value = read_plain(text, where)
     if not isinstance(value, dict):
         raise ConfigError(f"{where}: expected a mapping (key: value), found {type(value).__name__}")
     return value
@@ -84,17 +93,18 @@ def read_yaml(text: str, where: str) -> dict[str, Any]:
 def read_yaml_file(path: Path) -> dict[str, Any]:
     """Parse a YAML file.
 
-    Raises ConfigError, also when it cannot be read or is not text.
+    Raises ConfigError, also when it cannot be read, is too large or is not text.
     """
+    where = printable(str(path))
+    with parsing(lambda reason: ConfigError(f"cannot read {where}: {reason}")):
+        data = read_bytes(path, 4 * CHARACTERS)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = data.decode("utf-8-sig")  # Windows' editors may begin with a mark
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"{path} is not UTF-8 text: byte {error.start} is 0x{error.object[error.start]:02x}"
+            f"{where} is not UTF-8 text: byte {error.start} is 0x{data[error.start]:02x}"
         ) from error
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
-    return read_yaml(text, str(path))
+    return read_yaml(text, where)
 
 
 def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -105,22 +115,18 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
     result = _copy(values)
     for override in overrides:
         key, equals, text = override.partition("=")
+        where = f"--set {shown(override)}"
         if not equals or not key.strip():
-            raise ConfigError(
-                f"--set {override!r}: expected key=value, e.g. --set training.epochs=3"
-            )
+            raise ConfigError(f"{where}: expected key=value, e.g. --set training.epochs=3")
         node = result
         *parents, leaf = key.strip().split(".")
+        if len(parents) >= DEPTH:
+            raise ConfigError(f"{where}: expected a key of at most {DEPTH} parts")
         for parent in parents:
             if not isinstance(node.get(parent), dict):
                 node[parent] = {}
             node = node[parent]
-        try:
-            node[leaf] = YAML(typ="safe", pure=True).load(text) if text.strip() else None
-        except YAMLError as error:
-            raise ConfigError(
-                f"--set {override!r}: the value is not valid YAML: {' '.join(str(error).split())}"
-            ) from error
+        node[leaf] = read_plain(text, f"{where}: the value") if text.strip() else None
     return result
 
 
@@ -132,13 +138,19 @@ def validate(model: type[Model], values: dict[str, Any], where: str) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        faults = [describe_fault(model, item) for item in error.errors()]
-        command = "pcam lab mnist" if model is FewDigits else "pcam train"
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise ConfigError(
-            "\n  ".join([f"{where}: {count}", *faults]),
-            hint=f"{command} --print-config shows every key with its value",
-        ) from error
+        faults = [describe_fault(model, item) for item in error.errors(include_url=False)]
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    if len(faults) > FAULTS:
+        faults[FAULTS:] = [f"and {len(faults) - FAULTS:,} more"]
+    raise ConfigError("\n  ".join([f"{where}: {count}", *faults]), hint=_hint(model))
+
+
+def _hint(model: type[BaseModel]) -> str:
+    """Where a person sees what is expected."""
+    commands = {Experiment: "pcam train", FewDigits: "pcam lab mnist"}
+    if model in commands:
+        return f"{commands[model]} --print-config shows every key with its value"
+    return "compare it with the profiles in configs/competitions/ that pcam-kit comes with"
 
 
 def load_experiment(name: str, overrides: Sequence[str] = ()) -> Experiment:
@@ -166,7 +178,8 @@ def _load(model: type[Model], path: Path, name: str, overrides: Sequence[str]) -
     # relative paths in the file start at its folder, those of --set at the working directory
     values = _resolve_paths(path.parent, values)
     values = _resolve_paths(Path(), apply_overrides(values, overrides))
-    return validate(model, values, name if not overrides else f"{name} with --set")
+    where = printable(name)
+    return validate(model, values, where if not overrides else f"{where} with --set")
 
 
 def _resolve_paths(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
@@ -177,7 +190,11 @@ def _resolve_paths(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
     paths: dict[str, str] = {}
     for key in ("weights", "builder"):
         value = model.get(key)
-        if isinstance(value, str) and value != "imagenet" and (folder / value).is_file():
+        if (
+            isinstance(value, str)
+            and value != "imagenet"
+            and _kind_of_file(folder / value) == "a file"
+        ):
             paths[key] = str((folder / value).resolve())
     return values | {"model": model | paths} if paths else values
 
@@ -196,15 +213,15 @@ def import_object(reference: str, where: str) -> Any:
     working_directory = str(Path.cwd())
     if working_directory not in sys.path:
         sys.path.append(working_directory)
-    try:
+    reference = printable(reference)
+    hint = f"run pcam where {module} can be imported, e.g. in the folder of {module}.py"
+    # whatever a module of the user's own raises
+    with parsing(
+        lambda reason: ConfigError(f"{where}: cannot import {reference}: {reason}", hint=hint)
+    ):
         value: Any = importlib.import_module(module)
         for part in name.split("."):
             value = getattr(value, part)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"{where}: cannot import {reference}: {error}",
-            hint=f"run pcam where {module} can be imported, e.g. in the folder of {module}.py",
-        ) from error
     return value
 
 

@@ -5,15 +5,24 @@ It holds nothing about the machine that the experiment runs on.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pcam_kit.config.values import Line, Options, ShortLine, TransformOptions
 
 
 class _Part(BaseModel):
     # strict: "3" is not a number; finite: no learning rate is infinite
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+
+# Limits are far beyond what is of use: what exceeds them is a slip, and would take all memory.
+Channels = Annotated[int, Field(gt=0, le=4096)]
+Stages = Annotated[list[Channels], Field(min_length=1, max_length=16)]
+Blocks = Annotated[int, Field(gt=0, le=100)]
+Side = Annotated[int, Field(gt=0, le=16_384)]  # in pixels
+Count = Annotated[int, Field(gt=0, lt=2**40)]
 
 StainMethod = Literal["reinhard", "macenko"]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -25,8 +34,8 @@ class Fold(_Part):
     Patches of one slide are in the same fold, where slides are known.
     """
 
-    index: int = Field(gt=0)  # counted from 1
-    of: int = Field(gt=1)
+    index: int = Field(gt=0, le=1000)  # counted from 1
+    of: int = Field(gt=1, le=1000)
     seed: Seed = 0  # draws the folds; only runs with the same folds can be combined
 
     @model_validator(mode="after")
@@ -40,8 +49,9 @@ class Data(_Part):
     """Which patches, and which pixels of them."""
 
     stain: StainMethod | None = None  # normalised by `pcam fetch --stain`; null: as published
-    crop: int | None = Field(default=None, gt=0)  # side of the centre in pixels; null: full patch
-    limit: int | None = Field(default=None, gt=1)  # training patches, drawn by seed; null: all
+    crop: Side | None = None  # side of the centre in pixels; null: full patch
+    # training patches, drawn by seed; null: all
+    limit: int | None = Field(default=None, gt=1, lt=2**40)
     # train without exact copies of validation and test patches; null: a new run does, if any exist
     drop_copies: bool | None = None
     fold: Fold | None = None  # null: train and valid as in the store
@@ -55,9 +65,9 @@ class Transform(_Part):
     it does not know, are albumentations' own, one patch at a time.
     """
 
-    name: str
+    name: ShortLine
     p: float = Field(default=0.5, ge=0, le=1)
-    options: dict[str, Any] = {}
+    options: TransformOptions = {}
 
 
 class Stain(_Part):
@@ -76,9 +86,9 @@ class Augment(_Part):
 
     d4: bool = True  # one of the 8 symmetries of the square, each equally likely
     stain: Stain | None = None  # H&E patches only
-    transforms: list[Transform] = []
+    transforms: list[Transform] = Field(default=[], max_length=100)
     # your own function, "module:function", from and to uint8 [n, h, w, 3]; see docs/python.md
-    custom: str | None = None
+    custom: Line | None = None
 
 
 class _Network(_Part):
@@ -92,11 +102,11 @@ class ReportCnn(_Network):
 
     family = "lab"
     name: Literal["report_cnn"]
-    filters: list[int] = Field(default=[32, 64, 128], min_length=1)
-    units: int = Field(default=128, gt=0)
+    filters: Stages = [32, 64, 128]
+    units: int = Field(default=128, gt=0, le=65_536)
     block_dropout: float = Field(default=0.2, ge=0, lt=1)  # after each pooling
     dropout: float = Field(default=0.5, ge=0, lt=1)  # before the last layer
-    l2: float = Field(default=1e-4, ge=0)
+    l2: float = Field(default=1e-4, ge=0, le=1e6)
     batch_norm: bool = False  # after each convolution and the dense layer; not in the report
 
 
@@ -105,8 +115,8 @@ class LabCnn(_Network):
 
     family = "lab"
     name: Literal["lab_cnn"]
-    filters: list[int] = Field(default=[16, 32], min_length=1)
-    units: int | None = Field(default=64, gt=0)  # null: no hidden dense layer
+    filters: Stages = [16, 32]
+    units: int | None = Field(default=64, gt=0, le=65_536)  # null: no hidden dense layer
 
 
 class ResNet(_Network):
@@ -114,8 +124,8 @@ class ResNet(_Network):
 
     family = "resnet"
     name: Literal["resnet"]
-    widths: list[int] = Field(default=[32, 64, 128], min_length=1)
-    blocks: int = Field(default=1, gt=0)  # residual blocks per stage
+    widths: Stages = [32, 64, 128]
+    blocks: Blocks = 1  # residual blocks per stage
     stem_stride: int = Field(default=1, ge=1, le=4)  # 1 for 32 px, 2 for 96 px
     # mean over all positions; centre: additionally the mean over the middle third
     pool: Literal["all", "centre"] = "all"
@@ -132,8 +142,8 @@ class GroupResNet(_Network):
     name: Literal["group_resnet"]
     group: Literal["p4", "p4m"] = "p4m"  # 4 rotations, or those and their mirror images
     # channels of each element; the layers have 4 (p4) or 8 (p4m) times this number
-    widths: list[int] = Field(default=[4, 8, 16], min_length=1)
-    blocks: int = Field(default=1, gt=0)  # residual blocks per stage
+    widths: Stages = [4, 8, 16]
+    blocks: Blocks = 1  # residual blocks per stage
     stem_pool: int = Field(default=1, ge=1, le=4)  # 1 for 32 px, 2 for 96 px
     # mean over all positions; centre: additionally the mean over the middle third
     pool: Literal["all", "centre"] = "all"
@@ -148,9 +158,9 @@ class P4MDenseNet(_Network):
 
     family = "group"
     name: Literal["p4m_densenet"]
-    growth: int = Field(default=9, gt=0)  # channels per element that each convolution adds
-    blocks: int = Field(default=5, gt=0)  # one per resolution: 5 for 96 px, 4 for 32 px
-    layers: int = Field(default=1, gt=0)  # convolutions per block
+    growth: Channels = 9  # channels per element that each convolution adds
+    blocks: Blocks = 5  # one per resolution: 5 for 96 px, 4 for 32 px
+    layers: Blocks = 1  # convolutions per block
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
@@ -173,10 +183,12 @@ class Transfer(_Network):
         "MobileNetV3Small",
     ]
     # imagenet: downloaded by Keras; or the path of a file; null: random
-    weights: str | None = Field(default="imagenet", min_length=1)
-    input_size: int | None = Field(default=None, ge=32)  # resize to these pixels; null: do not
+    weights: Line | None = Field(default="imagenet", min_length=1)
+    # resize to these pixels; null: do not
+    input_size: int | None = Field(default=None, ge=32, le=4096)
     dropout: float = Field(default=0.2, ge=0, lt=1)  # before the last layer
-    head_epochs: int = Field(default=1, ge=0)  # epochs in which only the head is trained
+    # epochs in which only the head is trained
+    head_epochs: int = Field(default=1, ge=0, le=100_000)
     backbone_rate: float = Field(default=0.1, gt=0, le=1)  # of its last stage; the head has 1
     layer_decay: float = Field(default=1.0, gt=0, le=1)  # rate of a stage relative to the next
     # keep the backbone's batch normalisation unchanged; null: only if `weights` is given
@@ -189,8 +201,8 @@ class Custom(_Network):
     family = "custom"
     name: Literal["custom"]
     # "module:function", called with the side in pixels and `options`; or a .keras file
-    builder: str = Field(min_length=1)
-    options: dict[str, Any] = {}
+    builder: Line = Field(min_length=1)
+    options: Options = {}
 
     @property
     def is_saved(self) -> bool:
@@ -215,7 +227,7 @@ class Teachers(_Part):
     """Knowledge distillation (Hinton, Vinyals and Dean, 2015): targets from other networks."""
 
     # trained first on the same patches with the same seed, unless such runs exist
-    configs: list[str] = Field(min_length=1)
+    configs: list[Line] = Field(min_length=1, max_length=100)
     # weight of the teachers' probability (from their mean logit); the labels have 1 - weight
     weight: float = Field(default=0.7, gt=0, le=1)
 
@@ -226,24 +238,24 @@ class Training(_Part):
     A step is one update of the optimiser, an epoch one pass over the training patches.
     """
 
-    epochs: int = Field(default=10, gt=0)
+    epochs: int = Field(default=10, gt=0, le=100_000)
     # limit of epochs * training patches; at least one epoch is trained; null: no limit
-    most_patches: int | None = Field(default=None, gt=0)
-    batch_size: int = Field(default=128, gt=0)
+    most_patches: Count | None = None
+    batch_size: int = Field(default=128, gt=0, le=65_536)
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
-    learning_rate: float = Field(default=1e-3, gt=0)  # the peak of the schedule
+    learning_rate: float = Field(default=1e-3, gt=0, le=1e9)  # the peak of the schedule
     schedule: Literal["constant", "cosine", "one_cycle"] = "cosine"
     warmup: float = Field(default=0.05, ge=0, lt=1)  # fraction of steps; one_cycle: at least 0.3
-    weight_decay: float = Field(default=0.0, ge=0)  # kernels only; needs adamw or sgd
+    weight_decay: float = Field(default=0.0, ge=0, le=1e6)  # kernels only; needs adamw or sgd
     teachers: Teachers | None = None  # null: the labels only
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
-    clip_norm: float | None = Field(default=None, gt=0)  # global gradient norm
+    clip_norm: float | None = Field(default=None, gt=0, le=1e9)  # global gradient norm
     ema: float | None = Field(default=None, gt=0, lt=1)  # momentum per step; null: no averaging
     # auto: what is fast on this machine (`pcam doctor` says which); weights and the saved model are
     # float32 in any case
     precision: AskedPrecision = "auto"
     # stop after this many epochs without a better validation AUC; null: never
-    early_stopping: int | None = Field(default=None, gt=0)
+    early_stopping: Count | None = None
 
     @model_validator(mode="after")
     def _check_weight_decay(self) -> Training:
@@ -269,14 +281,17 @@ class Evaluation(_Part):
     tta: Tta = "d4"
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*$")]
+Name = Annotated[
+    str,
+    Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*$"),
+]
 
 
 class Experiment(_Part):
     """One training; together with the store and the package versions it determines the run."""
 
     name: Name
-    competition: str | None = None  # slug of the store to train on; null: last fetched
+    competition: Line | None = None  # slug of the store to train on; null: last fetched
     seed: Seed = 0
     data: Data = Data()
     augment: Augment = Augment()
@@ -293,8 +308,8 @@ class FewDigits(_Part):
 
     name: Name
     seed: Seed = 0
-    images: int = Field(default=128, gt=1)  # training images per run
-    runs: int = Field(default=5, gt=0)
+    images: int = Field(default=128, gt=1, le=1_000_000)  # training images per run
+    runs: int = Field(default=5, gt=0, le=10_000)
     augment: Augment = Augment(d4=False)
     model: Model
     training: Training = Training()

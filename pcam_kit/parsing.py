@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import zipfile
 import zlib
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 JSON_BYTES = 64 << 20  # the largest JSON file that is read: a manifest or ledger has a few MB
 NPZ_BYTES = 2 << 30  # the most that the arrays of one .npz may take
 GZIP = b"\x1f\x8b"
+BOLD = re.compile(r"\x1b\[[0-9;]*m")
+CALLING = "Exception encountered when calling"
 _BLOCK = 1 << 20
 
 
@@ -56,7 +59,9 @@ def reason_of(error: BaseException) -> str:
         case KeyError():
             return f"it has no {error}"  # a KeyError shows its key in quotes and escaped
         case _:
-            lines = str(error).strip().splitlines()
+            # Keras writes in bold, and says first which layer was called, then what is wrong
+            lines = [line.strip() for line in BOLD.sub("", str(error)).splitlines()]
+            lines = [line for line in lines if line and not line.startswith(CALLING)]
             return printable(lines[0]) if lines else type(error).__name__
 
 

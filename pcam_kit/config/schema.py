@@ -103,7 +103,7 @@ class ReportCnn(_Network):
     family = "lab"
     name: Literal["report_cnn"]
     filters: Stages = [32, 64, 128]
-    units: int = Field(default=128, gt=0, le=65_536)
+    units: Channels = 128
     block_dropout: float = Field(default=0.2, ge=0, lt=1)  # after each pooling
     dropout: float = Field(default=0.5, ge=0, lt=1)  # before the last layer
     l2: float = Field(default=1e-4, ge=0, le=1e6)
@@ -116,7 +116,7 @@ class LabCnn(_Network):
     family = "lab"
     name: Literal["lab_cnn"]
     filters: Stages = [16, 32]
-    units: int | None = Field(default=64, gt=0, le=65_536)  # null: no hidden dense layer
+    units: Channels | None = 64  # null: no hidden dense layer
 
 
 class ResNet(_Network):

@@ -20,6 +20,7 @@ from pcam_kit.config.schema import External, Model, Precision
 from pcam_kit.errors import ConfigError
 from pcam_kit.models.layers.plain import to_plain
 from pcam_kit.models.task import Task
+from pcam_kit.parsing import parsing
 
 
 def builder_of(config: Model) -> Callable[[Any, Task], keras.Model]:
@@ -36,14 +37,26 @@ def builder_of(config: Model) -> Callable[[Any, Task], keras.Model]:
 def build_model(config: Model, task: Task, *, precision: Precision = "float32") -> keras.Model:
     """The untrained model of `config` for `task`; its outputs are logits in float32.
 
-    precision: what layers compute in; weights stay float32.
+    precision: what layers compute in; weights stay float32. Raises ConfigError when it cannot be
+    built, e.g. because it halves the patch too often.
     """
     original = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy_of(precision))
     try:
-        return builder_of(config)(config, task)
+        with parsing(lambda reason: _cannot_build(config, task, reason)):
+            model = builder_of(config)(config, task)
+            if any(0 in weight.shape for weight in model.weights):
+                raise ValueError("nothing is left of the patch before its last layers")
+            return model
     finally:
         keras.config.set_dtype_policy(original)
+
+
+def _cannot_build(config: Model, task: Task, reason: str) -> ConfigError:
+    return ConfigError(
+        f"model: {config.name} cannot be built for patches of {task.size} pixels: {reason}",
+        hint="fewer stages or channels, or larger patches (data.crop)",
+    )
 
 
 def policy_of(precision: Precision) -> str:

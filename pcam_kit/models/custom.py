@@ -13,6 +13,7 @@ from pcam_kit.config.load import import_object
 from pcam_kit.config.schema import Custom
 from pcam_kit.errors import ConfigError
 from pcam_kit.models.task import Task
+from pcam_kit.parsing import parsing
 
 WHERE = "model.builder"
 
@@ -33,13 +34,11 @@ def custom(config: Custom, task: Task) -> keras.Model:
 
 def call_builder(build: Any, name: str, size: int, options: dict[str, Any]) -> Any:
     """`build(size, **options)`. Raises ConfigError when that fails."""
-    try:
+    hint = "it is called with the pixels a side and model.options, and returns a keras.Model"
+    with parsing(
+        lambda reason: ConfigError(f"{WHERE}: {name}({size}, ...) failed: {reason}", hint=hint)
+    ):
         return build(size, **options)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"{WHERE}: {name}({size}, ...) failed: {' '.join(str(error).split())}",
-            hint="it is called with the pixels a side and model.options, and returns a keras.Model",
-        ) from error
 
 
 def check_network(network: Any, name: str, task: Task) -> None:

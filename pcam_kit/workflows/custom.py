@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pcam_kit.config.load import reference_to
-from pcam_kit.config.schema import Custom, Experiment
+from pcam_kit.config.schema import Custom, Experiment, Transfer
 from pcam_kit.errors import ConfigError
 from pcam_kit.pipeline.augment import CustomAugmentation
 from pcam_kit.training.backend import quiet_import
@@ -35,16 +35,14 @@ def with_custom_parts(
     return experiment.model_copy(update=changes)
 
 
-def check_custom_model(
-    experiment: Experiment, size: int, model: Any
-) -> Callable[[Path], None] | None:
-    """Build and check a custom network once, before a run folder is made.
+def check_model(experiment: Experiment, size: int, model: Any) -> Callable[[Path], None] | None:
+    """Build and check the network once, before a run folder is made.
 
     size: pixels a side of what it sees. model: what the caller gave, None without. The result saves
     it in a run folder, where it cannot be built again by its name. Raises ConfigError.
     """
     config = experiment.model
-    if not isinstance(config, Custom):
+    if isinstance(config, Transfer):  # takes seconds, and its sizes are known to fit
         return None
     with quiet_import():
         from pcam_kit.models import build_model
@@ -53,7 +51,7 @@ def check_custom_model(
 
     asked = experiment.training.precision
     precision = "float32" if asked == "auto" else asked
-    if config.builder != UNTRAINED:
+    if not isinstance(config, Custom) or config.builder != UNTRAINED:
         with quiet_import():  # the first operation of all looks for GPUs, not without a word
             build_model(config, Task(size), precision=precision)
         return None

@@ -32,7 +32,7 @@ from pcam_kit.workflows.compute import (
 )
 from pcam_kit.workflows.custom import (
     check_custom_augmentation,
-    check_custom_model,
+    check_model,
     with_custom_parts,
 )
 from pcam_kit.workflows.distillation import (
@@ -178,7 +178,7 @@ def _start(request: TrainRequest, workspace: Workspace, display: Display) -> _Tr
         resolve_experiment(experiment, store), store, augmentation=request.augmentation
     )
     plan = replace(plan, initial_weights=_check_weights(plan))
-    save_network = check_custom_model(plan.experiment, plan.crop, request.model)
+    save_network = check_model(plan.experiment, plan.crop, request.model)
     resources = request.resources
     compute = choose_compute(plan, resources)
     teachers = _train_teachers(plan, workspace, resources, display)

@@ -223,8 +223,8 @@ def test_an_augmentation_of_a_notebook_is_asked_for_when_resumed(work: Path) -> 
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (lambda patches, rng: patches / 255, r"found float64 \[2, 16, 16, 3\]"),
-        (lambda patches, rng: patches[:, :8], r"found uint8 \[2, 8, 16, 3\]"),
+        (lambda patches, rng: patches / 255, r"found float64 \[4, 16, 16, 3\]"),
+        (lambda patches, rng: patches[:, :8], r"found uint8 \[4, 8, 16, 3\]"),
         (lambda patches, rng: None, "found NoneType"),
     ],
 )

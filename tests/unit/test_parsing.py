@@ -35,6 +35,10 @@ class TestParsing:
             (EOFError(), "it is cut short"),
             (KeyError("orbit"), "it has no 'orbit'"),
             (AssertionError(), "AssertionError"),
+            (
+                ValueError("Exception encountered when calling Pool.\n\n\x1b[1mToo small\x1b[0m"),
+                "Too small",
+            ),
         ):
             with (
                 pytest.raises(DataError) as caught,

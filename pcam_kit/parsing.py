@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 JSON_BYTES = 64 << 20  # the largest JSON file that is read: a manifest or ledger has a few MB
 NPZ_BYTES = 2 << 30  # the most that the arrays of one .npz may take
 GZIP = b"\x1f\x8b"
-BOLD = re.compile(r"\x1b\[[0-9;]*m")
+BOLD = re.compile(r"\x1b\[[01]m")
 CALLING = "Exception encountered when calling"
 _BLOCK = 1 << 20
 

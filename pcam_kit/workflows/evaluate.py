@@ -24,6 +24,7 @@ from pcam_kit.metrics import (
 )
 from pcam_kit.progress import SILENT, Display
 from pcam_kit.run_folders import Predictions, Result, Run
+from pcam_kit.workflows.divergence import warn_of_divergence
 from pcam_kit.workflows.predictions import known_labels, predictions_of
 from pcam_kit.workspace import Workspace
 
@@ -147,6 +148,8 @@ def evaluate_runs(
         Answers(probabilities.probability(run.outcome.tta), run.outcome.threshold)
         for run, probabilities in zip(runs, predictions, strict=True)
     ]
+    for run, answer in zip(runs, answers, strict=True):
+        warn_of_divergence(run, split, answer.probabilities, run.outcome.valid_auc)
     return [
         RunEvaluation(
             run=run,

@@ -25,6 +25,7 @@ from pcam_kit.metrics import METRICS, Evaluation, Floats
 from pcam_kit.progress import SILENT, Display
 from pcam_kit.run_folders import Run
 from pcam_kit.submissions import CheckedCsv, Origin, write_csv
+from pcam_kit.workflows.divergence import warn_of_divergence
 from pcam_kit.workflows.ensemble import (
     Combination,
     Ensemble,
@@ -138,6 +139,8 @@ def predict(
             for run, answers in zip(runs, predictions, strict=True)
         ]
     )
+    for run, answers, auc in zip(runs, p, ensemble.aucs, strict=True):
+        warn_of_divergence(run, request.split, answers, auc)
     mean = combine(p, combination.averaging, ensemble.weights).astype(np.float32)
     threshold = valid_threshold = _usual_threshold(ensemble)
     if request.assume_positive is not None:

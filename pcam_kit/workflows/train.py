@@ -41,6 +41,7 @@ from pcam_kit.workflows.distillation import (
     teacher_recipes,
     teacher_seconds,
 )
+from pcam_kit.workflows.divergence import check_finite, warn_of_divergence
 from pcam_kit.workflows.expected_time import TimeReport, reference_seconds
 from pcam_kit.workflows.initial_weights import check_config, check_unchanged, check_weights
 from pcam_kit.workflows.plan import (
@@ -289,6 +290,7 @@ def _finish(training: _Training, workspace: Workspace, display: Display) -> Run:
 
     def validate(model: Any) -> float:
         outputs = predict(model, plan.store.images, plan.valid_rows, crop=plan.crop)
+        check_finite(outputs)
         return roc_auc(labels, outputs[:, 0])
 
     files = TrainingFiles(run.state_file, run.model_file, run.metrics_file)
@@ -316,4 +318,5 @@ def _finish(training: _Training, workspace: Workspace, display: Display) -> Run:
         f"accuracy {result.valid_accuracy:.4f} at threshold {result.threshold:.3f} "
         f"(n {result.valid_n:,}, best epoch {result.best_epoch}, {duration(state.seconds)}{total})"
     )
+    warn_of_divergence(complete, "valid", predictions.probability(tta), result.valid_auc)
     return complete

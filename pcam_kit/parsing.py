@@ -29,7 +29,57 @@ NPZ_BYTES = 2 << 30  # the most that the arrays of one .npz may take
 GZIP = b"\x1f\x8b"
 BOLD = re.compile(r"\x1b\[[01]m")
 CALLING = "Exception encountered when calling"
+HEAD_BYTES = 512  # enough for `describe_bytes`
 _BLOCK = 1 << 20
+
+_RENAME = "rename it so that it ends in {}, or unpack it, then run the same command again"
+_UNPACK = "unpack it, then run the same command again"
+_AGAIN = "download the file again, in a browser that is signed in"
+_CONVERT = "this is another kind of file: give the one that was published, or convert it"
+# how files begin: bytes, their place, what it is, and what to do where another kind is expected
+_KINDS: tuple[tuple[bytes, int, str, str], ...] = (
+    (
+        b"version https://git-lfs",
+        0,
+        "a git-lfs pointer: the file itself was not fetched",
+        "run `git lfs pull` where it was cloned (needs git-lfs), then the same command again",
+    ),
+    (b"PK\x03\x04", 0, "a zip archive", _RENAME.format(".zip")),
+    (b"PK\x05\x06", 0, "an empty zip archive", _AGAIN),
+    (GZIP, 0, "a gzip file", _RENAME.format(".gz")),
+    (b"BZh", 0, "a bzip2 file", _UNPACK),
+    (b"\xfd7zXZ\0", 0, "an xz file", _UNPACK),
+    (b"\x28\xb5\x2f\xfd", 0, "a zstd file", _UNPACK),
+    (b"\x04\x22\x4d\x18", 0, "an lz4 file", _UNPACK),
+    (b"7z\xbc\xaf\x27\x1c", 0, "a 7-Zip archive", _UNPACK),
+    (b"Rar!\x1a\x07", 0, "a RAR archive", _UNPACK),
+    (b"ustar", 257, "a tar archive", _UNPACK),
+    (b"\x89HDF\r\n\x1a\n", 0, "an HDF5 file", _RENAME.format(".h5")),
+    (b"\x93NUMPY", 0, "a NumPy array (.npy)", _CONVERT),
+    (b"PAR1", 0, "a Parquet file", _CONVERT),
+    (b"II*\0", 0, "a TIFF picture", _CONVERT),
+    (b"MM\0*", 0, "a TIFF picture", _CONVERT),
+    (b"II+\0", 0, "a BigTIFF picture", _CONVERT),
+    (b"MM\0+", 0, "a BigTIFF picture", _CONVERT),
+    (b"\x89PNG\r\n\x1a\n", 0, "a PNG picture", _CONVERT),
+    (b"\xff\xd8\xff", 0, "a JPEG picture", _CONVERT),
+    (b"GIF8", 0, "a GIF picture", _CONVERT),
+    (b"WEBP", 8, "a WebP picture", _CONVERT),
+    (b"BM", 0, "a BMP picture", _CONVERT),
+    (b"\0\0\0\x0cjP  ", 0, "a JPEG 2000 picture", _CONVERT),
+    (b"DICM", 128, "a DICOM picture", _CONVERT),
+    (b"MATLAB ", 0, "a MATLAB file", _CONVERT),
+    (b"SQLite format 3", 0, "an SQLite database", _CONVERT),
+    (b"%PDF", 0, "a PDF document", _CONVERT),
+    (b"\xd0\xcf\x11\xe0", 0, "an old Office document", _CONVERT),
+    (b"\x80\x02", 0, "a Python pickle, which is never opened: it can run code", _CONVERT),
+    (b"\x80\x03", 0, "a Python pickle, which is never opened: it can run code", _CONVERT),
+    (b"\x80\x04", 0, "a Python pickle, which is never opened: it can run code", _CONVERT),
+    (b"\x80\x05", 0, "a Python pickle, which is never opened: it can run code", _CONVERT),
+    (b"\xff\xfe", 0, "UTF-16 text", "save it as UTF-8, then run the same command again"),
+    (b"\xfe\xff", 0, "UTF-16 text", "save it as UTF-8, then run the same command again"),
+)
+_PAGE = re.compile(rb"<!doctype html|<html|<head|<body|<script", re.IGNORECASE)
 
 
 @contextmanager
@@ -212,3 +262,52 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]
     if array is None:
         return np.zeros(shape, dtype)
     return array.reshape(shape, order="F" if fortran else "C")
+
+
+def describe_bytes(head: bytes) -> str:
+    """What a file really is, by its first HEAD_BYTES bytes: "a zip archive", "a web page: 'Sign in'".
+
+    "" when that cannot be told. `advice_for` says what to do about it.
+    """
+    return _describe(head)[0]
+
+
+def advice_for(head: bytes) -> str:
+    """The hint for a file that is not what its name says, by its first bytes; "" for no better one.
+
+    It belongs to what `describe_bytes` says of the same bytes.
+    """
+    return _describe(head)[1]
+
+
+def _describe(head: bytes) -> tuple[str, str]:
+    if not head:
+        return "an empty file", _AGAIN
+    if not head.strip(b"\0"):
+        return "nothing but zeros, as an unfinished download leaves them", _AGAIN
+    for start, place, what, advice in _KINDS:
+        if head.startswith(start, place):
+            return what, advice
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if _PAGE.match(text) or (text.startswith(b"<!--") and _PAGE.search(text)):
+        title = re.search(rb"<title[^>]*>\s*([^<]{1,60})", text, re.IGNORECASE)
+        return f"a web page{_quoted(title.group(1) if title else b'')}", _AGAIN
+    if text.startswith(b"<?xml"):
+        return f"the answer of a server (XML){_quoted(text[:60])}", _AGAIN
+    if text.startswith((b"{", b"[")):
+        return f"JSON text{_quoted(text[:60])}", _AGAIN
+    try:
+        words = text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(text) - 3:  # not only the last character, which was cut
+            return "", ""
+        words = text[: error.start].decode("utf-8")
+    if words and all(character.isprintable() or character in "\r\n\t" for character in words):
+        return f"text{_quoted(text[:60])}", _AGAIN
+    return "", ""
+
+
+def _quoted(text: bytes) -> str:
+    """`: 'the first line'`; nothing where there is no text."""
+    words = " ".join(text.decode("utf-8", "replace").split())
+    return f": {words!r}" if words else ""  # repr escapes what `printable` does

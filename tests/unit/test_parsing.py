@@ -147,3 +147,34 @@ class TestLinks:
         with pytest.raises(OSError, match="is a link"):
             parsing.open_own(tmp_path / "link", mode)
         assert other.read_bytes() == b"precious"
+
+
+class TestDescribeBytes:
+    @pytest.mark.parametrize(
+        ("head", "what", "advice"),
+        [
+            (b"", "an empty file", "download"),
+            (bytes(64), "nothing but zeros", "download"),
+            (b"version https://git-lfs.github.com/spec/v1\noid", "a git-lfs pointer", "git lfs"),
+            (b"<!DOCTYPE html><title>Sign in \x1b[2J</title>", "a web page: 'Sign in", "signed in"),
+            (b"\xef\xbb\xbf\n <HTML lang=en>", "a web page", "signed in"),
+            (b"<!-- saved --><html>", "a web page", "signed in"),
+            (b"<?xml version='1.0'?><Error>AccessDenied", "the answer of a server", "download"),
+            (b'{"error": "quota"}', 'JSON text: \'{"error"', "download"),
+            (b"PK\x03\x04....", "a zip archive", ".zip"),
+            (gzip.compress(b"x"), "a gzip file", ".gz"),
+            (bytes(100) + b"x" + bytes(156) + b"ustar\x0000", "a tar archive", "unpack"),
+            (b"RIFF\x10\0\0\0WEBPVP8 ", "a WebP picture", "convert"),
+            (b"\x89HDF\r\n\x1a\n\0\0", "an HDF5 file", ".h5"),
+            (b"\x80\x04\x95", "a Python pickle", "convert"),
+            (b"id,label\na,0\n", "text: 'id,label", "download"),
+            ("é".encode() * 30 + b"\xc3", "text", "download"),
+            (b"\x01\x02\x03\xff", "", ""),
+        ],
+    )
+    def test_the_first_bytes_tell(self, head: bytes, what: str, advice: str) -> None:
+        said = parsing.describe_bytes(head)
+        assert said.startswith(what)
+        assert said.isprintable()
+        assert bool(said) == bool(what)
+        assert advice in parsing.advice_for(head)

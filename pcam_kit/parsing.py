@@ -176,17 +176,29 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def open_own(path: Path, mode: Literal["a", "a+", "w", "r+"]) -> BinaryIO:
-    """Open a file of this package for writing bytes, never through a link.
+    """Open a file of this package for writing bytes, never through a link, never a pipe.
 
-    A link that somebody else put there would have its target changed. Raises OSError.
+    A link that somebody else put there would have its target changed, and a pipe would wait for
+    ever. Raises OSError.
     """
 
     def opener(name: str, flags: int) -> int:
         return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
-    if path.is_symlink():  # Windows has no O_NOFOLLOW; elsewhere the reason is clearer than ELOOP's
+    # Windows has no O_NOFOLLOW; elsewhere the reason is clearer than ELOOP's
+    if path.is_symlink():
         raise OSError(f"{path} is a link, and nothing is written through links")
+    if not is_plain(path):
+        raise OSError(f"{path} is no ordinary file")
     return open(path, f"{mode}b", opener=opener)  # type: ignore[return-value]
+
+
+def is_plain(path: Path) -> bool:
+    """Is this an ordinary file, or nothing yet: no link, folder, pipe or device?"""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return True
 
 
 def gunzip(stream: BinaryIO, limit: int) -> bytes:
@@ -265,7 +277,7 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]
 
 
 def describe_bytes(head: bytes) -> str:
-    """What a file really is, by its first HEAD_BYTES bytes: "a zip archive", "a web page: 'Sign in'".
+    """What a file really is, by its first HEAD_BYTES bytes: "a zip archive", "a web page: 'Hi'".
 
     "" when that cannot be told. `advice_for` says what to do about it.
     """

@@ -5,7 +5,6 @@ The part is `NAME.part` beside the destination, the notes are `NAME.part.json`.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,9 @@ import requests
 
 from pcam_kit.files import write_json
 from pcam_kit.kaggle_client.integrity import announced_hashes
+from pcam_kit.parsing import is_plain, read_json
+
+NOTES_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Version:
 def part_size(destination: Path) -> int:
     """How many bytes of a download to `destination` are on the disk already."""
     part, _ = part_paths(destination)
-    return file_size(part)
+    return file_size(part) if is_plain(part) else 0
 
 
 def discard_part(destination: Path) -> None:
@@ -68,16 +70,30 @@ def read_notes(destination: Path, source: str) -> Version | None:
     A part without use is deleted.
     """
     part, notes = part_paths(destination)
-    try:
-        version = Version(**json.loads(notes.read_text(encoding="utf-8")))
-        if version.source == source and _can_resume(version, file_size(part)):
+    # bytes are appended to the part: it must be a file of ours, under no other name
+    if is_plain(part) and is_plain(notes) and not (part.exists() and part.stat().st_nlink > 1):
+        version = _version_in(notes)
+        of_source = version is not None and version.source == source
+        if version is not None and of_source and _can_resume(version, file_size(part)):
             return version
-    except FileNotFoundError:
-        pass
-    except (ValueError, TypeError):  # not ours, or of an earlier version
-        pass
     discard_part(destination)
     return None
+
+
+def _version_in(notes: Path) -> Version | None:
+    """What the notes say; None when there are none, or they are not of this version."""
+    try:
+        values = read_json(notes, NOTES_BYTES)
+        version = Version(**values)
+    except (OSError, ValueError, TypeError):
+        return None
+    hashes: object = version.hashes
+    if not isinstance(hashes, dict) or type(version.total) is not int or version.total < 0:
+        return None
+    texts = [version.source, version.validator, *hashes, *hashes.values()]
+    # the validator becomes a header of a request
+    fits = all(isinstance(text, str) and text.isprintable() for text in texts)
+    return version if fits else None
 
 
 def _can_resume(version: Version, size: int) -> bool:

@@ -41,6 +41,7 @@ from pcam_kit.kaggle_client.parts import (
 )
 from pcam_kit.kaggle_client.refusals import SAME_AGAIN, status_text, unreachable
 from pcam_kit.kaggle_client.retry import RetryBudget, TransientError, retry_after
+from pcam_kit.parsing import open_own
 from pcam_kit.progress import Progress
 
 CHUNK = 1 << 16  # the most bytes read at once
@@ -155,7 +156,7 @@ def _receive(job: Job, response: requests.Response, version: Version | None, hav
     if done == 0 and start:
         # before the part is opened: Windows deletes no open file
         _check_start(job, version, start)
-    with open(job.part, "ab") as part:
+    with open_own(job.part, "a") as part:
         for chunk in chain([start], chunks):
             part.write(chunk)
             done += len(chunk)

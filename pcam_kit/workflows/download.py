@@ -115,7 +115,9 @@ def _download_all(source: KaggleSource, progress: Work) -> Path:
         record = _download_files(source, files, progress)
     else:
         name = f"{source.name.rpartition('/')[2]}.zip"
-        record = DownloadRecord(name, {name: _download_zip(source, source.folder / name, progress)})
+        record = DownloadRecord(
+            name, {name: _download_zip(source, source.own_path(name), progress)}
+        )
     write_record(source, record)
     return source.folder / record.read
 
@@ -179,7 +181,7 @@ def _download_each(
 
     Raises KaggleError, StorageError, and DataError for an unsafe name.
     """
-    targets = {source.folder / _checked_name(file): file for file in files}
+    targets = {source.own_path(_checked_name(file)): file for file in files}
     missing: dict[Path, RemoteFile] = {}
     for target, file in targets.items():
         # 0: Kaggle does not report the size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 from pcam_kit import kaggle_client
 from pcam_kit.errors import DataError
 from pcam_kit.files import move, read_json_object, write_json
+from pcam_kit.formatting import few
+from pcam_kit.names import unsafe_name
 from pcam_kit.progress import Work
 from pcam_kit.workflows.kaggle_source import KaggleSource
 
@@ -30,12 +33,21 @@ class DownloadRecord:
 
 
 def read_record(source: KaggleSource) -> DownloadRecord:
-    """The record; an empty one where there is none, or one of another version."""
+    """The record; an empty one where there is none, or one of another version.
+
+    Its names are checked like those from a server: anybody may have written the file.
+    """
     values = read_json_object(source.record)
     read, crcs, unproven = (values.get(name) for name in ("read", "crcs", "unproven"))
-    if isinstance(read, str) and isinstance(crcs, dict) and isinstance(unproven, list):
-        return DownloadRecord(read, crcs, unproven)
-    return DownloadRecord()
+    if not (isinstance(read, str) and isinstance(crcs, dict) and isinstance(unproven, list)):
+        return DownloadRecord()
+    names = [*crcs, *unproven] if read == "." else [read, *crcs, *unproven]
+    faults = [f"{name!r}" for name in names if not isinstance(name, str) or unsafe_name(name)]
+    if faults or not all(isinstance(crc, str) for crc in crcs.values()):
+        unsafe = few(faults, len(faults)) or "checksums that are none"
+        log.warning(f"{source.record} is not used: it names {unsafe}")
+        return DownloadRecord()
+    return DownloadRecord(read, crcs, unproven)
 
 
 def write_record(source: KaggleSource, record: DownloadRecord) -> None:
@@ -57,15 +69,18 @@ def find_complete(source: KaggleSource, progress: Work) -> Path | None:
         elif file_crc(source, name, progress) != crc:
             log.warning(
                 f"{path} is not what was downloaded any more; it is kept as "
-                f"{set_aside(path).name} and downloaded again"
+                f"{set_aside(source.own_path(name)).name} and downloaded again"
             )
             is_complete = False
     return source.folder / record.read if is_complete else None
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file to `NAME.damaged`; the new path."""
-    target = path.with_name(f"{path.name}.damaged")
+    """Rename a damaged file to `NAME.damaged`, or `NAME.damaged-2` ...; the new path."""
+    target, number = path.with_name(f"{path.name}.damaged"), 1
+    while os.path.lexists(target):
+        number += 1
+        target = path.with_name(f"{path.name}.damaged-{number}")
     move(path, target)
     return target
 
@@ -76,7 +91,7 @@ def discard_doubtful(source: KaggleSource, error: DataError) -> list[str]:
     Downloaded files that `error` names, and that may be incomplete, are renamed; their new names.
     """
     names = [name for name in read_record(source).unproven if name in error.message]
-    paths = [source.folder / name for name in names if (source.folder / name).is_file()]
+    paths = [path for name in names if (path := source.own_path(name)).is_file()]
     source.record.unlink(missing_ok=True)
     return [set_aside(path).name for path in paths]
 

@@ -201,7 +201,12 @@ def _wanted(request: FetchRequest, recorded: dict[str, Any]) -> dict[str, Any]:
         return {"source": str(request.files.resolve()), "stamp": _stamp(request.files)}
     if request.dataset is not None:
         return {"dataset": request.dataset}
-    return {name: recorded[name] for name in ("source", "stamp", "dataset") if name in recorded}
+    known = {name: recorded[name] for name in ("source", "stamp", "dataset") if name in recorded}
+    if not all(isinstance(value, str) for value in known.values()):
+        return {}
+    if "dataset" in known:  # it becomes a path: checked like one that was typed
+        known["dataset"] = dataset_name(known["dataset"])
+    return known
 
 
 def _stamp(source: Path) -> str:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pcam_kit.competitions import Competition
-from pcam_kit.errors import AccessError, UsageError
+from pcam_kit.errors import AccessError, DataError, StorageError, UsageError
+from pcam_kit.names import unsafe_name
+from pcam_kit.parsing import printable
 
 KAGGLE_INPUT = "/kaggle/input"  # where Kaggle's notebooks find their data
 
@@ -29,6 +31,28 @@ class KaggleSource:
     def record(self) -> Path:
         """The JSON file that says which files were downloaded, once all are there."""
         return self.folder.with_name(f"{self.folder.name}.json")
+
+    def own_path(self, name: str) -> Path:
+        """The path of the file `name`, which may be written or renamed.
+
+        Raises DataError for a name that would leave the folder, StorageError when the folder, or
+        one on the way to the file, is a link: the files behind it are not of this download.
+        """
+        fault = unsafe_name(name)
+        if fault:
+            raise DataError(
+                f"{self.folder} holds no file {printable(name)!r}: {fault}",
+                hint=f"delete {self.record}, then run the same command again",
+            )
+        path = self.folder / name
+        levels = name.count("/") + (3 if "/" in self.name else 1)
+        linked = [folder for folder in [*path.parents][:levels] if folder.is_symlink()]
+        if linked:
+            raise StorageError(
+                f"{linked[-1]} is a link to another folder: nothing is written or renamed there",
+                hint="put a real folder there, or link the whole data folder with --data-dir",
+            )
+        return path
 
     @property
     def mounted(self) -> Path | None:

@@ -143,6 +143,9 @@ class TestLinks:
     def test_nothing_is_written_through_one(self, tmp_path: Path, mode: Any) -> None:
         other = tmp_path / "other"
         other.write_bytes(b"precious")
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(OSError, match="no ordinary file"):
+            parsing.open_own(tmp_path / "pipe", mode)
         (tmp_path / "link").symlink_to(other)
         with pytest.raises(OSError, match="is a link"):
             parsing.open_own(tmp_path / "link", mode)

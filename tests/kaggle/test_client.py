@@ -7,6 +7,7 @@ import os
 import sys
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -392,7 +393,8 @@ def test_a_zip_that_is_refused_is_not_kept(served: Loopback, tmp_path: Path) -> 
 def test_a_full_disk_is_told_as_such(
     served: Loopback, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "open_own", lambda path, mode: Path("/dev/full").open("ab"))
+    full = partial(open, "/dev/full", "ab")
+    monkeypatch.setattr(transfer, "open_own", lambda path, mode: full())
     with pytest.raises(StorageError, match="no space left"):
         download_file(SLUG, TRAIN, here)
     assert len(served.seen("storage")) == 1, "a full disk is no reason to try again"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from pcam_kit.competitions import Competition, Split
@@ -20,12 +19,21 @@ from pcam_kit.data.sources.files import (
     unpack_file,
     unpacked_bytes,
 )
+from pcam_kit.data.sources.hdf5_safety import (
+    DAMAGED,
+    check_dataset,
+    check_signature,
+    find_dataset,
+    opened,
+)
+from pcam_kit.data.sources.zips import MAX_MEMBERS
 from pcam_kit.errors import DataError
 from pcam_kit.formatting import few
+from pcam_kit.parsing import HEAD_BYTES
 from pcam_kit.progress import Progress
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
-DAMAGED = "the file is damaged or cut short: download it again"
+READ_BYTES = 512 << 20  # the most that is read at once
+EMPTY_ROWS = 16  # so many patches of nothing but zeros, in one block, were never written
 
 
 @dataclass(frozen=True)
@@ -107,26 +115,20 @@ def _unpack(
         paths[name] = work / f"{i}.h5"
         unpack_file(files, name, paths[name], count)
         with open(paths[name], "rb") as handle:
-            _check_signature(handle.read(8), f"{files.location}: {name}")
+            check_signature(handle.read(HEAD_BYTES), f"{files.location}: {name}")
     return paths
-
-
-def _check_signature(head: bytes, label: str) -> None:
-    """Raises DataError, about `label`, when the first bytes are not those of HDF5."""
-    if head != SIGNATURE:
-        raise DataError(
-            f"{label} is not HDF5: expected it to start with {SIGNATURE[:4]!r}, found {head[:4]!r}",
-            hint=DAMAGED,
-        )
 
 
 def _part(source: PartFiles, location: str, paths: dict[str, Path], size: int) -> Part:
     """One part, its shapes and labels checked, its pixels not read. Raises DataError."""
     x_path, x_label = paths[source.x], f"{location}: {source.x}"
-    n, rows = _with_file(x_path, x_label, partial(_check_images, size=size))
+    with opened(x_path, x_label) as file:
+        n, rows = _check_images(file, x_label, size=size)
     labels: Labels = np.full(n, -1, np.int8)
     if source.y is not None:
-        labels = _with_file(paths[source.y], f"{location}: {source.y}", _read_labels)
+        y_label = f"{location}: {source.y}"
+        with opened(paths[source.y], y_label) as file:
+            labels = _read_labels(file, y_label)
         if len(labels) != n:
             raise DataError(
                 f"{location}: {source.x} and {source.y} do not fit: {n:,} images in x, "
@@ -142,52 +144,42 @@ def _part(source: PartFiles, location: str, paths: dict[str, Path], size: int) -
     return Part(source.split, ids, labels, blocks, source.slides)
 
 
-def _with_file(path: Path, label: str, work: Callable[[Any, str], Any]) -> Any:
-    """`work(file, label)` on an open HDF5 file; what h5py raises becomes a DataError."""
-    try:
-        with open(path, "rb") as handle:
-            _check_signature(handle.read(8), label)
-        with h5py.File(path, "r") as file:
-            return work(file, label)
-    except OSError as error:
-        raise DataError(f"{label} cannot be read: {error}", hint=DAMAGED) from error
-
-
-def _dataset(file: Any, key: str, label: str) -> Any:
-    """The dataset called `key`. Raises DataError when there is none."""
-    try:
-        data = file[key]
-    except KeyError as error:
-        raise DataError(
-            f"{label}: expected a dataset {key!r}, found "
-            f"{few(sorted(file), len(file), 6) or 'nothing'}"
-        ) from error
-    if not isinstance(data, h5py.Dataset):
-        raise DataError(
-            f"{label}: expected {key!r} to be a dataset, found a {type(data).__name__.lower()}"
-        )
-    return data
-
-
 def _check_images(file: Any, label: str, *, size: int) -> tuple[int, int]:
     """Number of images, and how many to read at a time. Raises DataError for other shapes."""
-    x = _dataset(file, "x", label)
+    x = find_dataset(file, "x", label)
+    check_dataset(x, "x", label)
     if x.dtype != np.uint8:
         raise DataError(f"{label}: x: expected uint8, found {x.dtype}")
     if x.ndim != 4 or x.shape[1:] != (size, size, 3):
         raise DataError(f"{label}: x: expected shape [n, {size}, {size}, 3], found {list(x.shape)}")
     if x.shape[0] == 0:
         raise DataError(f"{label}: x holds no images")
+    if x.shape[0] > MAX_MEMBERS:
+        raise DataError(
+            f"{label}: x: expected at most {MAX_MEMBERS:,} images, found {x.shape[0]:,}"
+        )
     # whole chunks, or each would be decompressed again and again
-    chunk = x.chunks[0] if x.chunks else 1
-    return int(x.shape[0]), max(1, -(-block_rows(size) // chunk)) * chunk
+    chunk = min(x.chunks[0], x.shape[0]) if x.chunks else 1
+    rows = max(1, -(-block_rows(size) // chunk)) * chunk
+    if rows * size * size * 3 > READ_BYTES:
+        raise DataError(
+            f"{label}: x is stored in chunks of {chunk:,} images: expected at most "
+            f"{READ_BYTES:,} bytes",
+            hint=f"store it in smaller ones: h5repack -l x:CHUNK=64x{size}x{size}x3 OLD.h5 NEW.h5",
+        )
+    return int(x.shape[0]), rows
 
 
 def _read_labels(file: Any, label: str) -> Labels:
     """The labels, int8 [n]. Raises DataError for other shapes and values."""
-    y = _dataset(file, "y", label)
+    y = find_dataset(file, "y", label)
+    check_dataset(y, "y", label)
     if y.ndim == 0 or any(side != 1 for side in y.shape[1:]):
         raise DataError(f"{label}: y: expected shape [n] or [n, 1, 1, 1], found {list(y.shape)}")
+    if y.shape[0] > MAX_MEMBERS:
+        raise DataError(
+            f"{label}: y: expected at most {MAX_MEMBERS:,} labels, found {y.shape[0]:,}"
+        )
     if y.dtype.kind not in "uifb":
         raise DataError(f"{label}: y: expected whole numbers, found {y.dtype}")
     values = np.asarray(y[...]).reshape(-1)
@@ -201,10 +193,14 @@ def _read_labels(file: Any, label: str) -> Labels:
 
 
 def _blocks(path: Path, label: str, n: int, rows: int) -> Generator[Images, None, None]:
-    try:
-        with h5py.File(path, "r") as file:
-            x = file["x"]
-            for start in range(0, n, rows):
-                yield x[start : start + rows]  # type: ignore[index]
-    except OSError as error:
-        raise DataError(f"{label} cannot be read: {error}", hint=DAMAGED) from error
+    with opened(path, label) as file:
+        x = find_dataset(file, "x", label)  # `_part` has checked it
+        for start in range(0, n, rows):
+            block = x[start : start + rows]
+            if len(block) >= EMPTY_ROWS and not block.any():
+                raise DataError(
+                    f"{label}: x: images {start:,} to {start + len(block) - 1:,} are nothing but "
+                    "zeros: they were never written",
+                    hint="let the program that writes it finish, or download it again",
+                )
+            yield block

@@ -84,6 +84,11 @@ def describe_counts(profile: Competition, parts: Sequence[Part]) -> tuple[str, .
     return tuple(notes)
 
 
+def is_id(text: str) -> bool:
+    """May this be the id of a patch: text that a table can hold and a terminal can show?"""
+    return bool(text) and text.isprintable() and text == text.strip()
+
+
 def find_repeated(ids: Sequence[str]) -> list[str]:
     """The ids that occur again, once for each further occurrence, in their order."""
     first: set[str] = set()

@@ -24,7 +24,7 @@ from pcam_kit.data.duplicates import (
     fingerprint,
     join_fingerprints,
 )
-from pcam_kit.data.raw import SPLITS, Images, Part, RawCompetition
+from pcam_kit.data.raw import SPLITS, Images, Part, RawCompetition, is_id
 from pcam_kit.data.split import choose_valid, hash_split
 from pcam_kit.data.store_files import (
     IMAGES,
@@ -38,6 +38,7 @@ from pcam_kit.data.store_files import (
 )
 from pcam_kit.errors import DataError
 from pcam_kit.files import check_space, sync_folder
+from pcam_kit.formatting import few
 from pcam_kit.progress import Progress
 
 COPIES = "of the "  # how the notes on copies across splits begin
@@ -78,6 +79,8 @@ def write_store(
     raw = raw.unpacked(work, progress)
     if not raw.parts:
         raise DataError(f"{raw.profile.slug}: there are no parts to store")
+    for part in raw.parts:
+        _check_ids(raw.profile.slug, part)
     n, size = sum(part.n for part in raw.parts), raw.profile.image_size
     check_space(folder, n * patch_bytes(size))
     images_sha256, fingerprints = _write_images(folder / IMAGES, raw.parts, size, progress)
@@ -116,6 +119,18 @@ def write_store(
         manifest["stain"] = raw.stain
     write_manifest(folder, manifest)
     return manifest
+
+
+def _check_ids(slug: str, part: Part) -> None:
+    """Raises DataError for ids that no submission could hold, wherever they come from."""
+    wrong = [repr(name) for name in part.ids if not is_id(name)]
+    if wrong:
+        raise DataError(
+            f"{slug}: {len(wrong):,} ids of the {part.split} part cannot be used: "
+            f"{few(wrong, len(wrong))}",
+            hint="an id needs characters that can be shown, and no space around them: rename "
+            "those files, or mend the table they come from",
+        )
 
 
 def patch_bytes(size: int) -> int:

@@ -11,18 +11,17 @@ import hashlib
 import re
 import shutil
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import google_crc32c
 
+from pcam_kit.errors import PcamError
 from pcam_kit.files import writing
+from pcam_kit.parsing import reason_of
 
 BLOCK = 1 << 20  # bytes read at a time
-# what zipfile raises for a damaged archive; NotImplementedError is a RuntimeError
-BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeDecodeError)
 
 ByteProgress = Callable[[int, int], None]  # bytes checked, total bytes
 
@@ -92,9 +91,19 @@ def zip_fault(path: Path, progress: ByteProgress) -> str:
                         pass
                 done += member.compress_size
                 progress(done, packed)
-    except BROKEN_ZIP as error:
-        return str(error) or type(error).__name__
+    except Exception as error:
+        if not is_broken_zip(error):
+            raise
+        return reason_of(error)
     return ""
+
+
+def is_broken_zip(error: Exception) -> bool:
+    """Does the error of a library mean that a zip is damaged?
+
+    Not one of this package, and not one of the disk: those have a number.
+    """
+    return not isinstance(error, PcamError) and not (isinstance(error, OSError) and error.errno)
 
 
 def is_zip(path: Path) -> bool:
@@ -102,20 +111,22 @@ def is_zip(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return bool(archive.infolist())
-    except BROKEN_ZIP:
+    except Exception as error:
+        if not is_broken_zip(error):
+            raise
         return False
 
 
 def unwrap(part: Path, name: str, size: int, destination: Path) -> bool:
     """Unpack the file `name` from the zip that Kaggle put it in; False if `part` is no such zip.
 
-    size: in bytes, 0 when unknown. Raises one of BROKEN_ZIP when the zip is damaged, StorageError
-    when `destination` cannot be written.
+    size: in bytes, 0 when unknown. Raises StorageError when `destination` cannot be written, and
+    what zipfile raises (see `is_broken_zip`) when the zip is damaged.
     """
     if PurePosixPath(name).suffix.lower() == ".zip" or not is_zip(part):
         return False
     with zipfile.ZipFile(part) as archive:
-        members = [member for member in archive.infolist() if not member.is_dir()]
+        members = [m for m in archive.infolist() if not m.filename.endswith("/")]
         if len(members) != 1 or size not in {0, members[0].file_size}:
             return False
         if PurePosixPath(members[0].filename).name != PurePosixPath(name).name:

@@ -22,9 +22,9 @@ from pcam_kit.errors import PcamError, StorageError, TransferError
 from pcam_kit.files import check_space, move, storage_error, sync_file, sync_folder
 from pcam_kit.kaggle_client.http import plain_session
 from pcam_kit.kaggle_client.integrity import (
-    BROKEN_ZIP,
     compare_hashes,
     crc32c,
+    is_broken_zip,
     is_zip,
     unwrap,
     zip_fault,
@@ -41,7 +41,7 @@ from pcam_kit.kaggle_client.parts import (
 )
 from pcam_kit.kaggle_client.refusals import SAME_AGAIN, status_text, unreachable
 from pcam_kit.kaggle_client.retry import RetryBudget, TransientError, retry_after
-from pcam_kit.parsing import open_own
+from pcam_kit.parsing import open_own, reason_of
 from pcam_kit.progress import Progress
 
 CHUNK = 1 << 16  # the most bytes read at once
@@ -272,8 +272,10 @@ def _unwrap(job: Job, size: int) -> bool:
         return False
     try:
         return unwrap(job.part, job.name, job.size, job.destination)
-    except BROKEN_ZIP as error:
-        _reject(job, f"the zip around it cannot be unpacked ({error})")
+    except Exception as error:
+        if not is_broken_zip(error):
+            raise
+        _reject(job, f"the zip around it cannot be unpacked ({reason_of(error)})")
 
 
 def _check_archive(job: Job, inspect: Callable[[Path], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +117,33 @@ def test_two_of_a_file(tmp_path: Path) -> None:
     write_lab(tmp_path / "raw", below="a")
     write_lab(tmp_path / "raw", below="b")
     fails("lab_h5", tmp_path / "raw", "train.h5 more than once: a/train.h5, b/train.h5")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"id,label\na\x1b[2Jb,0\n", ["line 2: id", r"a\\x1b[2Jb"]),
+        (b'id,label\na,0\n"b\nc",1\n', ["line 4: id", r"b\\nc"]),
+        (b"id,label\n" + b"a" * 20_000 + b",0\n", ["line 2: id", "(20,000)"]),
+        (b"id,label\n" + b"a" * 140_000 + b",0\n", ["line 1", "field larger than field limit"]),
+        (b"id,label\na,0\n,1\n", ["has 1 ids that are none: row 2: ''"]),
+        ("id,label\na,0\n".encode("utf-16"), ["is not UTF-8 text: found UTF-16 text"]),
+        (b"<html><title>Sign in</title>", ["is no CSV table: it is a web page: 'Sign in'"]),
+        (b"\x89PNG\r\n\x1a\n", ["is not UTF-8 text: found a PNG picture"]),
+    ],
+)
+def test_tables_that_hold_no_ids(text: bytes, words: list[str], tmp_path: Path) -> None:
+    write_tifs(tmp_path / "raw")
+    (tmp_path / "raw/train_labels.csv").write_bytes(text)
+    assert "train_labels.csv" in fails("tif_folders", tmp_path / "raw", *words)
+
+
+def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb = gzip.compress(bytes(300 << 20))
+    write_tifs(tmp_path / "raw")
+    (tmp_path / "raw/train_labels.csv").write_bytes(bomb)
+    fails("tif_folders", tmp_path / "raw", "train_labels.csv cannot be read: it unpacks to more")
+    write_lab(tmp_path / "lab")
+    (tmp_path / "lab/patchcam/train.h5").write_bytes(bomb)
+    fails("lab_h5", tmp_path / "lab", "train.h5 cannot be read: it unpacks to more than 67,108,864")
+    assert (tmp_path / "work/0.h5").stat().st_size <= 64 << 20

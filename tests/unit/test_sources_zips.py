@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import stat
 import zipfile
 from pathlib import Path
 
 import pytest
-from data_factories import LAYOUTS, fails, profile, shared, write_tifs, zip_folder
+from data_factories import LAYOUTS, fails, profile, read_all, shared, write_tifs, zip_folder
 
 from pcam_kit.competitions import find_competition
 from pcam_kit.data.layouts import open_raw
@@ -65,6 +66,63 @@ def test_zip_that_nobody_can_read(old: bytes, new: bytes, why: str, tmp_path: Pa
     path = zipped(tmp_path, "UTF-8 \xe9")
     path.write_bytes(path.read_bytes().replace(old, new))
     fails("tif_folders", path, "cannot be read as a zip", why)
+
+
+@pytest.mark.parametrize("name", ["", "train", "TRAIN/train001.tif", "train/train001.tif/a"])
+def test_names_that_cannot_be_in_one_folder(name: str, tmp_path: Path) -> None:
+    """A file beside, or in place of, a folder of others: it could not be unpacked."""
+    path = zipped(tmp_path, zipfile.ZipInfo(name or "x"))
+    if not name:
+        data = path.read_bytes()
+        end = data.rindex(b"PK\x05\x06")
+        start = data.rindex(b"PK\x01\x02")
+        entry = bytearray(data[start:end])
+        assert entry[46:47] == b"x"
+        entry[28:30] = b"\0\0"  # the length of the name
+        tail = bytearray(data[end:])
+        size = int.from_bytes(tail[12:16], "little") - 1
+        tail[12:16] = size.to_bytes(4, "little")
+        path.write_bytes(data[:start] + entry[:46] + entry[47:] + tail)
+    fails("tif_folders", path, "not safe to read")
+
+
+@pytest.mark.parametrize(("method", "name"), [(9, "Deflate64"), (98, "PPMd"), (77, "method 77")])
+def test_a_packing_that_python_lacks(method: int, name: str, tmp_path: Path) -> None:
+    path = zip_folder(write_tifs(tmp_path / "raw"), tmp_path / "bad.zip")
+    data = bytearray(path.read_bytes())
+    start = data.index(b"PK\x01\x02")
+    data[start + 10 : start + 12] = method.to_bytes(2, "little")
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=f"is packed with {name}") as caught:
+        open_raw(profile("tif_folders"), path)
+    assert "7-Zip" in caught.value.hint
+
+
+def test_what_it_is_instead(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    path.write_bytes(b"<!DOCTYPE html><title>Sign in</title>")
+    fails("tif_folders", path, "cannot be read as a zip: it is a web page: 'Sign in'")
+
+
+def test_zips_with_any_byte_changed(tmp_path: Path) -> None:
+    """The right pixels, or an error that names the file; never anything else."""
+    path = zip_folder(write_tifs(tmp_path / "raw", 4, 2), tmp_path / "all.zip")
+    whole = path.read_bytes()
+    right = read_all(open_raw(profile("tif_folders"), path), tmp_path / "work")
+    dice, refused = random.Random(3), 0
+    for _ in range(150):
+        data = bytearray(whole)
+        start = dice.choice([0, len(data) - 900])  # headers more often than pixels
+        for _ in range(dice.choice([1, 1, 3])):
+            data[dice.randrange(start, len(data))] = dice.randrange(256)
+        path.write_bytes(data)
+        try:
+            read = read_all(open_raw(profile("tif_folders"), path), tmp_path / "work")
+        except DataError:
+            refused += 1
+        else:
+            assert all((read[split] == right[split]).all() for split in right)
+    assert refused > 50
 
 
 def test_zip_with_a_name_twice(tmp_path: Path) -> None:

@@ -88,6 +88,15 @@ def test_ids_of_any_script(lab: RawCompetition, place: Path) -> None:
     assert store.ids[store.rows("train")].tolist() == ids
 
 
+@pytest.mark.parametrize("name", ["", " a", "a\x1b[2J", "a\n", "\udcff", "a\u202eb"])
+def test_ids_that_no_submission_could_hold(name: str, lab: RawCompetition, place: Path) -> None:
+    ids = [*(f"p{i}" for i in range(5)), name]
+    with pytest.raises(DataError, match="1 ids of the test part cannot be used") as caught:
+        build_store(replace(lab, parts=(*lab.parts[:-1], replace(lab.parts[-1], ids=ids))), place)
+    assert caught.value.message.isprintable()
+    assert not place.exists()
+
+
 def test_made_up_tissue_is_marked(place: Path) -> None:
     store = build_store(open_raw(profile("synthetic"), None), place)
     assert store.synthetic

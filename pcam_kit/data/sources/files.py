@@ -6,22 +6,21 @@ import gzip
 import io
 import os
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from pcam_kit.data.sources.zips import open_zip
+from pcam_kit.data.sources.zips import FREE_BYTES, MAX_RATIO, open_zip
 from pcam_kit.errors import DataError
 from pcam_kit.files import PARTIAL, storage_error
 from pcam_kit.formatting import few
+from pcam_kit.parsing import GZIP, gunzip, parsing
 
 DEPTH = 4  # levels of folders that are searched below the one named
-GZIP = b"\x1f\x8b"
 CHUNK_BYTES = 1 << 20
-# gzip.BadGzipFile is an OSError
-UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError)
+SMALL_BYTES = 256 << 20  # the most that a table may take, packed or not: they have up to 20 MB
 
 
 class RawFiles(Protocol):
@@ -178,28 +177,25 @@ def missing_error(files: RawFiles, what: str, looked_for: str, slug: str) -> Dat
     )
 
 
-def unreadable_error(files: RawFiles, name: str, error: Exception) -> DataError:
+def unreadable_error(files: RawFiles, name: str, reason: str) -> DataError:
     """The error for a file whose bytes cannot be read."""
-    reason = str(error) or type(error).__name__
-    if isinstance(error, EOFError):
-        reason = "it is cut short"
-    return DataError(
-        f"{files.location}: {name} cannot be read: {reason}",
-        hint="the file is damaged or cut short: download it again",
-    )
+    hint = "the file is damaged or cut short: download it again"
+    if "permission denied" in reason:
+        hint = "ask its owner for the right to read it, or: chmod u+r FILE"
+    return DataError(f"{files.location}: {name} cannot be read: {reason}", hint=hint)
 
 
-def read_file(files: RawFiles, name: str) -> bytes:
+def read_file(files: RawFiles, name: str, limit: int = SMALL_BYTES) -> bytes:
     """All bytes of a file, decompressed if it is gzip, whatever its name.
 
-    For tifs and tables, not for HDF5. Raises DataError.
+    For pictures and tables, not for HDF5. Raises DataError, also for more than `limit` bytes.
     """
-    try:
+    with parsing(partial(unreadable_error, files, name)):
         with files.open(name) as stream:
-            data = stream.read()
-        return gzip.decompress(data) if data.startswith(GZIP) else data
-    except UNREADABLE as error:
-        raise unreadable_error(files, name, error) from error
+            data = stream.read(limit + 1)
+        if len(data) > limit:
+            raise ValueError(f"it has more than {limit:,} bytes")
+        return gunzip(io.BytesIO(data), limit) if data.startswith(GZIP) else data
 
 
 def is_packed(files: RawFiles, name: str) -> bool:
@@ -209,11 +205,8 @@ def is_packed(files: RawFiles, name: str) -> bool:
 
 def read_head(files: RawFiles, name: str, n: int) -> bytes:
     """The first `n` bytes of a file. Raises DataError."""
-    try:
-        with files.open(name) as stream:
-            return stream.read(n)
-    except UNREADABLE as error:
-        raise unreadable_error(files, name, error) from error
+    with parsing(partial(unreadable_error, files, name)), files.open(name) as stream:
+        return stream.read(n)
 
 
 def unpacked_bytes(files: RawFiles, name: str) -> int:
@@ -230,7 +223,12 @@ def unpacked_bytes(files: RawFiles, name: str) -> int:
         size = int.from_bytes(stream.read(4), "little")
     while size < stored * 0.9:
         size += 1 << 32
-    return size
+    return min(size, most_unpacked(stored))
+
+
+def most_unpacked(stored: int) -> int:
+    """The most bytes to which so many may unpack; more is a trap, not data."""
+    return max(FREE_BYTES, MAX_RATIO * stored)
 
 
 def unpack_file(files: RawFiles, name: str, target: Path, progress: Callable[[int], None]) -> None:
@@ -250,12 +248,14 @@ def unpack_file(files: RawFiles, name: str, target: Path, progress: Callable[[in
 
 def _chunks(files: RawFiles, name: str) -> Iterator[bytes]:
     packed = read_head(files, name, 2) == GZIP
-    try:
-        with (
-            files.open(name) as stream,
-            gzip.GzipFile(fileobj=stream) if packed else stream as source,
-        ):
-            while data := source.read(CHUNK_BYTES):
-                yield data
-    except UNREADABLE as error:
-        raise unreadable_error(files, name, error) from error
+    most, size = most_unpacked(files.sizes[name]), 0
+    with (
+        parsing(partial(unreadable_error, files, name)),
+        files.open(name) as stream,
+        gzip.GzipFile(fileobj=stream) if packed else stream as source,
+    ):
+        while data := source.read(CHUNK_BYTES):
+            size += len(data)
+            if size > most:
+                raise ValueError(f"it unpacks to more than {most:,} bytes")
+            yield data

@@ -7,14 +7,22 @@ import secrets
 import shutil
 import stat
 import zipfile
-import zlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from pcam_kit.errors import DataError, StorageError
 from pcam_kit.files import PARTIAL, check_space, move, storage_error, sync_folder
 from pcam_kit.formatting import few
 from pcam_kit.names import unsafe_name
+from pcam_kit.parsing import (
+    HEAD_BYTES,
+    advice_for,
+    describe_bytes,
+    open_regular,
+    parsing,
+    reason_of,
+)
 from pcam_kit.progress import Progress
 
 MAX_RATIO = 100  # unpacked : packed; it is between 1 and 3 for patches and HDF5 files
@@ -24,6 +32,24 @@ BY_HAND = (
     "get the archive from its own page again; if it is the same there, look at it, unpack "
     "it by hand and use --from FOLDER"
 )
+UNPACK = "unpack it by hand with {}, then use --from FOLDER"
+# ways of packing that Python has no program for, by their number
+METHODS = {
+    1: "Shrink",
+    6: "Implode",
+    9: "Deflate64",
+    10: "PKWARE Implode",
+    20: "Zstandard",
+    93: "Zstandard",
+    95: "XZ",
+    96: "JPEG",
+    97: "WavPack",
+    98: "PPMd",
+    99: "AES encryption",
+}
+READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+COPY_BYTES = 1 << 20
+MANY = 1000
 BLOCK_BYTES = 4096  # space that each file may waste on its disk
 
 
@@ -38,23 +64,36 @@ def open_zip(path: Path, name: str = "") -> tuple[zipfile.ZipFile, dict[str, int
 
     `name`: how messages name it, its path by default. Raises DataError for a file that is no zip or
     cut short, and for members that no honest archive of patches has: absolute names, `..`,
-    backslashes, drive letters, links and devices, repeated names, encryption, an absurd number or
-    unpacked size.
+    backslashes, drive letters, links and devices, repeated names, a file where a folder is,
+    encryption, a packing that cannot be undone, an absurd number or unpacked size.
     """
     label = name or str(path)
+    head = b""
+    archive: zipfile.ZipFile | None = None
     try:
+        with open_regular(path) as handle:
+            head = handle.read(HEAD_BYTES)
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, OSError) as error:
-        raise DataError(
-            f"{label} cannot be read as a zip: {error}",
-            hint="it may be cut short: download it again",
-        ) from error
-    try:
         sizes = _safe_sizes(archive, label, path.stat().st_size)
-    except DataError:
-        archive.close()
-        raise
-    return archive, sizes
+        _compare_headers(archive, sizes)
+        return archive, sizes
+    except BaseException as error:
+        if archive is not None:
+            archive.close()
+        if isinstance(error, (DataError, MemoryError)) or not isinstance(error, Exception):
+            raise
+        raise _unreadable(label, head, error) from error
+
+
+def _unreadable(label: str, head: bytes, error: Exception) -> DataError:
+    """The error for a file that is no zip, or a damaged one; it says what else it is."""
+    kind = describe_bytes(head) if head else ""
+    if kind and not kind.endswith("zip archive"):
+        return DataError(f"{label} cannot be read as a zip: it is {kind}", hint=advice_for(head))
+    return DataError(
+        f"{label} cannot be read as a zip: {reason_of(error)}",
+        hint="it may be cut short: download it again",
+    )
 
 
 def _safe_sizes(archive: zipfile.ZipFile, label: str, packed: int) -> dict[str, int]:
@@ -67,7 +106,9 @@ def _safe_sizes(archive: zipfile.ZipFile, label: str, packed: int) -> dict[str, 
     faults = [f"{info.orig_filename!r} ({why})" for info in members if (why := _fault(info))]
     if faults:
         raise DataError(f"{label} is not safe to read: {few(faults, len(faults))}", hint=BY_HAND)
-    files = [info for info in members if not info.is_dir()]
+    _check_methods(members, label)
+    files = [info for info in members if not _is_folder(info)]
+    _check_places([info.filename for info in files], label)
     sizes = {info.filename: info.file_size for info in files}
     if len(sizes) < len(files):
         counts = Counter(info.filename for info in files)
@@ -109,10 +150,6 @@ def unpack_zip(path: Path, destination: Path, progress: Progress) -> bool:
             _sync_disks()
             move(partial, destination)
             sync_folder(destination.parent)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise DataError(
-                f"{path} cannot be unpacked: {error}", hint="it is damaged: download it again"
-            ) from error
         except OSError as error:
             raise storage_error(error, destination) from error
         finally:
@@ -136,11 +173,26 @@ def _unpack_members(
     archive: zipfile.ZipFile, sizes: dict[str, int], folder: Path, progress: Progress
 ) -> None:
     done, total = 0, sum(sizes.values())
+
+    def fault(reason: str) -> DataError:
+        return DataError(
+            f"{archive.filename} cannot be unpacked: {reason}",
+            hint="it is damaged: download it again",
+        )
+
     for name, size in sizes.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        with archive.open(name) as packed, open(target, "xb") as plain:
-            shutil.copyfileobj(packed, plain)
+        with open(target, "xb") as plain:
+            with parsing(fault):
+                packed = archive.open(name)
+            with packed:
+                while True:
+                    with parsing(fault):
+                        block = packed.read(COPY_BYTES)
+                    if not block:
+                        break
+                    plain.write(block)
         done += size
         progress("unpacking", done, total)
 
@@ -148,12 +200,62 @@ def _unpack_members(
 def _fault(info: zipfile.ZipInfo) -> str:
     """Why a member is not safe to unpack; empty if it is."""
     name = info.orig_filename
-    why = unsafe_name(name.rstrip("/") if info.is_dir() else name)
+    why = unsafe_name(name.rstrip("/") if _is_folder(info) else name)
     if why:
         return why
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "a link or device"
-    if info.flag_bits & 0x1:
-        return "encrypted"
     return ""
+
+
+def _is_folder(info: zipfile.ZipInfo) -> bool:
+    """As `info.is_dir()`, which fails for an empty name."""
+    return info.filename.endswith("/")
+
+
+def _compare_headers(archive: zipfile.ZipFile, sizes: dict[str, int]) -> None:
+    """Compare the names in the directory with those before the members.
+
+    A table whose name was damaged would be overlooked. Of many files of one kind, which are all
+    read later, only the others are compared. Raises what zipfile does.
+    """
+    kinds = Counter(name.rpartition(".")[2] for name in sizes)
+    compared = [name for name in sizes if kinds[name.rpartition(".")[2]] <= MANY]
+    for name in compared:
+        archive.open(name).close()
+
+
+def _check_methods(members: Sequence[zipfile.ZipInfo], label: str) -> None:
+    """Raises DataError for members that are encrypted, or packed in a way that cannot be undone."""
+    for info in members:
+        if info.flag_bits & 0x1:
+            raise DataError(
+                f"{label} is not safe to read: {info.filename!r} (encrypted)",
+                hint=UNPACK.format("its password"),
+            )
+        if info.compress_type not in READABLE:
+            method = METHODS.get(info.compress_type, f"method {info.compress_type}")
+            raise DataError(
+                f"{label} cannot be read: {info.filename!r} is packed with {method}: expected "
+                "Deflate or no packing",
+                hint=UNPACK.format("7-Zip"),
+            )
+
+
+def _check_places(names: Sequence[str], label: str) -> None:
+    """Raises DataError for names that cannot lie in one folder on every system.
+
+    That is a file where others have a folder, or names that differ in upper and lower case only.
+    """
+    folded = {name.casefold(): name for name in names}
+    for name in names:
+        other = folded[name.casefold()]
+        parts = name.casefold().split("/")[:-1]
+        above = ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+        other = next((folded[folder] for folder in above if folder in folded), other)
+        if other != name:
+            raise DataError(
+                f"{label} is not safe to read: {name!r} and {other!r} cannot lie in one folder",
+                hint=BY_HAND,
+            )

@@ -22,6 +22,7 @@ from pcam_kit.data.sources.files import (
 from pcam_kit.data.sources.hdf5_safety import (
     DAMAGED,
     check_dataset,
+    check_filled,
     check_signature,
     find_dataset,
     opened,
@@ -182,7 +183,9 @@ def _read_labels(file: Any, label: str) -> Labels:
         )
     if y.dtype.kind not in "uifb":
         raise DataError(f"{label}: y: expected whole numbers, found {y.dtype}")
-    values = np.asarray(y[...]).reshape(-1)
+    stored = np.asarray(y[...])
+    check_filled(y, 0, stored, "y", label)
+    values = stored.reshape(-1)
     wrong = (values != 0) & (values != 1)
     if wrong.any():
         texts = [str(value) for value in np.unique(values[wrong]).tolist()]
@@ -197,6 +200,7 @@ def _blocks(path: Path, label: str, n: int, rows: int) -> Generator[Images, None
         x = find_dataset(file, "x", label)  # `_part` has checked it
         for start in range(0, n, rows):
             block = x[start : start + rows]
+            check_filled(x, start, block, "x", label)
             if len(block) >= EMPTY_ROWS and not block.any():
                 raise DataError(
                     f"{label}: x: images {start:,} to {start + len(block) - 1:,} are nothing but "

@@ -20,6 +20,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from pcam_kit.data.sources.zips import FREE_BYTES, MAX_RATIO
 from pcam_kit.errors import DataError
@@ -77,7 +78,8 @@ def opened(path: Path, label: str) -> Generator[Any]:
     except (DataError, MemoryError):
         raise
     except Exception as error:
-        raise _cause(reason_of(error), str(error), label) from error
+        text = str(error.args[0]) if isinstance(error, KeyError) and error.args else ""
+        raise _cause(printable(text) or reason_of(error), str(error), label) from error
 
 
 def check_signature(head: bytes, label: str) -> None:
@@ -250,7 +252,8 @@ def _check_chunks(data: Any, key: str, label: str, filters: set[int], file_bytes
         place = tuple(at // step for at, step in zip(info.chunk_offset, chunk, strict=True))
         total += info.size
         whole = 0 < info.size <= largest and info.byte_offset + info.size <= file_bytes
-        if not whole or any(at >= side for at, side in zip(place, grid, strict=True)):
+        aligned = not any(at % step for at, step in zip(info.chunk_offset, chunk, strict=True))
+        if not (whole and aligned) or any(a >= b for a, b in zip(place, grid, strict=True)):
             fault = f"a chunk of {info.size:,} bytes at {info.byte_offset:,}"
         elif info.size < size and (info.filter_mask or not packed):
             fault = f"a chunk that is not packed, and has {info.size:,} of {size:,} bytes"
@@ -285,6 +288,28 @@ def _measure(data: Any, offset: tuple[int, ...], size: int, label: str, filters:
             f"{label}: a chunk does not unpack to its {size:,} bytes: {unpacked:,} or more",
             hint=DAMAGED,
         )
+
+
+def check_filled(data: Any, start: int, values: NDArray[Any], key: str, label: str) -> None:
+    """Check that no chunk of `values`, read from row `start` on, was made up.
+
+    Where the index of chunks is damaged, HDF5 finds some when it lists them and not when it reads
+    them; then it gives the fill value. So chunks of nothing else are asked for by themselves.
+    Raises DataError.
+    """
+    if data.chunks is None or not values.size:
+        return
+    differs: NDArray[np.bool_] = values != data.fillvalue
+    for axis, step in enumerate(data.chunks):
+        edges = np.arange(0, values.shape[axis], step)
+        differs = np.logical_or.reduceat(differs, edges, axis=axis)
+    for place in np.argwhere(~differs).tolist():
+        offset = [at * step for at, step in zip(place, data.chunks, strict=True)]
+        offset[0] += start
+        try:
+            data.id.read_direct_chunk(tuple(offset))
+        except Exception as error:
+            raise _incomplete(label, key, f"the chunk at {offset} is missing") from error
 
 
 def check_tree(file: Any, label: str) -> list[tuple[str, Any]]:

@@ -100,8 +100,9 @@ def _put_in_place(
     if old is not None and old.fingerprint == manifest["fingerprint"]:
         same_profile = old.profile == Competition.model_validate(manifest["profile"])
         same_origin = old.manifest.get("stain") == manifest.get("stain")
-        if not (same_profile and same_origin):
-            # the same data with other columns, titles or origin
+        same_ids = old.id_warnings == manifest["id_warnings"]
+        if not (same_profile and same_origin and same_ids):
+            # the same data with other columns, titles or origin, or ids that are sure now
             write_json(destination / MANIFEST, manifest)
         return
     aside = _partial_path(destination)

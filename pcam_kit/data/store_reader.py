@@ -109,6 +109,11 @@ class Store(Summary):
         return list(self.manifest["notes"])
 
     @property
+    def id_warnings(self) -> list[str]:
+        """What whoever sends predictions must know about the test ids."""
+        return [str(text) for text in self.manifest.get("id_warnings") or ()]
+
+    @property
     def copies(self) -> list[dict[str, Any]] | None:
         """Copies across splits: [{"here", "there", "exact", "near", "rows"}].
 

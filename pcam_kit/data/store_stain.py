@@ -54,7 +54,12 @@ def normalise_store(store: Store, method: StainMethod, *, progress: Progress) ->
     notes.extend(_describe(method, by_split, unchanged))
     stain = {"method": method, "version": VERSION, "of": store.fingerprint}
     return RawCompetition(
-        store.profile, parts, store.manifest["inventory"], tuple(notes), stain=stain
+        store.profile,
+        parts,
+        store.manifest["inventory"],
+        tuple(notes),
+        stain=stain,
+        id_warnings=tuple(store.id_warnings),
     )
 
 

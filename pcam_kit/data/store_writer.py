@@ -84,6 +84,7 @@ def write_store(
     n, size = sum(part.n for part in raw.parts), raw.profile.image_size
     check_space(folder, n * patch_bytes(size))
     images_sha256, fingerprints = _write_images(folder / IMAGES, raw.parts, size, progress)
+    raw.close()
     shutil.rmtree(work)
     images = np.load(folder / IMAGES, mmap_mode="r")
     table = _table(raw, fingerprints, images, seed)
@@ -106,6 +107,7 @@ def write_store(
         "split": table.split,
         "notes": [*raw.notes, *table.notes],
         "copies": table.copies,
+        "id_warnings": list(raw.id_warnings),
         "files": {
             IMAGES: {"bytes": (folder / IMAGES).stat().st_size, "sha256": images_sha256},
             INDEX: {"bytes": len(packed), "sha256": index_sha256},

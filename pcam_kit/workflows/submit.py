@@ -10,7 +10,8 @@ from typing import Any
 
 from pcam_kit.competitions import Competition, find_competition
 from pcam_kit.data.shift import drift_sentence
-from pcam_kit.data.sources.files import find_file, open_files
+from pcam_kit.data.sources.search import find_file
+from pcam_kit.data.sources.source import open_files
 from pcam_kit.data.sources.tables import read_columns
 from pcam_kit.errors import DataError, SubmissionError, UsageError
 from pcam_kit.files import sha256_file
@@ -220,7 +221,7 @@ def _test_ids(competition: Competition, workspace: Workspace) -> list[str]:
     """
     home = workspace.competition_path(competition.slug)
     if not (home / "store").is_dir() and (home / "raw").is_dir():
-        files = open_files(home / "raw", competition.slug, lambda name: name in SAMPLE_NAMES)
+        files = open_files(home / "raw", competition.slug)
         name = find_file(files, SAMPLE_NAMES)
         if name is not None:
             log.info(

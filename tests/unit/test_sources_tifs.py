@@ -125,4 +125,4 @@ def test_same_id_twice_below_train(tmp_path: Path) -> None:
     write_tifs(tmp_path / "raw")
     (tmp_path / "raw/train/more").mkdir()
     (tmp_path / "raw/train/more/train001.tif").write_bytes(b"x")
-    fails("tif_folders", tmp_path / "raw", "1 ids have more than one tif", "train001.tif")
+    fails("tif_folders", tmp_path / "raw", "1 ids have more than one image", "train001.tif")

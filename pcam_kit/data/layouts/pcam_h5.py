@@ -2,15 +2,17 @@
 
 The slides are in *_meta.csv[.gz]. Kaggle's copy (the dataset
 andrewmvd/metastatic-tissue-classification-patchcamelyon) has {training,validation,test}_split.h5
-for x.
+for x. The long stem may be missing: train_x.h5.
 """
 
 from __future__ import annotations
 
 from pcam_kit.competitions import Competition, Split
 from pcam_kit.data.raw import SPLITS, RawCompetition
-from pcam_kit.data.sources.files import RawFiles, find_file, require_file
 from pcam_kit.data.sources.hdf5 import PartFiles, open_h5_parts
+from pcam_kit.data.sources.samples import find_sample, row_ids
+from pcam_kit.data.sources.search import find_file, matching, require_file
+from pcam_kit.data.sources.source import SourceFiles
 from pcam_kit.data.sources.tables import read_columns
 
 STEM = "camelyonpatch_level_2_split_"
@@ -23,38 +25,46 @@ KAGGLE_STEMS: dict[Split, str] = {
 SLIDE = "wsi"  # the column of the meta file
 
 
-def in_layout(name: str) -> bool:
-    """Whether a file of this base name belongs to the layout."""
-    return name.startswith((STEM, *KAGGLE_STEMS.values())) and name.endswith((".h5", ".h5.gz"))
+def fits(files: SourceFiles) -> bool:
+    """Whether there are files of this layout."""
+    return any(matching(files, _names(split, "x")) for split in SPLITS)
 
 
-def open_layout(profile: Competition, files: RawFiles) -> RawCompetition:
+def open_layout(profile: Competition, files: SourceFiles) -> RawCompetition:
     """The parts of the layout; train (x and y) and test (x) are required.
 
-    Valid, the test labels and the slides may be missing. Raises DataError.
+    Valid, the test labels, the slides and a sample submission may be missing. Raises DataError.
     """
     sources: list[PartFiles] = []
-    metas: list[str] = []
+    tables: list[str] = []
     for split in SPLITS:
         names = _names(split, "x")
-        if split == "valid" and find_file(files, names) is None:
+        x = find_file(files, names)
+        if split == "valid" and x is None:
             continue
-        x = require_file(files, names, f"{split} part", " or ".join(names), profile.slug)
+        x = require_file(files, names, f"{split} part", " or ".join(names[:2]), profile.slug)
         names = _names(split, "y")
         y = find_file(files, names)
         if split != "test":
-            y = require_file(files, names, f"{split} labels", " or ".join(names), profile.slug)
-        meta = find_file(files, [f"{STEM}{split}_meta.csv", f"{STEM}{split}_meta.csv.gz"])
+            y = require_file(files, names, f"{split} labels", " or ".join(names[:2]), profile.slug)
+        meta = find_file(files, _names(split, "meta", "csv"))
         slides = None
         if meta is not None:
-            metas.append(meta)
+            tables.append(meta)
             slides = read_columns(files, meta, [SLIDE])[0]
-        sources.append(PartFiles(split, x, y, slides=slides))
-    return open_h5_parts(profile, files, sources, metas, [])
+        ids = None
+        if split == "test":
+            sample = find_sample(files, profile)
+            ids = row_ids(files, sample)
+            tables.extend([] if sample is None else [sample.name])
+        sources.append(PartFiles(split, x, y, ids, slides))
+    return open_h5_parts(profile, files, sources, tables, [])
 
 
-def _names(split: Split, key: str) -> list[str]:
+def _names(split: Split, key: str, suffix: str = "h5") -> list[str]:
+    """The names of a file: PCam's own first, then Kaggle's, then those without the stem."""
     stems = [f"{STEM}{split}_{key}"]
     if key == "x":
         stems.append(KAGGLE_STEMS[split])
-    return [f"{stem}{suffix}" for stem in stems for suffix in (".h5", ".h5.gz")]
+    stems.append(f"{split}_{key}")
+    return [f"{stem}.{suffix}{packed}" for stem in stems for packed in ("", ".gz")]

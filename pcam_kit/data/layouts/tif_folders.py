@@ -1,6 +1,8 @@
 """Layout `tif_folders` (Kaggle's PCam): train/*.tif, test/*.tif, train_labels.csv.
 
-There may be a sample_submission.csv, which gives the order of the test patches.
+There may be a sample_submission.csv, which gives the order of the test patches. Without
+train_labels.csv the labels are the names of folders: train/0, train/1, or 0 and 1 alone. The images
+may be png or jpg.
 """
 
 from __future__ import annotations
@@ -8,111 +10,359 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
 
 import cv2
 import numpy as np
 
-from pcam_kit.competitions import Competition
-from pcam_kit.data.raw import Images, Part, RawCompetition, block_rows, describe_counts
-from pcam_kit.data.sources.files import RawFiles, missing_error, read_file, require_file
-from pcam_kit.data.sources.tables import read_ids, read_labels
+from pcam_kit.competitions import Competition, Split
+from pcam_kit.data.raw import (
+    SPLITS,
+    Images,
+    Labels,
+    Part,
+    RawCompetition,
+    block_rows,
+    describe_counts,
+    find_repeated,
+)
+from pcam_kit.data.sources.files import RawFiles, read_file
+from pcam_kit.data.sources.names import LOSSY, SPLIT_FOLDERS, base_name, image_key
+from pcam_kit.data.sources.samples import Sample, find_sample
+from pcam_kit.data.sources.search import find_file, matching, missing_error
+from pcam_kit.data.sources.source import SourceFiles
+from pcam_kit.data.sources.tables import read_labels
 from pcam_kit.errors import DataError
 from pcam_kit.formatting import few
+from pcam_kit.parsing import printable
 
-LABELS = "train_labels.csv"
-SAMPLE = "sample_submission.csv"
-SUFFIXES = (".tif", ".tiff")
+LABELS = ("train_labels.csv", "train_labels.csv.gz")
+LOOKED_FOR = f"{LABELS[0]} beside train/ and test/"
+CLASS_FOLDERS = {
+    "0": 0,
+    "1": 1,
+    "class0": 0,
+    "class1": 1,
+    "class_0": 0,
+    "class_1": 1,
+    "negative": 0,
+    "positive": 1,
+    "normal": 0,
+    "tumor": 1,
+    "tumour": 1,
+}
 WORKERS = 4  # each waits for the disk part of the time; decoding and reading free the interpreter
 
 
-def in_layout(name: str) -> bool:
-    """Whether a file of this base name belongs to the layout."""
-    return name == LABELS or name.endswith(SUFFIXES)
+@dataclass(frozen=True)
+class ImagePart:
+    """One split: row i of `ids`, `labels` and `images` is one patch.
+
+    labels: int8, -1 where unknown. images: names of files. folder: where they are.
+    """
+
+    split: Split
+    ids: list[str]
+    labels: Labels
+    images: list[str]
+    folder: str
+
+    def opened(self, files: SourceFiles, size: int) -> Part:
+        """The part as the store reads it. Raises DataError for an id that is no text."""
+        wrong = [name for name in self.ids if not name.isprintable()]
+        if wrong:
+            raise DataError(
+                f"{files.location}: {len(wrong):,} ids or names of images in {self.folder} are not "
+                f"UTF-8 text: {few(map(printable, wrong), len(wrong))}",
+                hint="rename them: an id must be text",
+            )
+        blocks = partial(_blocks, files, self.images, size)
+        return Part(self.split, self.ids, self.labels, blocks)
+
+    def inventory(self, files: SourceFiles) -> dict[str, Any]:
+        """How many files these are, and their bytes."""
+        endings = {name[name.rindex(".") :].lower() for name in self.images}
+        ending = endings.pop() if len(endings) == 1 else ""
+        size = sum(files.sizes[name] for name in self.images)
+        name = f"{printable(self.folder)}*{ending}"
+        return {"name": name, "files": len(self.images), "bytes": size}
 
 
-def open_layout(profile: Competition, files: RawFiles) -> RawCompetition:
+@dataclass(frozen=True)
+class Found:
+    """The images of one split, by what their names and ids have in common, and their folder."""
+
+    images: dict[str, str]
+    folder: str
+
+
+def fits(files: SourceFiles) -> bool:
+    """Whether there are files of this layout: a table of labels, or images in class folders."""
+    return bool(matching(files, LABELS)) or _has_classes(files)
+
+
+def open_layout(profile: Competition, files: SourceFiles) -> RawCompetition:
     """The parts of the layout; pixels are read later.
 
-    Raises DataError when the tifs do not fit the labels or the sample submission.
+    Raises DataError when the images do not fit the labels or the sample submission.
     """
-    looked_for = f"{LABELS} beside train/ and test/"
-    labels_name = require_file(files, [LABELS], "labels", looked_for, profile.slug)
-    root = labels_name.removesuffix(LABELS)
-    train, test = (_tifs(files, profile, f"{root}{folder}/") for folder in ("train", "test"))
-    ids, labels = read_labels(files, labels_name, profile.id_column, profile.target_column)
-    _check_equal(
-        files,
-        set(ids),
-        set(train),
-        if_missing=f"labelled in {labels_name} but missing in {root}train",
-        if_extra=f"in {root}train but without a label",
-    )
-    sample = f"{root}{SAMPLE}"
-    test_ids = sorted(test)
-    if sample in files.sizes:
-        test_ids = read_ids(files, sample, profile.id_column)
-        _check_equal(
-            files,
-            set(test_ids),
-            set(test),
-            if_missing=f"asked for by {sample} but missing in {root}test",
-            if_extra=f"in {root}test but not in {sample}",
+    labels = find_file(files, LABELS)
+    sample = find_sample(files, profile)
+    if labels is not None:
+        parts, tables = _labelled_parts(profile, files, labels, sample), [labels]
+    elif _has_classes(files):
+        parts, tables = _class_parts(profile, files, sample), []
+    else:
+        raise missing_error(files, "labels", LOOKED_FOR, profile.slug, LABELS)
+    if sample is not None:
+        tables.append(sample.name)
+    inventory = [part.inventory(files) for part in parts]
+    for name in tables:
+        inventory.append({"name": printable(name), "files": 1, "bytes": files.sizes[name]})
+    lossy = sum(name.lower().endswith(LOSSY) for part in parts for name in part.images)
+    if lossy:
+        files.notes.append(
+            f"{lossy:,} images are jpg, which is lossy: the pixels are not those that were "
+            "published, so scores and copies cannot be compared exactly"
         )
-    size = profile.image_size
-    train_names = [train[key] for key in ids]
-    test_names = [test[key] for key in test_ids]
-    unknown = np.full(len(test_ids), -1, np.int8)
-    parts = (
-        Part("train", ids, labels, partial(_blocks, files, train_names, size)),
-        Part("test", test_ids, unknown, partial(_blocks, files, test_names, size)),
+    result = tuple(part.opened(files, profile.image_size) for part in parts)
+    return RawCompetition(profile, result, inventory, describe_counts(profile, result))
+
+
+def _labelled_parts(
+    profile: Competition, files: SourceFiles, labels_name: str, sample: Sample | None
+) -> list[ImagePart]:
+    """Train and test where a table has the labels."""
+    root = labels_name.removesuffix(base_name(labels_name))
+    train, test = (_images(files, profile, root, split) for split in ("train", "test"))
+    texts, labels = read_labels(files, labels_name, profile.id_column, profile.target_column)
+    ids = _keys(files, labels_name, texts)
+    rows = _rows_in_both(
+        files,
+        profile,
+        ids,
+        train,
+        if_missing=f"labelled in {printable(labels_name)} but missing in {train.folder.rstrip('/')}",
+        if_extra=f"in {train.folder.rstrip('/')} but without a label",
     )
-    inventory = [
-        {
-            "name": f"{root}{folder}/*.tif",
-            "files": len(names),
-            "bytes": sum(files.sizes[name] for name in names),
-        }
-        for folder, names in (("train", train_names), ("test", test_names))
+    ids, labels = [ids[row] for row in rows], labels[rows]
+    images = [train.images[key] for key in ids]
+    _check_classes(files, labels_name, images, labels)
+    part = ImagePart("train", ids, labels, images, train.folder)
+    return [part, _test_part(profile, files, test, sample)]
+
+
+def _test_part(
+    profile: Competition, files: SourceFiles, found: Found, sample: Sample | None
+) -> ImagePart:
+    """Test, in the sample's order and with its ids, else by name; labels of class folders."""
+    if sample is None:
+        ids = sorted(found.images)
+        images = [found.images[key] for key in ids]
+    else:
+        keys = _keys(files, sample.name, sample.ids)
+        rows = _rows_in_both(
+            files,
+            profile,
+            keys,
+            found,
+            if_missing=f"asked for by {printable(sample.name)} but missing in {found.folder.rstrip('/')}",
+            if_extra=f"in {found.folder.rstrip('/')} but not in {printable(sample.name)}",
+        )
+        lacking = len(keys) - len(rows)
+        if lacking:
+            files.id_warnings.append(
+                f"{lacking:,} test ids that {printable(sample.name)} asks for have no image and "
+                "were left out: the competition will not take a CSV without them"
+            )
+        ids = [sample.ids[row] for row in rows]
+        images = [found.images[keys[row]] for row in rows]
+    labels = np.array([_class_of(_folder(name)) for name in images], np.int8)
+    if (labels < 0).any() or len(np.unique(labels)) < 2:
+        labels[:] = -1
+    return ImagePart("test", ids, labels, images, found.folder)
+
+
+def _class_parts(
+    profile: Competition, files: SourceFiles, sample: Sample | None
+) -> list[ImagePart]:
+    """The parts of class folders: of train and valid each image must be in one."""
+    parts: list[ImagePart] = []
+    for split in SPLITS:
+        found = _class_images(files, split)
+        if found is None:
+            continue
+        if split == "test":
+            parts.append(_test_part(profile, files, found, sample))
+            continue
+        ids = sorted(found.images)
+        images = [found.images[key] for key in ids]
+        labels = np.array([_class_of(_folder(name)) for name in images], np.int8)
+        outside = [name for name, label in zip(images, labels, strict=True) if label < 0]
+        if outside:
+            raise DataError(
+                f"{files.location}: {len(outside):,} images of {split} are in no class folder: "
+                f"{few(map(printable, outside), len(outside))}",
+                hint="move them into 0 or 1, or add train_labels.csv",
+            )
+        parts.append(ImagePart(split, ids, labels, images, found.folder))
+    if parts[-1].split != "test":
+        raise missing_error(files, "test images", "a folder test/ with images", profile.slug)
+    files.notes.append("the labels are the names of the images' folders")
+    return parts
+
+
+def _class_images(files: SourceFiles, split: Split) -> Found | None:
+    """The images of a split in class folders; train where no folder is called after a split."""
+    folders = [
+        folder for folder in files.images_by_folder if (_split_of(folder)[0] or "train") == split
     ]
-    for name in (labels_name, sample):
-        if name in files.sizes:
-            inventory.append({"name": name, "files": 1, "bytes": files.sizes[name]})
-    return RawCompetition(profile, parts, inventory, describe_counts(profile, parts))
+    names = [name for folder in folders for name in files.images_by_folder[folder]]
+    if not names:
+        return None
+    images = {image_key(name): name for name in names}
+    if len(images) < len(names):  # 0/0.png and 1/0.png
+        images = {name[: name.rindex(".")]: name for name in names}
+    return Found(_unique(files, images, names, split), printable(f"{folders[0]}/"))
 
 
-def _tifs(files: RawFiles, profile: Competition, folder: str) -> dict[str, str]:
-    """The names of the tifs below `folder`, by id. Raises DataError for none, or repeated ids."""
+def _images(files: SourceFiles, profile: Competition, root: str, split: Split) -> Found:
+    """The images of a split: those in the least deep folder of that name, below `root` if possible.
+
+    Raises DataError for none, or repeated ids.
+    """
+    places: dict[str, list[str]] = {}  # the folders with images, by the folder of the split
+    for folder in files.images_by_folder:
+        below = f"{folder}/".startswith(root)
+        kind, place = _split_of(folder, len(root) if below else 0)
+        if kind == split:
+            places.setdefault(place, []).append(folder)
+    below = [place for place in places if place.startswith(root)]
+    depth = min((place.count("/") for place in below or places), default=0)
+    chosen = [place for place in below or places if place.count("/") == depth]
     names = [
-        name for name in files.sizes if name.startswith(folder) and name.lower().endswith(SUFFIXES)
+        name for place in chosen for key in places[place] for name in files.images_by_folder[key]
     ]
     if not names:
-        raise missing_error(files, f"{folder}*.tif", f"tifs in {folder}", profile.slug)
-    result = {name.rpartition("/")[2].rpartition(".")[0]: name for name in names}
-    if len(result) < len(names):
-        unique = set(result.values())
-        repeated = [name for name in names if name not in unique]
+        looked_for = f"images (.tif, .png, .jpg) in {printable(root)}{split}/"
+        raise missing_error(files, f"{printable(root)}{split}/*.tif", looked_for, profile.slug)
+    images = {image_key(name): name for name in names}
+    folder = printable(chosen[0])
+    return Found(_unique(files, images, names, folder), folder)
+
+
+def _unique(
+    files: SourceFiles, images: dict[str, str], names: Sequence[str], folder: str
+) -> dict[str, str]:
+    """`images`. Raises DataError when some of `names` are not in it, having the same id."""
+    if len(images) == len(names):
+        return images
+    unique = set(images.values())
+    repeated = [printable(name) for name in names if name not in unique]
+    raise DataError(
+        f"{files.location}: {len(repeated):,} ids have more than one image in {folder}: "
+        f"{few(repeated, len(repeated))}"
+    )
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _split_of(folder: str, start: int = 0) -> tuple[str, str]:
+    """The split that a folder belongs to, by the first part of its path from `start` on.
+
+    Also the path so far, as `a/train/`. ("", "") for no split.
+    """
+    end = start
+    for part in folder[start:].split("/"):
+        end += len(part) + 1
+        if part.lower() in SPLIT_FOLDERS:
+            return SPLIT_FOLDERS[part.lower()], folder[: end - 1] + "/"
+    return "", ""
+
+
+@cache
+def _class_of(folder: str) -> int:
+    """The class that a folder is called after, 0 or 1; -1: none."""
+    parts = [part for part in folder.lower().split("/") if part in CLASS_FOLDERS]
+    return CLASS_FOLDERS[parts[-1]] if parts else -1
+
+
+def _has_classes(files: SourceFiles) -> bool:
+    """Whether the images for training are in folders called after both classes, and no others."""
+    classes = {
+        _class_of(folder)
+        for folder in files.images_by_folder
+        if _split_of(folder)[0] in ("", "train") and folder
+    }
+    return classes == {0, 1}
+
+
+def _check_classes(files: SourceFiles, table: str, images: Sequence[str], labels: Labels) -> None:
+    """Raises DataError when all images are in class folders, and the table says otherwise."""
+    classes = np.array([_class_of(_folder(name)) for name in images], np.int8)
+    wrong = int((classes != labels).sum())
+    if set(np.unique(classes).tolist()) == {0, 1} and wrong:
         raise DataError(
-            f"{files.location}: {len(repeated):,} ids have more than one tif in {folder}: "
-            f"{few(repeated, len(repeated))}"
+            f"{files.location}: {wrong:,} images are in the folder of the other class than "
+            f"{printable(table)} says",
+            hint="keep one of the two: move the table away, or the images into one folder",
         )
-    return result
 
 
-def _check_equal(
-    files: RawFiles, expected: set[str], existing: set[str], *, if_missing: str, if_extra: str
-) -> None:
-    """Raises DataError when the two sets differ, with counts and the first names of each kind."""
+def _keys(files: SourceFiles, table: str, ids: list[str]) -> list[str]:
+    """What ids and names of images have in common. Raises DataError when ids become equal."""
+    keys = [image_key(name) for name in ids]
+    if keys == ids:
+        return ids
+    repeated = find_repeated(keys)
+    if repeated:
+        raise DataError(
+            f"{files.label(table)}: {len(repeated):,} ids differ only in folder or ending: "
+            f"{few(map(printable, repeated), len(repeated))}"
+        )
+    files.notes.append(
+        f"ids of {printable(table)} have a folder or an ending such as .tif: they are compared "
+        "with the names of the images without it"
+    )
+    return keys
+
+
+def _rows_in_both(
+    files: SourceFiles,
+    profile: Competition,
+    ids: Sequence[str],
+    found: Found,
+    *,
+    if_missing: str,
+    if_extra: str,
+) -> list[int]:
+    """The rows of `ids` that have an image; all, unless the caller allows missing ones.
+
+    Raises DataError when the two sets differ, with counts and the first names of each kind.
+    """
+    expected, existing = set(ids), found.images.keys()
     faults: list[str] = []
-    for ids, fault in ((expected - existing, if_missing), (existing - expected, if_extra)):
-        if ids:
-            subject = "id is" if len(ids) == 1 else "ids are"
-            faults.append(f"{len(ids):,} {subject} {fault}: {few(sorted(ids), len(ids))}")
-    if faults:
+    for names, fault in ((expected - existing, if_missing), (existing - expected, if_extra)):
+        if names:
+            subject = "id is" if len(names) == 1 else "ids are"
+            shown = few(map(printable, sorted(names)), len(names))
+            faults.append(f"{len(names):,} {subject} {fault}: {shown}")
+    rows = [row for row, name in enumerate(ids) if name in existing]
+    if not faults:
+        return rows
+    if not files.allow_missing or not rows:
         raise DataError(
             f"{files.location}: {'; '.join(faults)}",
-            hint="download or unpack the files again; both must list the same ids",
+            hint="download or unpack the files again: both must list the same ids. If rows or "
+            f"images were left out on purpose: pcam fetch {profile.slug} --from PATH "
+            "--allow-missing goes on with those that match",
         )
+    files.notes.extend(f"left out: {fault}" for fault in faults)
+    return rows
 
 
 def _blocks(files: RawFiles, names: Sequence[str], size: int) -> Generator[Images, None, None]:

@@ -1,34 +1,31 @@
-"""The files of raw data, in a folder or a zip, behind one interface: names, sizes, bytes."""
+"""The files of a folder or a zip behind one interface: names, sizes, bytes."""
 
 from __future__ import annotations
 
 import gzip
 import io
-import os
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
-from pcam_kit.data.sources.zips import FREE_BYTES, MAX_RATIO, open_zip
+from pcam_kit.data.sources.zips import BY_HAND, FREE_BYTES, MAX_RATIO, open_zip
 from pcam_kit.errors import DataError
 from pcam_kit.files import PARTIAL, storage_error
-from pcam_kit.formatting import few
-from pcam_kit.parsing import GZIP, gunzip, parsing
+from pcam_kit.parsing import GZIP, gunzip, parsing, printable
 
-DEPTH = 4  # levels of folders that are searched below the one named
 CHUNK_BYTES = 1 << 20
 SMALL_BYTES = 256 << 20  # the most that a table may take, packed or not: they have up to 20 MB
 
 
 class RawFiles(Protocol):
-    """The files of a folder or zip: relative names with `/`, without hidden and temporary ones."""
+    """The files of a folder or archive: relative names with `/`, without hidden and temporary ones."""
 
     @property
     def location(self) -> str:
-        """The folder or zip as messages name it."""
+        """The folder or archive as messages name it."""
         ...
 
     @property
@@ -36,12 +33,16 @@ class RawFiles(Protocol):
         """Bytes of each file, by name."""
         ...
 
+    def label(self, name: str) -> str:
+        """The file and where it is, as messages name it."""
+        ...
+
     def open(self, name: str) -> BinaryIO:
         """The stored bytes as a stream. A zip's checksum is compared at its end."""
         ...
 
     def local_path(self, name: str) -> Path | None:
-        """The path of the file on disk; None inside a zip."""
+        """The path of the file on disk; None inside an archive."""
         ...
 
 
@@ -54,7 +55,10 @@ class FolderFiles:
 
     @property
     def location(self) -> str:
-        return str(self.folder)
+        return printable(str(self.folder))
+
+    def label(self, name: str) -> str:
+        return f"{self.location}: {printable(name)}"
 
     def open(self, name: str) -> BinaryIO:
         return open(self.folder / name, "rb")
@@ -70,10 +74,14 @@ class ZipFiles:
     path: Path
     archive: zipfile.ZipFile
     sizes: dict[str, int]
+    origin: str = ""  # how messages name it; its path by default
 
     @property
     def location(self) -> str:
-        return str(self.path)
+        return self.origin or printable(str(self.path))
+
+    def label(self, name: str) -> str:
+        return f"{self.location}: {printable(name)}"
 
     def open(self, name: str) -> BinaryIO:
         return self.archive.open(name)  # type: ignore[return-value]
@@ -82,99 +90,18 @@ class ZipFiles:
         return None
 
 
-def open_files(path: Path, slug: str, in_layout: Callable[[str], bool]) -> RawFiles:
-    """The files at `path`: a folder, a zip, a folder with the zip in it, or one of several files.
-
-    `in_layout` says of a base name whether it belongs to the layout. Raises DataError when there is
-    nothing, or it cannot be read.
-    """
-    if path.is_file():
-        if path.suffix.lower() == ".zip":
-            return _open_zip(path)
-        return FolderFiles(path.parent, dict(_walk(path.parent, "", 0)))
-    if not path.is_dir():
-        raise DataError(
-            f"there is nothing at {path}", hint=f"pcam fetch {slug} --from FOLDER_OR_ZIP"
-        )
-    try:
-        sizes = dict(_walk(path, "", DEPTH))
-    except OSError as error:
-        raise DataError(f"cannot read the folder {path}: {error.strerror}") from error
-    if not any(in_layout(_base_name(name)) for name in sizes):
-        zips = [name for name in sizes if name.lower().endswith(".zip")]
-        named_by_slug = [name for name in zips if _base_name(name).lower() == f"{slug}.zip"]
-        for candidates in (named_by_slug, zips):
-            if len(candidates) == 1:
-                return _open_zip(path / candidates[0])
-    return FolderFiles(path, sizes)
+def zip_files(path: Path, origin: str = "") -> ZipFiles:
+    """The members of a zip. Raises DataError as `open_zip` does."""
+    archive, sizes = open_zip(path, origin or printable(str(path)))
+    visible = {name: size for name, size in sizes.items() if not is_hidden(name)}
+    return ZipFiles(path, archive, visible, origin)
 
 
-def _open_zip(path: Path) -> ZipFiles:
-    archive, sizes = open_zip(path)
-    visible = {name: size for name, size in sizes.items() if not _is_hidden(name)}
-    return ZipFiles(path, archive, visible)
-
-
-def _base_name(name: str) -> str:
-    return name.rpartition("/")[2]
-
-
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Whether a file is hidden, of a Mac's own, or a temporary one of this package."""
     if PARTIAL in name:
         return True
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
-
-
-def _walk(folder: Path, prefix: str, depth: int) -> Iterator[tuple[str, int]]:
-    """(name, size) of each file down to `depth` levels below `folder`."""
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            if _is_hidden(entry.name):
-                continue
-            if entry.is_file():
-                yield prefix + entry.name, entry.stat().st_size
-            elif depth > 0 and entry.is_dir():
-                yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", depth - 1)
-
-
-def find_file(files: RawFiles, names: Sequence[str]) -> str | None:
-    """The least deep file with one of these base names; of equally deep ones, the first of `names`.
-
-    Raises DataError when there are two of that name equally deep.
-    """
-    matches = [name for name in files.sizes if _base_name(name) in names]
-    if not matches:
-        return None
-    depth = min(name.count("/") for name in matches)
-    matches = [name for name in matches if name.count("/") == depth]
-    matches.sort(key=lambda name: names.index(_base_name(name)))
-    base_name = _base_name(matches[0])
-    equal = [name for name in matches if _base_name(name) == base_name]
-    if len(equal) > 1:
-        raise DataError(
-            f"{files.location} holds {base_name} more than once: {few(equal, len(equal))}",
-            hint="name the folder of one",
-        )
-    return matches[0]
-
-
-def require_file(
-    files: RawFiles, names: Sequence[str], what: str, looked_for: str, slug: str
-) -> str:
-    """As `find_file`; raises DataError, about `what` and `looked_for`, where there is none."""
-    name = find_file(files, names)
-    if name is None:
-        raise missing_error(files, what, looked_for, slug)
-    return name
-
-
-def missing_error(files: RawFiles, what: str, looked_for: str, slug: str) -> DataError:
-    """The error for a missing part: what was looked for, and which files there are instead."""
-    existing = few(sorted(files.sizes), len(files.sizes), 6) or "no files"
-    return DataError(
-        f"{files.location} has no {what}: looked for {looked_for}, found {existing}",
-        hint=f"pcam fetch {slug} --from FOLDER_OR_ZIP",
-    )
 
 
 def unreadable_error(files: RawFiles, name: str, reason: str) -> DataError:
@@ -182,7 +109,7 @@ def unreadable_error(files: RawFiles, name: str, reason: str) -> DataError:
     hint = "the file is damaged or cut short: download it again"
     if "permission denied" in reason:
         hint = "ask its owner for the right to read it, or: chmod u+r FILE"
-    return DataError(f"{files.location}: {name} cannot be read: {reason}", hint=hint)
+    return DataError(f"{files.label(name)} cannot be read: {reason}", hint=hint)
 
 
 def read_file(files: RawFiles, name: str, limit: int = SMALL_BYTES) -> bytes:
@@ -232,14 +159,23 @@ def most_unpacked(stored: int) -> int:
 
 
 def unpack_file(files: RawFiles, name: str, target: Path, progress: Callable[[int], None]) -> None:
-    """Stream the file's bytes, decompressed if they are gzip, to `target`.
+    """Stream the file's bytes, decompressed if they are gzip, bzip2 or xz, to `target`.
 
     `progress` gets the bytes written since its last call. Raises DataError when the source is
-    damaged, StorageError when the target cannot be written.
+    damaged, or unpacks to an absurd size, StorageError when the target cannot be written.
     """
+    limit = most_unpacked(files.sizes[name])
+    size = 0
     try:
         with open(target, "wb") as out:
             for data in _chunks(files, name):
+                size += len(data)
+                if size > limit:
+                    raise DataError(
+                        f"{files.label(name)} unpacks from {files.sizes[name]:,} to more than "
+                        f"{limit:,} bytes: expected at most {MAX_RATIO} times its size",
+                        hint=BY_HAND,
+                    )
                 out.write(data)
                 progress(len(data))
     except OSError as error:
@@ -247,15 +183,23 @@ def unpack_file(files: RawFiles, name: str, target: Path, progress: Callable[[in
 
 
 def _chunks(files: RawFiles, name: str) -> Iterator[bytes]:
-    packed = read_head(files, name, 2) == GZIP
-    most, size = most_unpacked(files.sizes[name]), 0
-    with (
-        parsing(partial(unreadable_error, files, name)),
-        files.open(name) as stream,
-        gzip.GzipFile(fileobj=stream) if packed else stream as source,
-    ):
+    head = read_head(files, name, 6)
+    with parsing(partial(unreadable_error, files, name)), files.open(name) as stream:
+        source = _decompressed(stream, head)
         while data := source.read(CHUNK_BYTES):
-            size += len(data)
-            if size > most:
-                raise ValueError(f"it unpacks to more than {most:,} bytes")
             yield data
+
+
+def _decompressed(stream: BinaryIO, head: bytes) -> Any:
+    """What the bytes unpack to, by how they begin; themselves where they are not packed."""
+    if head.startswith(GZIP):
+        return gzip.GzipFile(fileobj=stream)
+    if head.startswith(b"BZh"):
+        import bz2  # some builds of Python lack it
+
+        return bz2.BZ2File(stream)
+    if head == b"\xfd7zXZ\0":
+        import lzma
+
+        return lzma.LZMAFile(stream)
+    return stream

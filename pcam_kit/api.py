@@ -81,21 +81,28 @@ def fetch(
     dataset: str | None = None,
     stain: StainMethod | None = None,
     keep_raw: bool = False,
+    allow_missing: bool = False,
     workspace: WorkspaceLike | None = None,
     display: Display | None = None,
 ) -> Store:
     """Get a competition's files and build its store, or verify the one that is there.
 
-    competition: a slug, alias, Kaggle URL or a profile's .yaml; "synthetic" needs no account.
-    files: take these from disk, a folder or a .zip; None: download from Kaggle. dataset: OWNER/SLUG
-    of a Kaggle dataset in the competition's role. stain: also build, and return, a second store
-    with the stain normalised. keep_raw: unpack a downloaded zip, too. Raises ConfigError,
-    UsageError, DataError, KaggleError, StorageError; what was there before stays whole.
+    competition: a slug, alias, Kaggle URL or a profile's .yaml; "synthetic" needs no account; None,
+    with `stain`: the one fetched last. files: take these from disk, a folder or an archive; None:
+    download from Kaggle. dataset: OWNER/SLUG of a Kaggle dataset in the competition's role. stain:
+    also build, and return, a second store with the stain normalised. keep_raw: unpack a downloaded
+    zip, too. allow_missing: leave out rows without an image and images without a row. Raises
+    ConfigError, UsageError, DataError, KaggleError, StorageError; what was there before stays
+    whole.
     """
     from pcam_kit.workflows import fetch as workflow
 
     place, shown = _workspace(workspace), _display(display)
-    request = workflow.fetch_request(competition, _path(files), dataset, keep_raw=keep_raw)
+    if competition is None and stain is not None and files is None and dataset is None:
+        competition = place.last_fetched()
+    request = workflow.fetch_request(
+        competition, _path(files), dataset, keep_raw=keep_raw, allow_missing=allow_missing
+    )
     store = workflow.fetch(request, place, display=shown)
     return store if stain is None else workflow.normalise(store, stain, place, display=shown)
 

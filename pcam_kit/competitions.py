@@ -171,5 +171,20 @@ def read_profile(path: Path) -> Competition:
     Raises ConfigError, which lists every fault in it.
     """
     if not path.is_file():
-        raise ConfigError(f"no competition profile at {printable(str(path))}")
-    return load.validate(Competition, load.read_yaml_file(path), printable(str(path)))
+        raise ConfigError(f"no competition profile at {printable(str(path))}", hint=_example())
+    values = load.read_yaml_file(path)
+    try:
+        return load.validate(Competition, values, printable(str(path)))
+    except ConfigError as error:  # its hint is about configs
+        raise ConfigError(error.message, hint=_example()) from error
+
+
+def _example() -> str:
+    """What may stand in a profile, and where to see one."""
+    required = [name for name, field in Competition.model_fields.items() if field.is_required()]
+    others = [name for name in Competition.model_fields if name not in required]
+    folder = load.config_folders()[-1] / "competitions"
+    return (
+        f"a profile has the keys {', '.join(required)}; it may have {', '.join(others)}; an "
+        f"example: {folder / 'pcam.yaml'}"
+    )

@@ -10,6 +10,7 @@ import errno
 import gc
 import hashlib
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -22,7 +23,9 @@ from typing import Any
 from filelock import lock_descriptor, unlock_descriptor
 
 from pcam_kit.errors import LockedError, StorageError
-from pcam_kit.parsing import open_own, parse_json, read_json
+from pcam_kit.parsing import open_own, parse_json, printable, read_json
+
+log = logging.getLogger(__name__)
 
 # prefix of every temporary name; such files are never read and may be deleted
 PARTIAL = ".partial-"
@@ -31,6 +34,10 @@ SPARE_BYTES = 1 << 20  # kept free on top of the bytes that are needed
 # sharing violation (an open file), lock violation
 DENIED, OPEN_ELSEWHERE = 5, {32, 33}
 LONGEST_PATH = 259  # characters; longer ones need a setting of Windows
+# how file systems say that they have no locks (NFS without its lock service, many in user space),
+# or no fsync of folders (CIFS, and some in user space)
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 RENAME_SECONDS = 2.0  # virus scanners and the search index have a new file open for so long at most
 
 
@@ -151,7 +158,8 @@ def sync_file(path: Path) -> None:
 def sync_folder(folder: Path) -> None:
     """Fsync `folder`, so that a rename inside it survives a power failure.
 
-    Nothing where the system opens no folders: on Windows.
+    Nothing where the system opens no folders: on Windows. A warning, once, where the file system
+    cannot do it.
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY)
@@ -159,8 +167,30 @@ def sync_folder(folder: Path) -> None:
         return
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_FOLDER_SYNC:
+            raise
+        _warn_once(
+            "the file system of this folder cannot make renames safe against a power failure "
+            f"(fsync of a folder: {_reason(error)})",
+            folder.parent if PARTIAL in folder.name else folder,
+        )
     finally:
         os.close(descriptor)
+
+
+_warned: set[str] = set()
+
+
+def _warn_once(text: str, path: Path) -> None:
+    """Log a warning that holds for a whole file system, once a process."""
+    if text not in _warned:
+        _warned.add(text)
+        log.warning(f"{printable(str(path))}: {text}")
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -187,7 +217,7 @@ def append_json_line(path: Path, value: Any) -> None:
         line = (json.dumps(value, allow_nan=False) + "\n").encode()
         lock = path.with_name(f".lock-{path.name}")
         with open_own(lock, "a") as guard, open_own(path, "a+") as handle:
-            lock_descriptor(guard.fileno())
+            _lock(guard.fileno(), lock, blocking=True)
             end = handle.seek(0, os.SEEK_END)
             if end > 0:
                 handle.seek(end - 1)
@@ -250,8 +280,8 @@ def locked(path: Path, what: str) -> Generator[None]:
     """Hold an exclusive lock on `path`, an empty file that is never deleted.
 
     The system releases the lock when the process ends. Raises LockedError when another process
-    holds it; `what` says what that process is doing. Raises StorageError on a file system without
-    locks.
+    holds it; `what` says what that process is doing. On a file system without locks it warns, once,
+    and goes on. Raises StorageError when the file cannot be made.
     """
     # not filelock.FileLock: up to 3.29 it deletes the file, and without locks it falls back to the
     # existence of the file, which would outlive a killed process
@@ -259,7 +289,7 @@ def locked(path: Path, what: str) -> Generator[None]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = stack.enter_context(open_own(path, "a"))
-            free = lock_descriptor(handle.fileno(), blocking=False)
+            free = _lock(handle.fileno(), path, blocking=False)
         except OSError as error:
             raise storage_error(error, path, "lock") from error
         if not free:
@@ -268,15 +298,38 @@ def locked(path: Path, what: str) -> Generator[None]:
                 hint="wait for it to end, then run the same command again",
             )
         # Windows would unlock a closed file only when it has time
-        stack.callback(unlock_descriptor, handle.fileno())
+        stack.callback(_unlock, handle.fileno())
         yield
+
+
+def _lock(descriptor: int, path: Path, *, blocking: bool) -> bool:
+    """Lock an open file; False when another process has. True where there are no locks."""
+    try:
+        return lock_descriptor(descriptor, blocking=blocking)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        _warn_once(
+            f"this file system has no locks ({_reason(error)}): do not run two commands on the "
+            "same folder at the same time",
+            path.parent,
+        )
+        return True
+
+
+def _unlock(descriptor: int) -> None:
+    try:
+        unlock_descriptor(descriptor)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
 
 
 def is_locked(path: Path) -> bool:
     """Does a process hold this lock? Taken only for the moment of asking, and never created."""
     try:
         with open(path, "rb") as handle:
-            return not lock_descriptor(handle.fileno(), blocking=False)
+            return not _lock(handle.fileno(), path, blocking=False)
     except FileNotFoundError:
         return False
     except OSError:

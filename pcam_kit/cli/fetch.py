@@ -27,7 +27,7 @@ def fetch(
         typer.Option(
             "--from",
             metavar="PATH",
-            help="Take files on disk: a folder or a .zip.",
+            help="Take files on disk: a folder, a zip or a tar.",
             show_default=False,
         ),
     ] = None,
@@ -61,12 +61,19 @@ def fetch(
     stain: Annotated[
         Literal["reinhard", "macenko"] | None,
         typer.Option(
-            help="Also build a second store with the stain normalised, for data.stain.",
+            help="Also build a second store with the stain normalised, for data.stain; without a "
+            "slug of the last fetched.",
             show_default=False,
         ),
     ] = None,
     keep_raw: Annotated[
         bool, typer.Option("--keep-raw", help="Also unpack a downloaded zip, beside it.")
+    ] = False,
+    allow_missing: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing", help="Leave out rows without an image and images without a row."
+        ),
     ] = False,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -110,6 +117,7 @@ def fetch(
         dataset=dataset,
         stain=stain,
         keep_raw=keep_raw,
+        allow_missing=allow_missing,
         workspace=workspace,
         display=display,
     )

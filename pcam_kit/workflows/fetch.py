@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from pcam_kit import kaggle_client
 from pcam_kit.competitions import Competition, find_competition
 from pcam_kit.config.schema import StainMethod
 from pcam_kit.data.layouts import open_raw
+from pcam_kit.data.sources.source import walk
 from pcam_kit.data.store import Store, build_store, open_store, verify_store
 from pcam_kit.data.store_stain import is_normalised_from, normalise_store
 from pcam_kit.errors import DataError, UsageError
 from pcam_kit.files import clear_partial, locked, read_json_object, write_json
 from pcam_kit.names import shell_word
+from pcam_kit.parsing import printable, reason_of
 from pcam_kit.progress import SILENT, Display, Work
 from pcam_kit.workflows.download import download_matching, ensure_raw_files, unpack
 from pcam_kit.workflows.download_record import discard_doubtful
@@ -43,10 +46,16 @@ class FetchRequest:
     files: Path | None = None
     dataset: str | None = None
     keep_raw: bool = False  # lay the files of a downloaded zip beside it, too
+    allow_missing: bool = False  # leave out rows without an image and images without a row
 
 
 def fetch_request(
-    competition: str | None, files: Path | None, dataset: str | None, *, keep_raw: bool
+    competition: str | None,
+    files: Path | None,
+    dataset: str | None,
+    *,
+    keep_raw: bool,
+    allow_missing: bool = False,
 ) -> FetchRequest:
     """The request of these options. Raises UsageError for those that do not fit together."""
     if competition is None:
@@ -66,7 +75,7 @@ def fetch_request(
             "--from and --dataset both say where the files come from", hint="leave one away"
         )
     source = None if dataset is None else dataset_name(dataset)
-    return FetchRequest(competition, files, source, keep_raw)
+    return FetchRequest(competition, files, source, keep_raw, allow_missing)
 
 
 def fetch(
@@ -88,8 +97,8 @@ def fetch(
     files = request.files
     if files is not None and not files.exists():
         raise DataError(
-            f"no such file or folder: {files}",
-            hint="give the folder or .zip with the competition's files to --from",
+            f"no such file or folder: {printable(str(files))}",
+            hint="give the folder or archive with the competition's files to --from",
         )
     with locked(home / ".lock", f"fetching {profile.slug}"), display.work() as progress:
         clear_partial(home)
@@ -103,7 +112,8 @@ def fetch(
             store = None  # closes its memory map: Windows renames no folder with an open file
             raw = files if files is not None else _raw_files(profile, home, wanted, progress)
             try:
-                store = _build(raw, profile, home, progress)
+                allow_missing = bool(wanted.get("allow_missing"))
+                store = _build(raw, profile, home, progress, allow_missing=allow_missing)
             except DataError as error:
                 if "source" in wanted:
                     raise
@@ -196,17 +206,23 @@ def _intact(profile: Competition, path: Path, progress: Work) -> Store | None:
 
 
 def _wanted(request: FetchRequest, recorded: dict[str, Any]) -> dict[str, Any]:
-    """Where the files are to come from: as asked for, else as last time."""
+    """Where the files are to come from, and how: as asked for, else as last time."""
+    missing = {"allow_missing": True} if request.allow_missing else {}
     if request.files is not None:
-        return {"source": str(request.files.resolve()), "stamp": _stamp(request.files)}
+        return {
+            "source": str(request.files.resolve()),
+            "stamp": _stamp(request.files),
+            **missing,
+        }
     if request.dataset is not None:
-        return {"dataset": request.dataset}
-    known = {name: recorded[name] for name in ("source", "stamp", "dataset") if name in recorded}
-    if not all(isinstance(value, str) for value in known.values()):
-        return {}
-    if "dataset" in known:  # it becomes a path: checked like one that was typed
-        known["dataset"] = dataset_name(known["dataset"])
-    return known
+        return {"dataset": request.dataset, **missing}
+    names = {"source": str, "stamp": str, "dataset": str, "allow_missing": bool}
+    earlier = {
+        name: recorded[name] for name, kind in names.items() if isinstance(recorded.get(name), kind)
+    }
+    if "dataset" in earlier:  # it becomes a path: checked like one that was typed
+        earlier["dataset"] = dataset_name(earlier["dataset"])
+    return earlier | missing
 
 
 def _stamp(source: Path) -> str:
@@ -214,18 +230,25 @@ def _stamp(source: Path) -> str:
 
     Equal digests mean that nothing changed.
     """
-    digest = hashlib.sha256(str(source.resolve()).encode())
-    for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
-        if path.is_file():
-            stat = path.stat()
-            digest.update(
-                f"{path.relative_to(source).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode()
-            )
+    digest = hashlib.sha256(os.fsencode(source.resolve()))
+    files = [(".", source.stat())]
+    if source.is_dir():
+        try:
+            files = sorted(walk(source), key=lambda file: file[0].split("/"))
+        except OSError as error:
+            raise DataError(
+                f"cannot read the folder {printable(str(source))}: {reason_of(error)}"
+            ) from error
+    for name, stat in files:
+        digest.update(os.fsencode(name) + f"\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
-def _build(raw: Path | None, profile: Competition, home: Path, progress: Work) -> Store:
-    store = build_store(open_raw(profile, raw), home / "store", progress=progress)
+def _build(
+    path: Path | None, profile: Competition, home: Path, progress: Work, *, allow_missing: bool
+) -> Store:
+    raw = open_raw(profile, path, allow_missing=allow_missing)
+    store = build_store(raw, home / "store", progress=progress)
     for note in store.notes:
         log.info(note)
     return store
@@ -256,7 +279,9 @@ def _keep_raw(raw: Path | None, home: Path, progress: Work) -> None:
     zips: list[Path] = []
     if raw is not None:
         zips = [raw] if raw.is_file() else [*raw.glob("*.zip")]
-    if len(zips) == 1 and zips[0].suffix.lower() == ".zip":
-        unpack(zips[0], home / "unpacked", progress)
-    else:
+    zips = [path for path in zips if path.suffix.lower() == ".zip"]
+    for path in zips:
+        name = "unpacked" if len(zips) == 1 else f"unpacked/{path.stem}"
+        unpack(path, home / name, progress)
+    if not zips:
         log.info("there is no zip to unpack: the raw files lie as they were published")

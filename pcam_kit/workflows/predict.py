@@ -6,6 +6,7 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from pcam_kit.competitions import Competition
 from pcam_kit.config.schema import Tta
-from pcam_kit.errors import UsageError
+from pcam_kit.errors import PcamError, UsageError
 from pcam_kit.evaluation.calibration import best_threshold, threshold_for_rate
 from pcam_kit.evaluation.ensemble import Averaging, combine, correlations
 from pcam_kit.evaluation.intervals import score_interval
@@ -157,6 +158,7 @@ def predict(
     if request.split == "test":
         origin = _origin(ensemble, scores, request.assume_positive)
         workspace.ledger.record_written(csv, competition.slug, origin)
+        _warn_of_ids(runs[0], workspace)
     positive = f"{100 * csv.positive_rate:.1f}% positive"
     if competition.target == "class":
         positive += f" at threshold {threshold:.3f}"
@@ -233,6 +235,14 @@ def _write(
     elif copy is not None:
         log.info(f"the other CSV that was there is now {copy}")
     return csv
+
+
+def _warn_of_ids(run: Run, workspace: Workspace) -> None:
+    """Repeat what was said about the test ids when they were fetched."""
+    with suppress(PcamError):  # kept predictions do without a store
+        store = workspace.store(run.competition.slug, run.experiment.data.stain)
+        for warning in store.id_warnings:
+            log.warning(f"{warning}: compare them with the competition's before you submit")
 
 
 def _copy_of(path: Path) -> Path | None:

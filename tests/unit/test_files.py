@@ -7,6 +7,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -224,15 +225,67 @@ def test_a_lock_is_held_by_one_process_and_freed_by_its_death(tmp_path: Path) ->
     assert lock.read_bytes() == b"", "it is never deleted: others may wait for it"
 
 
-def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def fresh_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_warned", set())
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+@pytest.mark.usefixtures("fresh_warnings")
+def test_a_file_system_without_locks(
+    number: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     fcntl = pytest.importorskip("fcntl")
 
     def flock(*_: object) -> None:
-        raise OSError(errno.ENOSYS, "Function not implemented")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with (
-        pytest.raises(StorageError, match=r"cannot lock .*\.lock: Function not implemented"),
-        files.locked(tmp_path / ".lock", "training it"),
-    ):
+    for _ in range(2):
+        with files.locked(tmp_path / ".lock", "training it"):
+            files.append_json_line(tmp_path / "a.jsonl", {"a": 1})
+    assert not files.is_locked(tmp_path / ".lock"), "nobody can hold it"
+    assert files.read_json_lines(tmp_path / "a.jsonl") == ([{"a": 1}, {"a": 1}], 0)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "this file system has no locks" in caplog.text
+
+
+def test_another_error_of_a_lock_is_no_lack_of_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(StorageError, match="broken"), files.locked(tmp_path / ".lock", "x"):
         pytest.fail("not locked at all")
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+@pytest.mark.usefixtures("fresh_warnings")
+def test_a_file_system_that_syncs_no_folders(
+    number: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for text in (b"1", b"2"):
+        files.write_bytes(tmp_path / "a.bin", text)
+    assert (tmp_path / "a.bin").read_bytes() == b"2"
+    assert caplog.text.count("fsync of a folder") == 1
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
+    with pytest.raises(StorageError, match="broken"):
+        files.write_bytes(tmp_path / "a.bin", b"3")

@@ -242,7 +242,7 @@ def _warn_of_ids(run: Run, workspace: Workspace) -> None:
     with suppress(PcamError):  # kept predictions do without a store
         store = workspace.store(run.competition.slug, run.experiment.data.stain)
         for warning in store.id_warnings:
-            log.warning(f"{warning}: compare them with the competition's before you submit")
+            log.warning(f"{warning}; compare them with the competition's before you submit")
 
 
 def _copy_of(path: Path) -> Path | None:

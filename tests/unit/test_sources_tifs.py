@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import zipfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from data_factories import fails, profile, shared, tif_bytes, write_csv, write_tifs
+from data_factories import (
+    fails,
+    labels,
+    patches,
+    profile,
+    shared,
+    tif_bytes,
+    write_csv,
+    write_tifs,
+)
 
 from pcam_kit.data.layouts import open_raw
 from pcam_kit.errors import DataError
@@ -126,3 +137,136 @@ def test_same_id_twice_below_train(tmp_path: Path) -> None:
     (tmp_path / "raw/train/more").mkdir()
     (tmp_path / "raw/train/more/train001.tif").write_bytes(b"x")
     fails("tif_folders", tmp_path / "raw", "1 ids have more than one image", "train001.tif")
+
+
+def as_images(folder: Path, ending: str) -> Path:
+    """The tifs of a folder as png or jpg."""
+    for path in [*folder.rglob("*.tif")]:
+        image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+        path.with_suffix(ending).write_bytes(cv2.imencode(ending, image)[1].tobytes())
+        path.unlink()
+    return folder
+
+
+def test_png_is_the_same_and_jpg_is_said_to_be_lossy(tmp_path: Path) -> None:
+    raw = open_raw(profile("tif_folders"), as_images(write_tifs(tmp_path / "png"), ".png"))
+    np.testing.assert_array_equal(np.concatenate([*raw.parts[0].blocks()]), patches(24, 1))
+    assert not any("lossy" in note for note in raw.notes)
+    assert raw.inventory[0]["name"] == "train/*.png"
+    raw = open_raw(profile("tif_folders"), as_images(write_tifs(tmp_path / "jpg"), ".JPG"))
+    assert any("30 images are jpg, which is lossy" in note for note in raw.notes)
+    images = np.concatenate([*raw.parts[0].blocks()]).astype(int)
+    assert np.abs(images - patches(24, 1)).mean() < 20  # the same pictures, about
+
+
+def in_class_folders(folder: Path, *, below: str = "train/", valid: str = "") -> Path:
+    """The tifs of `write_tifs` in folders called after their class, without a table."""
+    write_tifs(folder, sample=False)
+    (folder / "train_labels.csv").unlink()
+    for i, label in enumerate(labels(24)):
+        part = valid if valid and i >= 16 else below
+        target = folder / part / str(label)
+        target.mkdir(parents=True, exist_ok=True)
+        (folder / f"train/train{i:03d}.tif").rename(target / f"train{i:03d}.tif")
+    return folder
+
+
+@pytest.mark.parametrize("layout", ["tif_folders", "pcam_h5", "lab_h5"])
+@pytest.mark.parametrize("below", ["train/", "Training/", "", "hcd/train/"])
+def test_class_folders(layout: str, below: str, tmp_path: Path) -> None:
+    folder = in_class_folders(tmp_path / "raw", below=below)
+    raw = open_raw(profile(layout), folder)
+    assert [part.split for part in raw.parts] == ["train", "test"]
+    part = raw.parts[0]
+    assert part.ids == [f"train{i:03d}" for i in range(24)]
+    np.testing.assert_array_equal(part.labels, labels(24))
+    np.testing.assert_array_equal(np.concatenate([*part.blocks()]), patches(24, 1))
+    assert (raw.parts[1].labels == -1).all()
+    assert any("names of the images' folders" in note for note in raw.notes)
+
+
+@pytest.mark.parametrize("valid", ["valid/", "val/", "validation/"])
+def test_class_folders_with_a_validation_part(valid: str, tmp_path: Path) -> None:
+    raw = open_raw(profile("tif_folders"), in_class_folders(tmp_path / "raw", valid=valid))
+    assert [(part.split, part.n) for part in raw.parts] == [
+        ("train", 16),
+        ("valid", 8),
+        ("test", 6),
+    ]
+    np.testing.assert_array_equal(raw.parts[1].labels, labels(24)[16:])
+
+
+def test_class_folders_with_equal_names_and_labelled_test(tmp_path: Path) -> None:
+    for split, n, seed in (("train", 24, 1), ("test", 6, 3)):
+        for i, (image, label) in enumerate(zip(patches(n, seed), labels(n), strict=True)):
+            path = tmp_path / "raw" / split / str(label) / f"{i // 2}.tif"
+            while path.exists():
+                path = path.with_stem(f"{path.stem}0")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(tif_bytes(image))
+    raw = open_raw(profile("tif_folders"), tmp_path / "raw")
+    train, test = raw.parts
+    assert sorted(train.labels) == sorted(labels(24))
+    assert sorted(test.labels) == sorted(labels(6))
+    for part in raw.parts:
+        for name, label in zip(part.ids, part.labels, strict=True):
+            assert f"/{label}/" in name
+
+
+def test_images_outside_class_folders_and_other_labels(tmp_path: Path) -> None:
+    folder = in_class_folders(tmp_path / "raw", valid="valid/")
+    (folder / "valid/lost.tif").write_bytes(b"x")
+    fails("tif_folders", folder, "1 images of valid are in no class folder: valid/lost.tif")
+    (folder / "valid/lost.tif").unlink()
+    shutil.rmtree(folder / "test")
+    fails("tif_folders", folder, "no test images")
+    folder = in_class_folders(tmp_path / "labelled")
+    rows = [(f"train{i:03d}", label) for i, label in enumerate(labels(24))]
+    write_csv(folder / "train_labels.csv", ("id", "label"), rows)
+    open_raw(profile("tif_folders"), folder)
+    rows[3] = (rows[3][0], 1 - rows[3][1])
+    write_csv(folder / "train_labels.csv", ("id", "label"), rows)
+    fails("tif_folders", folder, "1 images are in the folder of the other class")
+
+
+@pytest.mark.parametrize("change", ["{}.tif", "train/{}.tif", "{}.TIFF", "{}.png"])
+def test_ids_with_an_ending(change: str, tmp_path: Path) -> None:
+    raw = write_tifs(tmp_path / "raw")
+    relabel(raw, lambda rows: [(change.format(name), label) for name, label in rows])
+    parts = open_raw(profile("tif_folders"), raw).parts
+    assert parts[0].ids == [f"train{i:03d}" for i in range(24)]
+    ids = [change.format(f"test{i:03d}") for i in reversed(range(6))]
+    write_csv(raw / "sample_submission.csv", ("id", "label"), [(name, 0) for name in ids])
+    opened = open_raw(profile("tif_folders"), raw)
+    assert opened.parts[1].ids == ids, "a submission has the sample's own ids"
+    images = np.concatenate([*opened.parts[1].blocks()])
+    np.testing.assert_array_equal(images, patches(6, 3)[::-1])
+    assert sum("an ending such as .tif" in note for note in opened.notes) == 2
+    relabel(raw, lambda rows: [*rows, ("train003", 1)])
+    fails("tif_folders", raw, "differ only in folder or ending: train003")
+
+
+def test_rows_and_images_left_out_on_purpose(tmp_path: Path) -> None:
+    raw = write_tifs(tmp_path / "raw")
+    for name in ("train/train003", "train/train004", "test/test002"):
+        (raw / f"{name}.tif").unlink()
+    relabel(raw, lambda rows: rows[:-1])
+    with pytest.raises(DataError) as caught:
+        open_raw(profile("tif_folders"), raw)
+    assert "--allow-missing" in caught.value.hint
+    opened = open_raw(profile("tif_folders"), raw, allow_missing=True)
+    rows = [i for i in range(23) if i not in (3, 4)]
+    assert opened.parts[0].ids == [f"train{i:03d}" for i in rows]
+    np.testing.assert_array_equal(opened.parts[0].labels, labels(24)[rows])
+    images = np.concatenate([*opened.parts[0].blocks()])
+    np.testing.assert_array_equal(images, patches(24, 1)[rows])
+    assert opened.parts[1].ids == [f"test{i:03d}" for i in (5, 4, 3, 1, 0)]
+    left_out = [note for note in opened.notes if note.startswith("left out")]
+    assert "2 ids are labelled" in left_out[0]
+    assert "1 id is in train but without a label" in left_out[1]
+    assert "1 test ids" in opened.id_warnings[0]
+    for path in (raw / "train").iterdir():
+        path.unlink()
+    (raw / "train/other.tif").write_bytes(b"x")
+    with pytest.raises(DataError, match="23 ids are labelled"):  # nothing matches
+        open_raw(profile("tif_folders"), raw, allow_missing=True)

@@ -86,7 +86,7 @@ class ImagePart:
         endings = {name[name.rindex(".") :].lower() for name in self.images}
         ending = endings.pop() if len(endings) == 1 else ""
         size = sum(files.sizes[name] for name in self.images)
-        name = f"{printable(self.folder)}*{ending}"
+        name = f"{self.folder}/*{ending}"
         return {"name": name, "files": len(self.images), "bytes": size}
 
 
@@ -144,8 +144,8 @@ def _labelled_parts(
         profile,
         ids,
         train,
-        if_missing=f"labelled in {printable(labels_name)} but missing in {train.folder.rstrip('/')}",
-        if_extra=f"in {train.folder.rstrip('/')} but without a label",
+        if_missing=f"labelled in {printable(labels_name)} but missing in {train.folder}",
+        if_extra=f"in {train.folder} but without a label",
     )
     ids, labels = [ids[row] for row in rows], labels[rows]
     images = [train.images[key] for key in ids]
@@ -168,8 +168,8 @@ def _test_part(
             profile,
             keys,
             found,
-            if_missing=f"asked for by {printable(sample.name)} but missing in {found.folder.rstrip('/')}",
-            if_extra=f"in {found.folder.rstrip('/')} but not in {printable(sample.name)}",
+            if_missing=f"asked for by {printable(sample.name)} but missing in {found.folder}",
+            if_extra=f"in {found.folder} but not in {printable(sample.name)}",
         )
         lacking = len(keys) - len(rows)
         if lacking:
@@ -225,7 +225,7 @@ def _class_images(files: SourceFiles, split: Split) -> Found | None:
     images = {image_key(name): name for name in names}
     if len(images) < len(names):  # 0/0.png and 1/0.png
         images = {name[: name.rindex(".")]: name for name in names}
-    return Found(_unique(files, images, names, split), printable(f"{folders[0]}/"))
+    return Found(_unique(files, images, names, split), printable(folders[0]))
 
 
 def _images(files: SourceFiles, profile: Competition, root: str, split: Split) -> Found:
@@ -249,7 +249,7 @@ def _images(files: SourceFiles, profile: Competition, root: str, split: Split) -
         looked_for = f"images (.tif, .png, .jpg) in {printable(root)}{split}/"
         raise missing_error(files, f"{printable(root)}{split}/*.tif", looked_for, profile.slug)
     images = {image_key(name): name for name in names}
-    folder = printable(chosen[0])
+    folder = printable(chosen[0].rstrip("/"))
     return Found(_unique(files, images, names, folder), folder)
 
 

@@ -21,7 +21,7 @@ SMALL_BYTES = 256 << 20  # the most that a table may take, packed or not: they h
 
 
 class RawFiles(Protocol):
-    """The files of a folder or archive: relative names with `/`, without hidden and temporary ones."""
+    """The files of a folder or archive: relative names with `/`, without hidden ones."""
 
     @property
     def location(self) -> str:

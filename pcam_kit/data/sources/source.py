@@ -265,7 +265,7 @@ def walk(
 def _walk(
     folder: Path, prefix: str, depth: int, seen: set[tuple[int, int]], unread: list[DataError]
 ) -> Iterator[tuple[str, os.stat_result]]:
-    stat = os.stat(folder)
+    stat = folder.stat()
     if (stat.st_dev, stat.st_ino) in seen:
         return  # a link to a folder above, or to one that was there already
     seen.add((stat.st_dev, stat.st_ino))

@@ -219,6 +219,10 @@ def test_images_outside_class_folders_and_other_labels(tmp_path: Path) -> None:
     fails("tif_folders", folder, "1 images of valid are in no class folder: valid/lost.tif")
     (folder / "valid/lost.tif").unlink()
     shutil.rmtree(folder / "test")
+    opened = open_raw(profile("tif_folders"), folder)
+    assert [part.split for part in opened.parts] == ["train", "valid"]
+    assert any("no test images" in note for note in opened.notes)
+    write_csv(folder / "sample_submission.csv", ("id", "label"), [("test000", 0)])
     fails("tif_folders", folder, "no test images")
     folder = in_class_folders(tmp_path / "labelled")
     rows = [(f"train{i:03d}", label) for i, label in enumerate(labels(24))]

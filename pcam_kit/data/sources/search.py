@@ -122,11 +122,11 @@ def missing_error(
 ) -> DataError:
     """The error for a missing part: what was looked for, and which files there are instead.
 
-    An archive or folder that cannot be read is named instead: the part may be in it.
+    An archive that cannot be read is named instead: the part may be in it.
     """
     files.missed = True
-    for fault in (*files.faults, *files.unread_folders):
-        return _maybe_inside(fault, looked_for)
+    if files.faults:
+        return _maybe_inside(files.faults[0], looked_for)
     existing = few(map(printable, sorted(files.sizes)), len(files.sizes), 6) or "no files"
     return DataError(
         f"{files.location} has no {what}: looked for {looked_for}, found {existing}",
@@ -141,6 +141,8 @@ def _maybe_inside(fault: DataError, wanted: str) -> DataError:
 
 def _near(files: SourceFiles, names: Sequence[str]) -> str:
     """What may help where `names` are missing: a similar name, a download that did not end."""
+    for fault in files.unread_folders:
+        return f"{fault}; it may be in there: {fault.hint}"
     for plain, places in files.by_plain_name.items():
         shown = printable(base_name(places[0]))
         if plain.endswith(UNFINISHED):

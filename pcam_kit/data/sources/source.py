@@ -279,8 +279,10 @@ def _walk(
                     yield prefix + entry.name, entry.stat()
                 elif depth > 0 and entry.is_dir():
                     folders.append(entry)
-            except OSError as error:  # a link into a folder that may not be read
+            except PermissionError as error:  # a link into a folder that may not be read
                 unread.append(_unread_error(entry.path, error))
+            except OSError:  # a link to itself
+                continue
     # links last, so that a folder has its own name
     for entry in sorted(folders, key=lambda entry: entry.is_symlink()):
         try:

@@ -36,7 +36,7 @@ from pcam_kit.kaggle_client.credentials import (
     key_file,
 )
 from pcam_kit.kaggle_client.downloads import RemoteFile, download_all, download_file, list_files
-from pcam_kit.kaggle_client.http import Probe, probe
+from pcam_kit.kaggle_client.http import Probe, kaggle_now, probe
 from pcam_kit.kaggle_client.integrity import crc32c, zip_fault
 from pcam_kit.kaggle_client.parts import discard_part, part_size
 from pcam_kit.kaggle_client.submission_list import (
@@ -48,9 +48,11 @@ from pcam_kit.kaggle_client.submitting import (
     Limits,
     RemoteStatus,
     RemoteSubmission,
+    Upload,
     get_submission,
     submission_limits,
-    submit_file,
+    submit_upload,
+    upload_csv,
 )
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "RemoteFile",
     "RemoteStatus",
     "RemoteSubmission",
+    "Upload",
     "competition_state",
     "crc32c",
     "credentials_source",
@@ -72,6 +75,7 @@ __all__ = [
     "find_sources",
     "find_submission",
     "get_submission",
+    "kaggle_now",
     "key_file",
     "list_files",
     "matching_submissions",
@@ -80,6 +84,7 @@ __all__ = [
     "probe",
     "sign_in",
     "submission_limits",
-    "submit_file",
+    "submit_upload",
+    "upload_csv",
     "zip_fault",
 ]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 
+from pcam_kit.errors import KaggleError
 from pcam_kit.kaggle_client.retry import read_date, without_retries
 
 CONNECT_TIMEOUT = 15.0  # seconds
@@ -21,6 +24,7 @@ READ_TIMEOUT = 90.0  # seconds without a single byte
 # from the request to the end of the answer's headers, and of its body unless that is streamed
 ANSWER_SECONDS = 120.0
 SLOWEST_UPLOAD = 10_000.0  # bytes a second; an upload gets more time for its size
+ANSWER_BYTES = 64 << 20  # the most that is read of an answer into memory; a page of 200 has 50 KB
 
 
 @dataclass
@@ -34,6 +38,16 @@ class Probe:
     read: float
     clock: float | None = None
 
+
+@dataclass(frozen=True)
+class _Answered:
+    """Kaggle's time in its last answer, and this process's monotonic clock then."""
+
+    date: datetime
+    monotonic: float
+
+
+_answered: list[_Answered] = []  # the last one only
 
 _probe: ContextVar[Probe | None] = ContextVar("probe", default=None)
 
@@ -70,9 +84,58 @@ class BoundedAdapter(HTTPAdapter):
         self, request: requests.PreparedRequest, *args: Any, **options: Any
     ) -> requests.Response:
         response = super().send(request, *args, **options)
-        if not options.get("stream"):
-            _ = response.content  # reads the body
+        if self._reads_body(response, is_stream=bool(options.get("stream"))):
+            _read_body(response)
         return response
+
+    def _reads_body(self, response: requests.Response, *, is_stream: bool) -> bool:
+        return not is_stream
+
+
+class ApiAdapter(BoundedAdapter):
+    """For Kaggle's API: also reads what comes instead of a file that is to be streamed.
+
+    The client reads an error or a JSON object itself, and would do so without end.
+    """
+
+    def _reads_body(self, response: requests.Response, *, is_stream: bool) -> bool:
+        is_json = "application/json" in response.headers.get("Content-Type", "")
+        return not is_stream or is_json or response.status_code >= 400
+
+
+def _read_body(response: requests.Response) -> None:
+    """Read the body as `response.content` does, but at most ANSWER_BYTES. Raises KaggleError."""
+    body = bytearray()
+    for piece in response.iter_content(1 << 16):
+        body += piece
+        if len(body) > ANSWER_BYTES:
+            response.close()
+            raise KaggleError(
+                f"the answer of {urlsplit(response.url).hostname} does not end: more than "
+                f"{ANSWER_BYTES:,} bytes came where an answer has some thousand",
+                hint="check that nothing stands between this machine and Kaggle: pcam doctor",
+            )
+    response._content = bytes(body)
+    response._content_consumed = True
+
+
+def note_date(response: requests.Response) -> None:
+    """Remember the time in an answer of Kaggle, for `kaggle_now`."""
+    date = read_date(response.headers.get("Date"))
+    if date is not None:
+        _answered[:] = [_Answered(date, time.monotonic())]
+
+
+def kaggle_now() -> datetime | None:
+    """The time by Kaggle's clock; None before its first answer in this process.
+
+    That is the date of its last answer plus what a monotonic clock has measured since. This
+    machine's own clock, which people and programs set, has no part in it.
+    """
+    if not _answered:
+        return None
+    last = _answered[-1]
+    return last.date + timedelta(seconds=time.monotonic() - last.monotonic)
 
 
 def _run_within(

@@ -14,6 +14,7 @@ import requests
 from pcam_kit.errors import AccessError, CredentialsError, KaggleError, TransferError
 from pcam_kit.kaggle_client.credentials import SETTINGS_URL, TOKEN_HINT, find_sources
 from pcam_kit.kaggle_client.retry import TransientError, retry_after
+from pcam_kit.parsing import parse_json
 
 TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 SAME_AGAIN = "run the same command again"
@@ -146,20 +147,20 @@ def status_and_message(response: requests.Response) -> tuple[int, str]:
     The status is the `code` inside a JSON answer that claims success but is an error.
     """
     try:
-        body: object = response.json()
+        body: object = parse_json(response.content)
     except (ValueError, requests.RequestException):
         return response.status_code, ""
     if not isinstance(body, dict):
         return response.status_code, ""
     code = body.get("code", 500) if "error" in body else body.get("code")
     status = code if response.status_code < 400 and isinstance(code, int) else response.status_code
-    message = printable(str(body.get("message") or body.get("error") or "")).rstrip(".")
+    message = one_line(str(body.get("message") or body.get("error") or "")).rstrip(".")
     if len(message) > 300:
         message = message[:297] + "..."
     return status, message
 
 
-def printable(text: str) -> str:
+def one_line(text: str) -> str:
     """Kaggle's text on one line, without control characters."""
     characters = (character if character.isprintable() else " " for character in text)
     return " ".join("".join(characters).split())

@@ -16,7 +16,7 @@ import requests
 
 from pcam_kit.errors import CredentialsError, KaggleError, PcamError, TransferError
 from pcam_kit.kaggle_client.credentials import CREDENTIALS_HINT, credentials_source, fingerprint
-from pcam_kit.kaggle_client.http import BoundedAdapter
+from pcam_kit.kaggle_client.http import ApiAdapter, note_date
 from pcam_kit.kaggle_client.refusals import SAME_AGAIN, Subject, refusal, unreachable
 from pcam_kit.kaggle_client.request import Request, send
 from pcam_kit.kaggle_client.retry import TransientError, with_retries
@@ -130,6 +130,7 @@ def _check_answer(response: requests.Response) -> None:
 
     The client itself would take one without a message for an empty list.
     """
+    note_date(response)
     if "application/json" not in response.headers.get("Content-Type", ""):
         return
     body: object = response.json()
@@ -220,8 +221,8 @@ def _with_timeouts() -> Generator[None, None, None]:
 
     def enter(self: Any) -> Any:
         client = original_enter(self)
-        self._session.mount("https://", BoundedAdapter())
-        self._session.mount("http://", BoundedAdapter())
+        self._session.mount("https://", ApiAdapter())
+        self._session.mount("http://", ApiAdapter())
         self._session.max_redirects = 0
         return client
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pcam_kit.errors import KaggleError
 from pcam_kit.kaggle_client import retry
-from pcam_kit.kaggle_client.refusals import Subject, printable
+from pcam_kit.kaggle_client.refusals import Subject, one_line
 from pcam_kit.kaggle_client.request import Request
 from pcam_kit.kaggle_client.session import list_items
 
@@ -51,7 +51,7 @@ class LostSubmission:
         size: object = getattr(answer, "total_bytes", 0)
         if isinstance(size, int) and 0 < size != self.size > 0:
             return 0
-        listed, message = printable(str(answer.description or "")), printable(self.message)
+        listed, message = one_line(str(answer.description or "")), one_line(self.message)
         if listed == message:
             return 2
         if not listed:

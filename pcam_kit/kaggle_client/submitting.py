@@ -17,7 +17,7 @@ from pcam_kit.kaggle_client.http import plain_session
 from pcam_kit.kaggle_client.refusals import (
     SAME_AGAIN,
     Subject,
-    printable,
+    one_line,
     status_and_message,
     status_text,
     unreachable,
@@ -52,6 +52,16 @@ class RemoteSubmission:
 
 
 @dataclass(frozen=True)
+class Upload:
+    """A file that Kaggle holds, and that is not submitted yet. size: in bytes."""
+
+    slug: str
+    file_name: str
+    size: int
+    token: str
+
+
+@dataclass(frozen=True)
 class Limits:
     """Submissions made since 00:00 UTC, and how many more are allowed until the next."""
 
@@ -67,13 +77,10 @@ class Limits:
         return (midnight - now).total_seconds()
 
 
-def submit_file(slug: str, csv: Path, message: str, *, earlier: frozenset[int], sha256: str) -> int:
-    """Upload `csv`, whose bytes have that SHA-256, and submit it; its number, never 0.
+def upload_csv(slug: str, csv: Path, sha256: str) -> Upload:
+    """Upload `csv`, whose bytes have that SHA-256. Nothing is submitted by that.
 
-    earlier: the result of `matching_submissions` before. The submission itself is sent once. If its
-    outcome is not known, the list of submissions is searched for it. If it is not there either,
-    raises OutcomeUnknownError, and it must not be sent again before another search. After any other
-    error it did not arrive.
+    Raises SubmissionError, KaggleError.
     """
     about = _about(slug, f"take the submission {csv.name} to {slug}")
     try:
@@ -84,35 +91,48 @@ def submit_file(slug: str, csv: Path, message: str, *, earlier: frozenset[int], 
         raise SubmissionError(
             f"{csv} was changed after it was checked; nothing was submitted", hint=SAME_AGAIN
         )
-    upload = {
+    fields = {
         "competition_name": slug,
         "file_name": csv.name,
         "content_length": len(data),
         "last_modified_epoch_seconds": modified,
     }
-    token = retry.with_retries(lambda: _upload(upload, data, about))
+    token = retry.with_retries(lambda: _upload(fields, data, about))
+    return Upload(slug, csv.name, len(data), token)
+
+
+def submit_upload(upload: Upload, message: str, *, earlier: frozenset[int]) -> int:
+    """Submit what was uploaded; its number, never 0.
+
+    earlier: the result of `matching_submissions` before. It is sent once. If its outcome is not
+    known, the list of submissions is searched for it. If it is not there either, raises
+    OutcomeUnknownError, and it must not be sent again before another search. After any other error
+    it did not arrive.
+    """
+    slug, name = upload.slug, upload.file_name
+    about = _about(slug, f"take the submission {name} to {slug}")
     fields = {
         "competition_name": slug,
-        "blob_file_tokens": token,
+        "blob_file_tokens": upload.token,
         "submission_description": message,
     }
-    lost = LostSubmission(slug, csv.name, message, earlier, size=len(data))
+    lost = LostSubmission(slug, name, message, earlier, size=upload.size)
     try:
         reply = call_once(Request("create_submission", "ApiCreateSubmissionRequest", fields), about)
     except retry.TransientError as failure:
-        reason = f"Kaggle's answer to the submission of {csv.name} was lost ({failure.error})"
+        reason = f"Kaggle's answer to the submission of {name} was lost ({failure.error})"
         return _find_lost(lost, reason, failure)
     except KaggleError as error:
         if _is_refusal(error):
             return _find_refused(lost, error)
         # it may have been accepted
-        reason = f"Kaggle's answer to the submission of {csv.name} cannot be read ({error})"
+        reason = f"Kaggle's answer to the submission of {name} cannot be read ({error})"
         return _find_lost(lost, reason, error)
     if isinstance(reply.ref, int) and reply.ref > 0:
         return reply.ref
     # a success without a number proves neither that it was accepted nor that it was not
-    reason = f'Kaggle gave the submission {csv.name} no number; it said: "{reply.message}"'
-    return _find_lost(lost, reason, None)
+    said = one_line(str(reply.message))
+    return _find_lost(lost, f'Kaggle gave the submission {name} no number; it said: "{said}"', None)
 
 
 def get_submission(ref: int) -> RemoteSubmission:
@@ -186,7 +206,7 @@ def _find_lost(lost: LostSubmission, reason: str, failure: Exception | None) -> 
         return ref
     raise OutcomeUnknownError(
         f"{reason}, and {problem}",
-        hint=f"{SAME_AGAIN}: it asks Kaggle first, and sends only what did not arrive; "
+        hint=f"{SAME_AGAIN}: it asks Kaggle first, and does not send it a second time; "
         f"or look at https://www.kaggle.com/competitions/{lost.slug}/submissions",
     ) from failure
 
@@ -211,7 +231,7 @@ def _submission(answer: Any) -> RemoteSubmission:
         status=_status(answer.status),
         public_score=_score(answer.public_score),
         private_score=_score(answer.private_score),
-        error=printable(str(answer.error_description or "")),
+        error=one_line(str(answer.error_description or "")),
     )
 
 

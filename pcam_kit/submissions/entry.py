@@ -8,6 +8,17 @@ from typing import Any, Literal
 
 from pcam_kit.config.schema import StainMethod
 
+_NOT_LISTED = (
+    "alike",
+    "again",
+    "size",
+    "test_seen",
+    "metric",
+    "submitting",
+    "kaggle_time",
+    "missing",
+)
+
 SubmissionStatus = Literal[
     "written", "sending", "unknown", "pending", "complete", "error", "failed"
 ]
@@ -54,7 +65,9 @@ class Entry(Origin):
     when it was first sent, for a CSV from elsewhere. id, sent, file_name, message: of a submission;
     None or empty for a CSV never sent. again: it was sent as a repetition (`--again`). alike: the
     submissions that Kaggle listed with the same name and message before this one was sent; None
-    where not recorded. size: in bytes, 0 where not recorded. Times are UTC, ISO 8601.
+    where not recorded. size: in bytes, 0 where not recorded. submitting: the request that submits
+    it was begun, so it may have arrived; True where not recorded. kaggle_time: then, by Kaggle's
+    clock. missing: Kaggle's list did not show it when it should have. Times are UTC, ISO 8601.
     """
 
     csv: str = ""
@@ -73,6 +86,9 @@ class Entry(Origin):
     again: bool = False
     alike: list[int] | None = None
     size: int = 0
+    submitting: bool = True
+    kaggle_time: str | None = None
+    missing: bool = False
 
     @property
     def is_lost(self) -> bool:
@@ -97,7 +113,7 @@ class Entry(Origin):
         """The JSON object of `pcam submissions`."""
         values = asdict(self) | {"gap": self.gap}
         # only `pcam submit` needs these
-        for name in ("alike", "again", "size", "test_seen", "metric"):
+        for name in _NOT_LISTED:
             del values[name]
         return values
 

@@ -19,7 +19,7 @@ _ALWAYS = ("runs", "configs", "commit", "tta", *SCORES)
 _WRITTEN = ("sha256", "competition", *_ALWAYS)
 
 _INTENT = ("id", "sha256", "competition", "message", "file_name")
-_INTENT_OPTIONAL = ("again", "alike", "size")  # ledgers of version 0.1 do not have them
+_INTENT_OPTIONAL = ("again", "alike", "size", "submitting")  # version 0.1 does not have them
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class History:
 def read_events(
     events: Sequence[dict[str, Any]], folder: Path, sending: Collection[str]
 ) -> History:
-    """The history of these events, oldest first.
+    """The history of these events, which are checked (`events.read_lines`), oldest first.
 
     folder: the ledger's. sending: ids of submissions that this process is sending now; others
     without a result are "unknown". Equal bytes are equal predictions, so the same bytes written
@@ -59,8 +59,8 @@ def read_events(
     for event in events:
         try:
             _apply(history, event, folder, sending)
-        except (KeyError, TypeError):
-            continue  # an incomplete line, or a result whose intent was lost with the disk
+        except KeyError:
+            continue  # a result whose intent was lost with the disk
     for id, entry in history.submissions.items():
         csv = history.csvs.get((entry.sha256, entry.competition))
         if csv is not None:
@@ -72,7 +72,7 @@ def read_events(
 def _apply(history: History, event: dict[str, Any], folder: Path, sending: Collection[str]) -> None:
     """Add an event to the history.
 
-    Raises KeyError or TypeError for an incomplete one; the history is then unchanged.
+    Raises KeyError for a result without its intent; the history is then unchanged.
     """
     match event["event"]:
         case "written":
@@ -91,7 +91,7 @@ def _apply(history: History, event: dict[str, Any], folder: Path, sending: Colle
                 _entry(event, _INTENT, folder), sent=event["time"], status=status, **optional
             )
             history.order[event["id"]] = None
-        case "sent" | "scored" | "failed":
+        case "submitting" | "missing" | "sent" | "scored" | "failed":
             entry = history.submissions[event["id"]]
             history.submissions[event["id"]] = _with_result(entry, event)
         case _:
@@ -104,9 +104,13 @@ def _entry(event: dict[str, Any], names: tuple[str, ...], folder: Path) -> Entry
 
 
 def _with_result(entry: Entry, event: dict[str, Any]) -> Entry:
-    kind: Literal["sent", "scored", "failed"] = event["event"]
+    kind: Literal["submitting", "missing", "sent", "scored", "failed"] = event["event"]
     is_final = entry.status in ("complete", "error")
     match kind:
+        case "submitting":
+            return replace(entry, submitting=True, kaggle_time=event.get("kaggle_time"))
+        case "missing":
+            return replace(entry, missing=True)
         case "sent":
             status = entry.status if is_final else "pending"
             return replace(entry, ref=event["ref"], status=status)

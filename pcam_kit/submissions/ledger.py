@@ -4,16 +4,20 @@ Each event is one JSON line:
 
     written   a CSV was written                      -> status "written"
     intent    about to upload; on disk before it     -> "sending" in its own process, else "unknown"
+    submitting  uploaded, about to submit; on disk before it: from here on it may have arrived
+    missing   Kaggle's list did not show it in time  -> stays "unknown"
     sent      Kaggle accepted it and gave a number   -> "pending"
     scored    Kaggle's answer                        -> "pending", "complete" or "error"
     failed    it certainly did not reach Kaggle      -> "failed"
 
-An upload whose outcome is not known (killed, connection lost after the request) must get no
+A submission whose outcome is not known (killed, connection lost after the request) must get no
 `failed` line: it stays "unknown", and the same bytes are then not sent twice by accident.
+Lines that cannot be read are skipped with a warning, and stay in the file.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import secrets
 from collections.abc import Callable, Collection, Sequence
@@ -22,13 +26,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pcam_kit import files
-from pcam_kit.errors import StorageError, SubmissionError
+from pcam_kit.errors import SubmissionError
+from pcam_kit.formatting import few
 from pcam_kit.submissions.csv_file import CheckedCsv
 from pcam_kit.submissions.entry import Entry, Origin
+from pcam_kit.submissions.events import SCHEMA_VERSION, DamagedLine, read_lines
 from pcam_kit.submissions.history import OPTIONAL, SCORES, History, read_events
 
-SCHEMA_VERSION = 1
+log = logging.getLogger(__name__)
+
 DEFAULTS = Origin()
+_warned: set[tuple[Path, tuple[int, ...]]] = set()  # one warning for the same damage is enough
 
 
 class Ledger:
@@ -87,9 +95,22 @@ class Ledger:
             size=csv.size,
             again=again,
             alike=None if alike is None else sorted(alike),
+            submitting=False,
         )
         self._sending.add(id)
         return id
+
+    def record_submitting(self, id: str, kaggle_time: datetime | None) -> None:
+        """Record that the request that submits it is about to be sent; on disk when this returns.
+
+        kaggle_time: now by Kaggle's clock, so that another process can tell how long ago it was.
+        """
+        time = None if kaggle_time is None else kaggle_time.isoformat(timespec="milliseconds")
+        self._append("submitting", id=id, kaggle_time=time)
+
+    def record_missing(self, id: str) -> None:
+        """Record that Kaggle's list did not show it in time. It may have arrived all the same."""
+        self._append("missing", id=id)
 
     def record_sent(self, id: str, ref: int) -> None:
         """Record that Kaggle accepted it as submission number `ref`."""
@@ -125,7 +146,7 @@ class Ledger:
     def entries(self) -> list[Entry]:
         """Every submission, and every CSV never sent, oldest first.
 
-        Incomplete lines of a killed writer are skipped. Raises SubmissionError when a newer
+        Lines that cannot be read are skipped, with one warning. Raises SubmissionError when a newer
         pcam-kit wrote the ledger.
         """
         return self._history().entries()
@@ -147,6 +168,13 @@ class Ledger:
     def find_by_sha256(self, sha256: str) -> Entry | None:
         """The newest entry of a CSV with these bytes, to any competition."""
         return _last(self.entries(), lambda entry: entry.sha256 == sha256)
+
+    def damaged_intent(self, sha256: str) -> DamagedLine | None:
+        """A line that cannot be read, names these bytes, and may be of a submission of them."""
+        for line in read_lines(self.path).damaged:
+            if sha256 in line.text and '"written"' not in line.text:
+                return line
+        return None
 
     def newest(self, competition: str | None = None) -> Entry | None:
         """The entry of the CSV written last, sent or not; the newest of its submissions.
@@ -188,22 +216,22 @@ class Ledger:
 
     def _read(self) -> list[dict[str, Any]]:
         """The events in the file. Raises StorageError, SubmissionError."""
-        try:
-            values, _ = files.read_json_lines(self.path)
-        except OSError as error:
-            raise StorageError(
-                f"cannot read the ledger {self.path}: {error.strerror or error}"
-            ) from error
-        events = [value for value in values if isinstance(value, dict)]
-        for event in events:
-            version = event.get("schema_version")
-            if isinstance(version, int) and version > SCHEMA_VERSION:
-                raise SubmissionError(
-                    f"the ledger {self.path} was written by a newer pcam-kit (schema {version}, "
-                    f"this one knows {SCHEMA_VERSION})",
-                    hint="update pcam-kit, or use another folder with --submissions-dir",
-                )
-        return events
+        lines = read_lines(self.path)
+        if lines.damaged:
+            self._warn(lines.damaged)
+        return lines.events
+
+    def _warn(self, damaged: Sequence[DamagedLine]) -> None:
+        numbers = tuple(line.number for line in damaged)
+        if (self.path, numbers) in _warned:
+            return
+        _warned.add((self.path, numbers))
+        listed = few((f"{n}" for n in numbers), len(numbers))
+        noun = "line" if len(numbers) == 1 else "lines"
+        log.warning(
+            f"{self.path}: {noun} {listed} cannot be read and left out "
+            f"(line {numbers[0]}: {damaged[0].reason})"
+        )
 
 
 def _last(entries: Sequence[Entry], matches: Callable[[Entry], bool]) -> Entry | None:

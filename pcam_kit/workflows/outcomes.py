@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import datetime
 
 from pcam_kit import kaggle_client
 from pcam_kit.errors import CredentialsError, KaggleError, LockedError
@@ -19,36 +19,43 @@ log = logging.getLogger(__name__)
 # seconds between two requests for a submission that is being scored
 FIRST_POLL, LONGEST_POLL = 1.0, 20.0
 # seconds; until then a submission may still be on its way, or missing in Kaggle's list
-LISTING_DELAY = 30.0
+LISTING_DELAY = 60.0
 
 
 def resolve_unknown(ledger: Ledger, competition: str) -> set[str]:
-    """Resolve every unknown outcome of a submission to `competition`.
+    """Resolve the unknown outcomes of submissions to `competition`, as far as Kaggle shows them.
 
-    Returns the ids of those that arrived. All are resolved before another is sent: two with the
-    same name and message could be taken for each other. The caller holds the `submission_lock`, so
-    none of them is being sent by another process. Raises KaggleError when Kaggle cannot be asked;
-    the ledger then stays as it is.
+    Returns the ids of those that arrived. All are asked for before another is sent: two with the
+    same name and message could be taken for each other. So those that were looked for in vain
+    before come last. The caller holds the `submission_lock`, so none of them is being sent by
+    another process. Raises KaggleError when Kaggle cannot be asked; the ledger then stays as it is.
     """
+    lost = [
+        entry for entry in ledger.entries() if entry.competition == competition and entry.is_lost
+    ]
     arrived: set[str] = set()
-    for entry in ledger.entries():
-        if entry.id is None or entry.competition != competition or not entry.is_lost:
-            continue
-        if resolve(ledger, entry) is not None:
+    for entry in sorted(lost, key=lambda entry: entry.missing):
+        if entry.id is not None and resolve(ledger, entry) is not None:
             arrived.add(entry.id)
     return arrived
 
 
 def resolve(ledger: Ledger, entry: Entry) -> int | None:
-    """Resolve the unknown outcome of a submission: its number, None when Kaggle does not have it.
+    """The number of a submission with an unknown outcome, from Kaggle's list; else None.
 
-    The outcome is recorded in the ledger. Raises KaggleError.
+    The outcome is recorded in the ledger. What the list does not show stays unknown, however long
+    ago it was sent: a list may lag, and only a person can decide to send it again. Raises
+    KaggleError.
     """
     assert entry.id is not None
     log.info(
         f"a submission of {entry.file_name} to {entry.competition} has no known outcome; asking "
         "Kaggle"
     )
+    if not entry.submitting:  # it was stopped before the request that submits it
+        log.info("it never arrived")
+        ledger.record_failed(entry.id, "it was stopped before it was submitted")
+        return None
     lost = LostSubmission(
         slug=entry.competition,
         file_name=entry.file_name,
@@ -57,17 +64,19 @@ def resolve(ledger: Ledger, entry: Entry) -> int | None:
         claimed=frozenset(known.ref for known in ledger.entries() if known.ref is not None),
         size=entry.size,
     )
-    seconds = _remaining_delay(entry)
-    if seconds > 0:
+    ref = kaggle_client.find_submission(lost)  # its answer also tells Kaggle's time
+    seconds = 0.0 if entry.missing else _remaining_delay(entry)
+    if ref is None and seconds > 0:
         log.info(f"it may still be on its way: looking for it for {seconds:.0f} s")
-    ref = kaggle_client.find_submission(lost, seconds=seconds)
-    if ref is None:
-        log.info("it never arrived")
-        ledger.record_failed(entry.id, "it never arrived at Kaggle")
-    else:
+        ref = kaggle_client.find_submission(lost, seconds=seconds)
+    if ref is not None:
         log.info(f"it had arrived, as submission {ref}")
         ledger.record_sent(entry.id, ref)
-    return ref
+        return ref
+    log.info("Kaggle's list of submissions does not show it")
+    if not entry.missing:
+        ledger.record_missing(entry.id)
+    return None
 
 
 def wait_for_score(ledger: Ledger, id: str, ref: int, timeout: float) -> RemoteSubmission:
@@ -143,11 +152,11 @@ def _update(ledger: Ledger, entries: Sequence[Entry], errors: list[KaggleError])
 def _remaining_delay(entry: Entry) -> float:
     """For how many more seconds a submission may be missing in Kaggle's list.
 
-    By this machine's clock, so it is never more than LISTING_DELAY, and all of it for a time in the
-    future or one that cannot be read.
+    By Kaggle's clock, then and now. All of LISTING_DELAY where one of the two is not known, and
+    never more.
     """
-    try:
-        age = (datetime.now(UTC) - datetime.fromisoformat(entry.sent or "")).total_seconds()
-    except (ValueError, TypeError):
-        age = 0.0
+    now = kaggle_client.kaggle_now()
+    if now is None or entry.kaggle_time is None:
+        return LISTING_DELAY
+    age = (now - datetime.fromisoformat(entry.kaggle_time)).total_seconds()
     return min(LISTING_DELAY, max(0.0, LISTING_DELAY - age))

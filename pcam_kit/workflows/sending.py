@@ -38,7 +38,7 @@ def send(
     entry: what the ledger has about the CSV. The intent is on disk before the first byte is sent.
     The caller holds the `submission_lock`. A command that was stopped resumes with what it had
     sent: the newest submission of these bytes, if it has no score yet and was requested in the same
-    way (`again` or not). Raises SubmissionError, KaggleError, StorageError, Interrupted.
+    way (`again` or not). What may have arrived is sent once more only with `again`. Raises SubmissionError, KaggleError, StorageError, Interrupted.
     """
     kaggle_client.credentials_source()  # raises early when there are none
     arrived = resolve_unknown(ledger, competition.slug)
@@ -52,6 +52,8 @@ def send(
             return earlier.id, earlier.ref
         if not again:
             raise _sent_before(earlier, competition)
+    if not again:
+        _check_damage(ledger, checked)
     _check_limit(competition, checked, confirm)
     return _send(checked, competition, ledger, message or _default_message(entry, checked), again)
 
@@ -63,7 +65,9 @@ def _send(
     matching = kaggle_client.matching_submissions(slug, csv.name, message)
     id = ledger.record_intent(checked, slug, message=message, again=again, alike=matching)
     try:
-        ref = kaggle_client.submit_file(slug, csv, message, earlier=matching, sha256=checked.sha256)
+        upload = kaggle_client.upload_csv(slug, csv, checked.sha256)
+        ledger.record_submitting(id, kaggle_client.kaggle_now())
+        ref = kaggle_client.submit_upload(upload, message, earlier=matching)
     except OutcomeUnknownError:
         raise  # the intent stays open: the next submit or refresh asks Kaggle
     except (KaggleError, SubmissionError) as error:
@@ -93,8 +97,10 @@ def _resuming(earlier: Entry, *, again: bool) -> str:
     return message
 
 
-def _sent_before(earlier: Entry, competition: Competition) -> SubmissionError:
+def _sent_before(earlier: Entry, competition: Competition) -> SubmissionError | KaggleError:
     """The error for bytes that must not be sent a second time."""
+    if earlier.is_lost:
+        return _may_have_arrived(earlier, competition)
     when = (earlier.sent or earlier.created)[:16].replace("T", " ")
     message = (
         f"these bytes were submitted to {competition.slug} on {when} UTC (submission {earlier.ref}"
@@ -113,6 +119,29 @@ def _sent_before(earlier: Entry, competition: Competition) -> SubmissionError:
                 "pcam submit --again"
             )
     return SubmissionError(message, hint=hint)
+
+
+def _may_have_arrived(earlier: Entry, competition: Competition) -> OutcomeUnknownError:
+    """The error for bytes that were sent, and that Kaggle's list does not show."""
+    when = (earlier.sent or earlier.created)[:16].replace("T", " ")
+    return OutcomeUnknownError(
+        f"these bytes may have been submitted to {competition.slug} on {when} UTC: Kaggle's answer "
+        "was lost, and its list of submissions does not show them",
+        hint=f"look at {competition.url}/submissions; if they are not there: pcam submit --again "
+        "sends them, and may spend a second submission; the same command asks Kaggle once more",
+    )
+
+
+def _check_damage(ledger: Ledger, checked: CheckedCsv) -> None:
+    """Raise SubmissionError when a damaged line of the ledger may be of these bytes."""
+    line = ledger.damaged_intent(checked.sha256)
+    if line is not None:
+        raise SubmissionError(
+            f"these bytes may have been submitted before: line {line.number} of {ledger.path} "
+            f"names them, and cannot be read ({line.reason})",
+            hint="look at the competition's submissions at Kaggle; if they are not there: "
+            "pcam submit --again",
+        )
 
 
 def _check_limit(

@@ -215,7 +215,7 @@ class TestUnknownOutcome:
         assert len(served.submissions) == 1
 
     @pytest.mark.parametrize("how", [{"reset": True}, {"zero_ref": True}, {"body": b"{}"}], ids=str)
-    def test_it_never_arrived(
+    def test_what_the_list_does_not_show_is_sent_again_only_when_told_so(
         self,
         pcam: Submit,
         project: Project,
@@ -224,13 +224,78 @@ class TestUnknownOutcome:
         how: dict[str, Any],
     ) -> None:
         self.lose(pcam, kaggle, project, **how)
-        done = pcam("submit", CSV, "-m", "mine", "--json")
-        assert "it never arrived" in done.err
+        for _ in range(2):
+            pcam("submit", CSV, "-m", "mine").refused(
+                7,
+                "may have been submitted to tiny",
+                "https://www.kaggle.com/competitions/tiny/submissions",
+                "pcam submit --again",
+            )
+        assert one(project)["status"] == "unknown"
+        assert len(kaggle.seen(CREATE)) == 1
+        done = pcam("submit", CSV, "-m", "mine", "--again", "--json")
         assert [(entry["status"], entry["ref"]) for entry in entries(project)] == [
             ("complete", done.json["ref"]),
-            ("failed", None),
+            ("unknown", None),
         ]
         assert len(served.submissions) == 1
+
+    def test_a_list_that_lags_longer_than_anybody_waits(
+        self, pcam: Submit, project: Project, kaggle: Loopback, served: Competition
+    ) -> None:
+        """However often the command is given, and whatever the clocks say, it is sent once."""
+        self.lose(pcam, kaggle, project, lost=True)
+        kaggle.fail(LIST, times=ALWAYS, body=NOTHING)
+        for clock in (0.0, 86_400.0, -86_400.0):
+            kaggle.clock = clock
+            pcam("submit", CSV, "-m", "mine").refused(7, "may have been submitted", "--again")
+        assert "does not show it" in pcam("submissions", "--refresh").ok().err
+        kaggle.mend()
+        done = pcam("submit", CSV, "-m", "mine", "--json")
+        assert done.json["ref"] == served.submissions[0]["ref"]
+        assert len(served.submissions) == 1
+
+    def test_the_wait_does_not_trust_this_machines_clock(
+        self, pcam: Submit, project: Project, account: dict[str, str], kaggle: Loopback
+    ) -> None:
+        """Set forward by a day meanwhile: Kaggle's own time tells that it was sent just now."""
+        self.lose(pcam, kaggle, project, lost=True)
+        ledger = project.path / "submissions" / "ledger.jsonl"
+        text = ledger.read_text(encoding="utf-8")
+        changed = re.sub(r'"time": "\d{4}', '"time": "2001', text)
+        assert changed != text
+        ledger.write_text(changed, encoding="utf-8")
+        kaggle.fail(LIST, times=3, body=NOTHING)
+        waits = {
+            "pcam_kit.workflows.outcomes.LISTING_DELAY": 20.0,
+            "pcam_kit.kaggle_client.submission_list.LONGEST_PAUSE": 0.05,
+        }
+        done = project.quick(
+            "submit",
+            CSV,
+            "-m",
+            "mine",
+            "--json",
+            hook={"set": QUICKLY["set"] | waits},
+            **account,
+        )
+        assert "looking for it for" in done.err
+        assert "it had arrived" in done.err
+        assert len(kaggle.seen(CREATE)) == 1
+
+    def test_a_damaged_line_that_names_these_bytes(
+        self, pcam: Submit, project: Project, kaggle: Loopback
+    ) -> None:
+        """A submission that the ledger cannot tell of any more is not sent again unasked."""
+        pcam("submit", CSV).ok()
+        ledger = project.path / "submissions" / "ledger.jsonl"
+        lines = ledger.read_text(encoding="utf-8").splitlines()
+        (at,) = [i for i, line in enumerate(lines) if '"event": "intent"' in line]
+        lines[at] = lines[at].replace('"message": "', '"message": ["', 1)
+        ledger.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        pcam("submit", CSV).refused(6, f"line {at + 1} of submissions/ledger.jsonl", "--again")
+        assert len(kaggle.seen(CREATE)) == 1
+        assert pcam("submit", CSV, "--again", "--json").json["status"] == "complete"
 
     def test_what_others_sent_is_not_taken_for_it(
         self, pcam: Submit, project: Project, kaggle: Loopback, served: Competition
@@ -240,9 +305,9 @@ class TestUnknownOutcome:
             "submit", CSV, "-m", "mine", "--submissions-dir", "elsewhere", "--competition", "tiny"
         ).ok()
         self.lose(pcam, kaggle, project, reset=True)
-        done = pcam("submit", CSV, "-m", "mine", "--json")
+        pcam("submit", CSV, "-m", "mine").refused(7, "may have been submitted")
+        done = pcam("submit", CSV, "-m", "mine", "--again", "--json")
         assert done.json["ref"] == served.submissions[1]["ref"]
-        assert "it never arrived" in done.err
 
     def test_without_what_looked_like_it_as_earlier_versions_left_it(
         self, pcam: Submit, project: Project, kaggle: Loopback, served: Competition
@@ -266,7 +331,7 @@ class TestUnknownOutcome:
         # after a look for the first and one for those that look like it
         kaggle.fail(LIST, skip=2, times=4, body=NOTHING)
         pcam("submit", CSV, "-m", "mine").refused(7, "does not show it")
-        assert [entry["status"] for entry in entries(project)] == ["unknown", "failed"]
+        assert [entry["status"] for entry in entries(project)] == ["unknown", "unknown"]
         assert (
             pcam("submit", CSV, "-m", "mine", "--json").json["ref"] == served.submissions[0]["ref"]
         )

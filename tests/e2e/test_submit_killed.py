@@ -40,6 +40,7 @@ class Moment:
     what: str
     how: dict[str, float]
     events: list[str]
+    asks: bool = False  # the next command: nobody can know that it did not arrive
     arrived: bool = False  # the submission, at Kaggle
     then: str = ""  # what the next command says on its way
 
@@ -52,23 +53,29 @@ MOMENTS = {
     ),
     "during the upload": Moment("upload", {"wait": FOREVER}, ["intent"], then="it never arrived"),
     "before it arrives": Moment(
-        "CreateSubmission", {"wait": FOREVER}, ["intent"], then="it never arrived"
+        "CreateSubmission", {"wait": FOREVER}, ["intent", "submitting"], asks=True
     ),
-    "on its way": Moment("CreateSubmission", {"wait": LATER}, ["intent"], then="it had arrived"),
+    "on its way": Moment(
+        "CreateSubmission", {"wait": LATER}, ["intent", "submitting"], then="it had arrived"
+    ),
     "before its answer": Moment(
-        "CreateSubmission", {"late": FOREVER}, ["intent"], arrived=True, then="it had arrived"
+        "CreateSubmission",
+        {"late": FOREVER},
+        ["intent", "submitting"],
+        arrived=True,
+        then="it had arrived",
     ),
     "before its score": Moment(
         "GetSubmission",
         {"wait": FOREVER},
-        ["intent", "sent"],
+        ["intent", "submitting", "sent"],
         arrived=True,
         then="going on with that",
     ),
     "before its score comes": Moment(
         "GetSubmission",
         {"late": FOREVER},
-        ["intent", "sent"],
+        ["intent", "submitting", "sent"],
         arrived=True,
         then="going on with that",
     ),
@@ -136,6 +143,12 @@ def test_stopped_and_given_again(
     assert events(project) == moment.events
     assert len(served.submissions) == moment.arrived
     hook = PATIENTLY if LATER in moment.how.values() else QUICKLY
+    if moment.asks:
+        unasked = tuple(name for name in args if name != "--again")
+        asked = warm.start(unasked, project.path, account, hook).wait(30)
+        asked.refused(7, "may have been submitted", "pcam submit --again")
+        assert served.submissions == []
+        args = (*unasked, "--again")
     done = warm.start(args, project.path, account, hook).wait(30)
     assert done.json["status"] == "complete", done.err
     assert moment.then in done.err

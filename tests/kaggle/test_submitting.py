@@ -27,7 +27,8 @@ from pcam_kit.kaggle_client import (
     matching_submissions,
     retry,
     submission_limits,
-    submit_file,
+    submit_upload,
+    upload_csv,
     submitting,
 )
 
@@ -43,13 +44,8 @@ def served(kaggle: Loopback, folder: Path, solution: Path) -> Loopback:
 
 def send(csv: Path, message: str) -> int:
     """As `pcam submit` does it."""
-    return submit_file(
-        SLUG,
-        csv,
-        message,
-        earlier=matching_submissions(SLUG, csv.name, message),
-        sha256=sha256_file(csv),
-    )
+    earlier = matching_submissions(SLUG, csv.name, message)
+    return submit_upload(upload_csv(SLUG, csv, sha256_file(csv)), message, earlier=earlier)
 
 
 def test_a_submission_is_uploaded_scored_and_read_back(
@@ -135,7 +131,7 @@ def test_a_file_that_changed_after_it_was_checked_is_not_sent(
 ) -> None:
     checked = sha256_file(write_csv())
     with pytest.raises(SubmissionError, match="changed after it was checked"):
-        submit_file(SLUG, write_csv(wrong=1), "", earlier=frozenset(), sha256=checked)
+        upload_csv(SLUG, write_csv(wrong=1), checked)
     assert served.requests == []
 
 
@@ -185,7 +181,7 @@ def test_a_submission_that_did_not_arrive_is_not_sent_again_either(
     ) as caught:
         send(write_csv(), "gone")
     assert f"https://www.kaggle.com/competitions/{SLUG}/submissions" in caught.value.hint
-    assert "asks Kaggle first" in caught.value.hint
+    assert "asks Kaggle first, and does not send it a second time" in caught.value.hint
     assert len(served.seen("CreateSubmission")) == 1
     assert len(served.seen("ListSubmissions")) == 1 + submitting.LIST_ATTEMPTS
 
@@ -387,7 +383,7 @@ def test_the_limits_with_a_kagglesdk_that_does_not_know_them(
 
 def test_a_csv_that_is_not_there(served: Loopback, tmp_path: Path) -> None:
     with pytest.raises(SubmissionError, match="cannot read the submission"):
-        submit_file(SLUG, tmp_path / "none.csv", "", earlier=frozenset(), sha256="")
+        upload_csv(SLUG, tmp_path / "none.csv", "")
     assert served.requests == []
 
 

@@ -24,7 +24,8 @@ For every row the same is checked:
   submission is at Kaggle once and its score is the one that Kaggle gave. Anything else is one `error:` line, a next step (`->`), an exit
   code of the tree in `pcam_kit/errors.py`, and nothing on standard output.
 - **Nothing finished is lost.** Files, stores and ledger lines of before are still there; what was whole is not downloaded twice.
-- **The same command again succeeds** once the fault is gone, and leaves no parts behind. A CSV that Kaggle has taken is not sent twice.
+- **The same command again succeeds** once the fault is gone, and leaves no parts behind. A CSV that Kaggle has taken is not sent twice:
+  where nobody can know whether it was taken, the command asks, and only `--again` sends it.
 - **No secret gets out.** Keys, tokens and signed URLs are searched for in everything printed and written, and in the process list;
   the storage never sees credentials.
 

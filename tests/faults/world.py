@@ -254,7 +254,7 @@ class World:
         )
 
     def record(self) -> str:
-        """The ledger's events and what the server has, in a few words."""
+        """The ledger's main events and what the server has, in a few words."""
         lines = (
             [
                 json.loads(line)
@@ -267,5 +267,6 @@ class World:
         events = " → ".join(
             line.get("status", line["event"]) if line["event"] == "scored" else line["event"]
             for line in lines
+            if line["event"] != "submitting"  # between intent and sent, wherever it is sent
         )
         return f"ledger: {events or 'empty'}<br>at Kaggle: {len(self.submissions()) or 'none'}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from pcam_kit.cli.app import app
 from pcam_kit.cli.console import show_messages
 from pcam_kit.errors import Interrupted, PcamError
+from pcam_kit.text import printable_lines
 
 STOPPED = Interrupted("stopped; what was finished is kept", hint="run the same command again")
 
@@ -95,9 +96,9 @@ def _as_pcam_error(error: OSError) -> PcamError:
 
 def _fail(error: PcamError) -> None:
     if sys.stderr is not None:  # print(file=None) would print on stdout
-        print(f"error: {error.message}", file=sys.stderr)
+        print(printable_lines(f"error: {error.message}"), file=sys.stderr)
         if error.hint:
-            print(f"  -> {error.hint}", file=sys.stderr)
+            print(printable_lines(f"  -> {error.hint}"), file=sys.stderr)
     sys.exit(error.exit_code)
 
 

@@ -23,21 +23,24 @@ do next.
 
 from __future__ import annotations
 
+from pcam_kit.text import printable_lines
+
 
 class PcamError(Exception):
     """An error with a message for the user.
 
-    `hint` says what to do next, `exit_code` is the exit status of the process.
+    `hint` says what to do next, `exit_code` is the exit status of the process. Control characters
+    are escaped: names and answers from elsewhere are in messages.
     """
 
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = printable_lines(message)
+        self.hint = printable_lines(hint)
+        super().__init__(self.message)
         if hint:
-            self.add_note(f"-> {hint}")  # printed below a traceback, as in a notebook
+            self.add_note(f"-> {self.hint}")  # printed below a traceback, as in a notebook
 
     def __str__(self) -> str:
         return self.message

@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
+from pcam_kit.text import printable, printable_lines
+
 
 def duration(seconds: float) -> str:
     """`75` -> `1m15s`."""
@@ -43,14 +45,14 @@ class Summary:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        values = ", ".join(f"{name}: {text}" for name, text in self.summary().items())
+        values = printable(", ".join(f"{name}: {text}" for name, text in self.summary().items()))
         return f"<{type(self).__name__} {values}>"
 
     def _repr_html_(self) -> str:
         """The table that Jupyter shows."""
         rows = "".join(
             f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
+            f"<td style='text-align:left'>{html.escape(printable_lines(text))}</td></tr>"
             for name, text in self.summary().items()
         )
         return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from pcam_kit.errors import PcamError
+from pcam_kit.text import printable as printable  # for those that parse
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,22 +114,6 @@ def reason_of(error: BaseException) -> str:
             lines = [line.strip() for line in BOLD.sub("", str(error)).splitlines()]
             lines = [line for line in lines if line and not line.startswith(CALLING)]
             return printable(lines[0]) if lines else type(error).__name__
-
-
-def printable(text: str) -> str:
-    r"""Text from elsewhere for a terminal, a log or a message: `\x1b`, never a control sequence.
-
-    Control characters, line breaks, marks that change the direction of writing, invisible
-    characters and halves of characters are shown as escapes.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        character
-        if character.isprintable()
-        else character.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for character in text
-    )
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -8,9 +8,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from pcam_kit.text import printable, printable_lines
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+# the last four are the wide forms of the first
+FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 STYLES = {logging.WARNING: "yellow", logging.ERROR: "red"}
 
 
@@ -47,6 +51,26 @@ def print_json(value: dict[str, Any]) -> None:
     print(json.dumps(value, indent=2, allow_nan=False))
 
 
+def print_lines(*lines: object) -> None:
+    """Data on stdout, a line each: paths, names, scores."""
+    for line in lines:
+        print(printable(str(line)))
+
+
+def csv_cell(value: Any) -> Any:
+    """A value for a CSV that people open in a spreadsheet. Texts of a list are joined by `;`.
+
+    Numbers and None stay. A text that begins like a formula gets an apostrophe in front, so that
+    it is shown and not executed; control characters are escaped, line breaks stay.
+    """
+    if isinstance(value, list):
+        return ";".join(str(csv_cell(item)) for item in value)
+    if not isinstance(value, str):
+        return value
+    text = printable_lines(value)
+    return f"'{text}" if text.lstrip().startswith(FORMULA_STARTS) else text
+
+
 def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, stderr: bool = False
 ) -> None:
@@ -54,14 +78,15 @@ def print_table(
 
     Without a terminal nothing is cut to a width.
     """
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from pcam_kit.display import new_console
+
     terminal = (sys.stderr if stderr else sys.stdout).isatty()
-    console = Console(stderr=stderr, highlight=False, width=None if terminal else 400)
+    shown = new_console(stderr=stderr, width=None if terminal else 400)
     if title:
-        console.print(Text(title, style="bold"))
+        shown.print(Text(title, style="bold"))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for i, column in enumerate(columns):
         cells = [row[i] for row in rows]
@@ -69,15 +94,15 @@ def print_table(
         right = numbers and i > 0
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console.print(table)
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    shown.print(table)
 
 
 def ask(question: str) -> bool:
     """Ask on a terminal; without one, yes."""
     if not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
         return True
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 

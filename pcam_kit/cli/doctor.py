@@ -11,6 +11,7 @@ import typer
 
 from pcam_kit.cli.console import print_json, say
 from pcam_kit.cli.options import DataDir, Debug, Json, RunsDir, SubmissionsDir, workspace_of
+from pcam_kit.text import printable
 
 if TYPE_CHECKING:
     from pcam_kit.workflows.doctor import Check
@@ -61,20 +62,21 @@ def doctor(
 
 def show(checks: Iterable[Check]) -> list[Check]:
     """Print each check on stdout as soon as it is known; all of them."""
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False, soft_wrap=True)
+    from pcam_kit.display import new_console
+
+    shown_on = new_console(soft_wrap=True)
     # as tables: without a terminal nothing is cut to a width
-    width = max(60, console.width) if sys.stdout.isatty() else 10_000
+    width = max(60, shown_on.width) if sys.stdout.isatty() else 10_000
     shown: list[Check] = []
     for check in checks:
         shown.append(check)
         status = (f"{check.status:<{STATUS_WIDTH}} ", COLORS[check.status])
         name = (f"{check.name:<{NAME_WIDTH}} ", "bold")
-        console.print(Text.assemble(status, name, _wrapped(check.message, width, "")))
+        shown_on.print(Text.assemble(status, name, _wrapped(check.message, width, "")))
         if check.fix:
-            console.print(Text(" " * INDENT + _wrapped(check.fix, width, "-> ")))
+            shown_on.print(Text(" " * INDENT + _wrapped(check.fix, width, "-> ")))
     return shown
 
 
@@ -84,7 +86,7 @@ def _wrapped(text: str, width: int, arrow: str) -> str:
     A command stays in one piece, so that it can be copied. `width`: characters.
     """
     indent = " " * (INDENT + len(arrow))
-    one_line = " ".join(text.split())
+    one_line = printable(" ".join(text.split()))
     if arrow and one_line.startswith(COMMANDS):
         return arrow + one_line
     lines = textwrap.wrap(

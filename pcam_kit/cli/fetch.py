@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pcam_kit.cli.console import print_json, print_table, say
+from pcam_kit.cli.console import print_json, print_lines, print_table, say
 from pcam_kit.cli.options import DataDir, Debug, Json, workspace_of
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def fetch(
                 {"files": [{"path": str(path), "bytes": path.stat().st_size} for path in paths]}
             )
         else:
-            print(*paths, sep="\n")
+            print_lines(*paths)
         return
     store = api.fetch(
         name,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pcam_kit.cli.console import print_json
+from pcam_kit.cli.console import print_json, print_lines
 from pcam_kit.cli.options import DataDir, Debug, Json, RunsDir, workspace_of
 
 
@@ -54,4 +54,4 @@ def import_predictions(
     if as_json:
         print_json(run.training_dict())
     else:
-        print(run.path)
+        print_lines(run.path)

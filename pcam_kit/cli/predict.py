@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pcam_kit.cli.console import print_json, print_table, say
+from pcam_kit.cli.console import print_json, print_lines, print_table, say
 from pcam_kit.cli.options import (
     DataDir,
     Debug,
@@ -104,7 +104,7 @@ def predict(
     if as_json:
         print_json(result.to_dict())
     else:
-        print(result.csv.path)
+        print_lines(result.csv.path)
 
 
 def show_members(result: PredictionResult) -> None:

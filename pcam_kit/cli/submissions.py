@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcam_kit.cli.console import print_json, say
+from pcam_kit.cli.console import csv_cell, print_json, print_lines, say
 from pcam_kit.cli.options import Debug, Json, SubmissionsDir, workspace_of
+from pcam_kit.text import printable
 
 if TYPE_CHECKING:
     from pcam_kit.submissions import Entry
@@ -84,14 +85,15 @@ def submissions(
 def write_csv(entries: Sequence[Entry]) -> None:
     """One row a submission on stdout.
 
-    Several runs and configs are joined by `;`; an absent value is an empty cell.
+    Several runs and configs are joined by `;`; an absent value is an empty cell. Text that a
+    spreadsheet would execute begins with an apostrophe.
     """
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for entry in entries:
         values = entry.to_dict()
         cells = [values[name] for name in CSV_COLUMNS]
-        writer.writerow([";".join(cell) if isinstance(cell, list) else cell for cell in cells])
+        writer.writerow([csv_cell(cell) for cell in cells])
 
 
 def show(entries: Sequence[Entry]) -> None:
@@ -99,28 +101,28 @@ def show(entries: Sequence[Entry]) -> None:
 
     On a terminal two lines each, which fit into 100 columns; elsewhere one line each, nothing cut.
     """
-    from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
+
+    from pcam_kit.display import new_console
 
     if not entries:
         say("no CSVs yet; write one: pcam predict")
         return
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    scores = [_scores(entry) for entry in entries]
-    facts = [_facts(entry) for entry in entries]
-    if not console.is_terminal:
+    shown = new_console(soft_wrap=not sys.stdout.isatty())
+    scores = [[printable(cell) for cell in _scores(entry)] for entry in entries]
+    facts = [[printable(cell) for cell in _facts(entry)] for entry in entries]
+    if not shown.is_terminal:
         header = (*SCORES, "time (UTC)", "competition", "CSV", "message")
         rows = [[*score, *fact] for score, fact in zip(scores, facts, strict=True)]
-        for line in _aligned([header, *rows]):
-            print(line)
+        print_lines(*_aligned([header, *rows]))
         return
     head, *lines = _aligned([SCORES, *([_shortened(cell) for cell in row] for row in scores)])
-    console.print(Text(head, style="bold"))
+    shown.print(Text(head, style="bold"))
     for line, fact in zip(lines, facts, strict=True):
-        console.print(Text(line), soft_wrap=True)
+        shown.print(Text(line), soft_wrap=True)
         text = Text("  ".join(cell for cell in fact if cell), style="dim")
-        console.print(Padding(text, (0, 0, 0, 2), expand=False))
+        shown.print(Padding(text, (0, 0, 0, 2), expand=False))
 
 
 def _scores(entry: Entry) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcam_kit.cli.console import ask, print_json
+from pcam_kit.cli.console import ask, print_json, print_lines
 from pcam_kit.cli.options import DataDir, Debug, Json, SubmissionsDir, workspace_of
 
 if TYPE_CHECKING:
@@ -92,4 +92,4 @@ def show(result: SubmissionResult) -> None:
     private = ""
     if result.private_score is not None:
         private = f", private score {result.private_score}"
-    print(f"public score {public}{private}")
+    print_lines(f"public score {public}{private}")

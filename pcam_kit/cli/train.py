@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcam_kit.cli.console import print_config, print_json, print_table, say
+from pcam_kit.cli.console import print_config, print_json, print_lines, print_table, say
 from pcam_kit.cli.options import (
     DataDir,
     Debug,
@@ -117,7 +117,7 @@ def train(
         if as_json:
             print_json(series.to_dict())
         else:
-            print(*(run.path for run in series.runs), sep="\n")
+            print_lines(*(run.path for run in series.runs))
     else:
         run = api.train(
             config,
@@ -132,7 +132,7 @@ def train(
         if as_json:
             print_json(run.training_dict())
         else:
-            print(run.path)
+            print_lines(run.path)
 
 
 def show_configs(configs: list[ConfigTime], *, as_json: bool) -> None:

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from pcam_kit.display.console import ConsoleDisplay, TrainingDisplay, messages
+from pcam_kit.display.console import (
+    ConsoleDisplay,
+    PrintableConsole,
+    TrainingDisplay,
+    messages,
+    new_console,
+)
 from pcam_kit.display.notebook import NotebookDisplay
 from pcam_kit.progress import SILENT, Display
 
-__all__ = ["ConsoleDisplay", "NotebookDisplay", "TrainingDisplay", "default_display", "messages"]
+__all__ = [
+    "ConsoleDisplay",
+    "NotebookDisplay",
+    "PrintableConsole",
+    "TrainingDisplay",
+    "default_display",
+    "messages",
+    "new_console",
+]
 
 
 def default_display() -> Display:
     """What a library call shows: progress to a person at a terminal or notebook, else nothing."""
-    console = messages()
-    if console.is_jupyter:
+    shown = messages()
+    if shown.is_jupyter:
         return NotebookDisplay()
-    return ConsoleDisplay() if console.is_terminal else SILENT
+    return ConsoleDisplay() if shown.is_terminal else SILENT

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
@@ -22,12 +22,36 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.segment import Segment
 from rich.text import Text
 
 from pcam_kit.formatting import duration
 from pcam_kit.progress import TrainingMonitor, Work
+from pcam_kit.text import printable, printable_lines
 
 PLAIN_SECONDS = 15.0  # between two lines about the same work where there are no bars
+
+
+class PrintableConsole(Console):
+    """A rich console whose text cannot steer the terminal, wherever it comes from.
+
+    Control characters are shown as escapes, and `[red]` or `[link=...]` in a name is only text.
+    """
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Render as rich does, and escape what is not printable in the result."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(printable_lines(segment.text), segment.style)
+
+
+def new_console(*, stderr: bool = False, **options: Any) -> PrintableConsole:
+    """A console that shows text as it is: no markup, no emoji, no colours of its own."""
+    return PrintableConsole(stderr=stderr, highlight=False, markup=False, emoji=False, **options)
 
 
 # Of the bars on the screen: what else is printed must go through their console, above them.
@@ -38,7 +62,7 @@ def messages() -> Console:
     """The console for messages: stderr, bound to what sys.stderr is now."""
     if _consoles_with_bars:
         return _consoles_with_bars[-1]
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return new_console(stderr=True, soft_wrap=True)
 
 
 class ConsoleDisplay:
@@ -53,6 +77,10 @@ class ConsoleDisplay:
         return TrainingDisplay()
 
 
+def _print_line(text: str) -> None:
+    print(printable(text), file=sys.stderr, flush=True)
+
+
 class _PlainWork:
     """A line about a job every PLAIN_SECONDS; quick jobs say nothing."""
 
@@ -63,7 +91,7 @@ class _PlainWork:
     def __call__(self, what: str, done: int, total: int) -> None:
         if self._is_due(what, done, total):
             amount = f"{100 * done / total:.0f}%" if total else f"{done:,}"
-            print(f"{what}: {amount}", file=sys.stderr, flush=True)
+            _print_line(f"{what}: {amount}")
 
     def bytes(self, what: str, done: int, total: int) -> None:
         """With the amount, the speed and the time left."""
@@ -75,7 +103,7 @@ class _PlainWork:
         text += f", {decimal(round(speed))}/s"
         if total and speed > 0:
             text += f", {duration((total - done) / speed)} left"
-        print(f"{what}: {text}", file=sys.stderr, flush=True)
+        _print_line(f"{what}: {text}")
 
     def _is_due(self, what: str, done: int, total: int) -> bool:
         now = time.monotonic()
@@ -104,7 +132,7 @@ class _Bars:
         if what not in self._tasks:
             # what an earlier attempt left counts for the bar, not for the speed
             self._tasks[what] = self._bars.add_task(
-                what, total=total or None, completed=done, in_bytes=in_bytes
+                printable(what), total=total or None, completed=done, in_bytes=in_bytes
             )
         self._bars.update(self._tasks[what], completed=done, total=total or None, visible=visible)
 
@@ -123,23 +151,23 @@ _AMOUNT, _SPEED = DownloadColumn(), TransferSpeedColumn()
 
 @contextmanager
 def _work() -> Generator[Work]:
-    console = messages()
-    if not console.is_terminal:
+    shown = messages()
+    if not shown.is_terminal:
         yield _PlainWork()
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TextColumn("{task.percentage:>3.0f}%"),
         _Bytes(),
         TimeRemainingColumn(compact=True),
     )
-    with Progress(*columns, console=console, transient=True) as bars:
-        _consoles_with_bars.append(console)
+    with Progress(*columns, console=shown, transient=True) as bars:
+        _consoles_with_bars.append(shown)
         try:
             yield _Bars(bars)
         finally:
-            _consoles_with_bars.remove(console)
+            _consoles_with_bars.remove(shown)
 
 
 class TrainingTexts:
@@ -211,7 +239,7 @@ class TrainingDisplay:
         if not self._console.is_terminal:
             return
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[loss]}"),
@@ -240,10 +268,10 @@ class TrainingDisplay:
             )
         elif now - self._printed > PLAIN_SECONDS:
             self._printed = now
-            print(self._texts.step(epoch, step, loss), file=sys.stderr, flush=True)
+            _print_line(self._texts.step(epoch, step, loss))
 
     def epoch(self, metrics: dict[str, Any]) -> None:
         """A line for the finished epoch."""
         self._printed = time.monotonic()
-        console = self._bars.console if self._bars is not None else self._console
-        console.print(Text(self._texts.epoch(metrics)))
+        shown = self._bars.console if self._bars is not None else self._console
+        shown.print(Text(self._texts.epoch(metrics)))

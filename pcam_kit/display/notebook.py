@@ -18,6 +18,7 @@ from rich.filesize import decimal
 from pcam_kit.display.console import TrainingTexts
 from pcam_kit.formatting import duration
 from pcam_kit.progress import TrainingMonitor, Work
+from pcam_kit.text import printable
 
 REFRESH_SECONDS = 1.0  # what is over earlier is never shown
 
@@ -115,7 +116,9 @@ class _Jobs:
 
     def show(self) -> None:
         """Show all lines as they are now."""
-        self._output.show("\n".join(f"{what}: {job.text()}" for what, job in self._jobs.items()))
+        self._output.show(
+            "\n".join(f"{printable(what)}: {job.text()}" for what, job in self._jobs.items())
+        )
 
 
 @contextmanager

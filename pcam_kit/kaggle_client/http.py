@@ -115,8 +115,8 @@ def _read_body(response: requests.Response) -> None:
                 f"{ANSWER_BYTES:,} bytes came where an answer has some thousand",
                 hint="check that nothing stands between this machine and Kaggle: pcam doctor",
             )
-    response._content = bytes(body)
-    response._content_consumed = True
+    read: Any = response  # as its own `content` leaves it
+    read._content, read._content_consumed = bytes(body), True
 
 
 def note_date(response: requests.Response) -> None:

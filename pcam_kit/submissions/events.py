@@ -30,9 +30,10 @@ def _is_text(value: Any) -> bool:
 
 def _is_time(value: Any) -> bool:
     try:
-        return isinstance(value, str) and datetime.fromisoformat(value) is not None
-    except ValueError:
+        datetime.fromisoformat(value)
+    except (ValueError, TypeError):
         return False
+    return True
 
 
 def _is_moment(value: Any) -> bool:
@@ -183,7 +184,7 @@ def _fault(event: object, path: Path) -> str:
     """Why an event cannot be used; "" where it can. Raises SubmissionError for a later schema."""
     if not isinstance(event, dict):
         return "it is no object"
-    version = event.get("schema_version")
+    version: Any = event.get("schema_version")
     if _is_count(version) and version > SCHEMA_VERSION:
         raise SubmissionError(
             f"the ledger {path} was written by a newer pcam-kit (schema {version}, "

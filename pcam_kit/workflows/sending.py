@@ -38,7 +38,8 @@ def send(
     entry: what the ledger has about the CSV. The intent is on disk before the first byte is sent.
     The caller holds the `submission_lock`. A command that was stopped resumes with what it had
     sent: the newest submission of these bytes, if it has no score yet and was requested in the same
-    way (`again` or not). What may have arrived is sent once more only with `again`. Raises SubmissionError, KaggleError, StorageError, Interrupted.
+    way (`again` or not). What may have arrived is sent once more only with `again`. Raises
+    SubmissionError, KaggleError, StorageError, Interrupted.
     """
     kaggle_client.credentials_source()  # raises early when there are none
     arrived = resolve_unknown(ledger, competition.slug)

@@ -155,11 +155,7 @@ def told_again(row: Row, world: World, done: Done) -> str:
     """How the same command ended without the fault."""
     if row.kind == "submit":
         error = next(
-            (
-                line
-                for line in done.err.splitlines()
-                if line.startswith("error: these bytes ")
-            ),
+            (line for line in done.err.splitlines() if line.startswith("error: these bytes ")),
             "",
         )
         said = "these bytes were submitted already" if error else done.out.strip()

@@ -729,3 +729,37 @@ def test_an_unknown_dataset(kaggle: Loopback) -> None:
     with pytest.raises(AccessError, match="does not know the dataset someone/nothing") as caught:
         [*list_files("someone/nothing")]
     assert "kaggle.com/datasets/OWNER/SLUG" in caught.value.hint
+
+
+class TestAnswersThatDoNotEnd:
+    """What an API answers is read into memory, but only so much of it."""
+
+    @pytest.fixture(autouse=True)
+    def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("pcam_kit.kaggle_client.http.ANSWER_BYTES", 100_000)
+
+    @pytest.mark.parametrize("status", [200, 404])
+    @pytest.mark.parametrize("framing", ["length", "close", "chunked"])
+    def test_of_a_list(self, kaggle: Loopback, folder: Path, status: int, framing: str) -> None:
+        kaggle.serve(SLUG, folder)
+        kaggle.fail("ListDataFiles", body=b" " * 200_000, status=status, framing=framing, times=9)
+        with pytest.raises(KaggleError, match="does not end: more than 100,000 bytes"):
+            list(list_files(SLUG))
+        assert len(kaggle.seen("ListDataFiles")) == 1, "another attempt would be as long"
+
+    def test_of_a_download_that_is_refused(
+        self, kaggle: Loopback, folder: Path, tmp_path: Path
+    ) -> None:
+        kaggle.serve(SLUG, folder)
+        file = next(list_files(SLUG))
+        kaggle.fail("DownloadDataFile", body=b" " * 200_000, status=404)
+        with pytest.raises(KaggleError, match="does not end"):
+            download_file(SLUG, file, tmp_path / "x")
+
+    def test_deeply_nested_json(self, kaggle: Loopback, folder: Path) -> None:
+        kaggle.serve(SLUG, folder)
+        for status in (200, 403):
+            kaggle.fail("ListDataFiles", body=b"[" * 50_000, status=status, times=9)
+            with pytest.raises(KaggleError, match=r"cannot be read|refused to list"):
+                list(list_files(SLUG))
+            kaggle.mend()

@@ -28,8 +28,8 @@ from pcam_kit.kaggle_client import (
     retry,
     submission_limits,
     submit_upload,
-    upload_csv,
     submitting,
+    upload_csv,
 )
 
 WriteCsv = Callable[..., Path]

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,16 @@ import pytest
 
 from pcam_kit.competitions import Competition, find_competition
 from pcam_kit.errors import StorageError, SubmissionError
-from pcam_kit.submissions import CheckedCsv, Entry, Ledger, Origin, check_csv, write_csv
+from pcam_kit.submissions import (
+    CheckedCsv,
+    Entry,
+    Ledger,
+    Origin,
+    best_first,
+    check_csv,
+    events,
+    write_csv,
+)
 
 LAB, HCD = find_competition("tnm112"), find_competition("hcd")
 IDS = [str(i) for i in range(12)]
@@ -340,6 +351,108 @@ class TestLedger:
             json.loads(line)["schema_version"] == 1
             for line in path.read_text(encoding="utf-8").splitlines()
         )
+
+    WRONG = (7, 1.5, True, None, "x\ud800", [], [[]], {}, {"a": [None]}, 10**400, -1, [1, "a"])
+
+    def test_whatever_one_field_holds_the_others_can_be_listed(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Each field of each event gets values of every other type; NaN is not even JSON."""
+        path, made = tmp_path / "ledger.jsonl", csv(tmp_path)
+        ledger = Ledger(path)
+        ledger.record_written(made, HCD.slug, ORIGIN)
+        name = ledger.record_intent(made, HCD.slug, message="a", alike={3}, again=True)
+        ledger.record_submitting(name, datetime(2026, 1, 1, tzinfo=UTC))
+        ledger.record_missing(name)
+        ledger.record_sent(name, 41)
+        ledger.record_scored(name, "complete", public=0.9, private=0.8)
+        ledger.record_failed(name, "late")
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert {json.loads(line)["event"] for line in lines} == set(events.REQUIRED)
+        (good,) = Ledger(path).entries()
+        tried = 0
+        for at, line in enumerate(lines):
+            for field in json.loads(line):
+                for value in (*self.WRONG, "gone"):
+                    event = json.loads(line) | {field: value}
+                    if value == "gone":
+                        del event[field]
+                    text = json.dumps(event).replace(str(10**400), "1e400")
+                    path.write_text(
+                        "\n".join([*lines[:at], text, *lines[at + 1 :]]), encoding="utf-8"
+                    )
+                    caplog.clear()
+                    if field == "schema_version" and value == 7:
+                        continue  # a newer pcam-kit, told as such
+                    found = Ledger(path).entries()
+                    assert "ledger.jsonl" not in caplog.text or f"line {at + 1} " in caplog.text
+                    for entry in best_first(found):
+                        json.dumps(entry.to_dict(), allow_nan=False)
+                        assert f"{entry.gap or 0:.4f}"
+                        assert ",".join([*entry.runs, *entry.configs, *entry.leaks]) is not None
+                    tried += 1
+        assert tried > 700
+        path.write_text("\n".join(lines), encoding="utf-8")
+        assert Ledger(path).entries() == [good]
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            '{"event": "sent", "id": NaN}',
+            "[1, 2]",
+            '"text"',
+            "[" * 5000,
+            '{"event": 1}',
+            '{"event": {"a": 1}, "time": "2026-01-01"}',
+            "\x00\x1b[2J",
+            '{"schema_version": 1, "event": "sent", "time": "2026-01-01", "id": "0", "ref": "12"}',
+            '{"event": "sent", "time": "x", "id": "0", "ref": ' + "9" * 5000 + "}",
+        ],
+    )
+    def test_a_line_that_cannot_be_read_is_named_once_and_stays(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, line: str
+    ) -> None:
+        path, made = tmp_path / "ledger.jsonl", csv(tmp_path)
+        Ledger(path).record_written(made, HCD.slug, ORIGIN)
+        with open(path, "a", encoding="utf-8", newline="\n") as handle:
+            handle.write(f"{line}\n")
+        before = path.read_bytes()
+        for _ in range(3):
+            assert len(Ledger(path).entries()) == 1
+        assert caplog.text.count("cannot be read") == 1
+        assert f"{path}: line 2 cannot be read" in caplog.text
+        Ledger(path).record_intent(made, HCD.slug, message="")
+        assert path.read_bytes().startswith(before)
+        assert len(Ledger(path).entries()) == 1
+
+    def test_events_and_fields_of_later_versions_pass_in_silence(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        path = tmp_path / "ledger.jsonl"
+        Ledger(path).record_intent(csv(tmp_path), HCD.slug, message="")
+        before = Ledger(path).entries()
+        with open(path, "a", encoding="utf-8", newline="\n") as handle:
+            handle.write('{"schema_version": 1, "event": "starred", "time": 5, "new": []}\n')
+        assert Ledger(path).entries() == before
+        assert caplog.text == ""
+
+    def test_a_ledger_that_is_none(self, tmp_path: Path) -> None:
+        path = tmp_path / "ledger.jsonl"
+        path.mkdir()
+        with pytest.raises(StorageError, match="cannot read the ledger"):
+            Ledger(path).entries()
+        if hasattr(os, "mkfifo"):
+            path.rmdir()
+            os.mkfifo(path)
+            with pytest.raises(SubmissionError, match="is no ledger: it is a pipe"):
+                Ledger(path).entries()
+
+    def test_a_ledger_that_is_a_link_is_not_written_through(self, tmp_path: Path) -> None:
+        (tmp_path / "other").write_bytes(b"")
+        (tmp_path / "ledger.jsonl").symlink_to(tmp_path / "other")
+        with pytest.raises(StorageError, match="nothing is written through links"):
+            Ledger(tmp_path / "ledger.jsonl").record_written(csv(tmp_path), HCD.slug, ORIGIN)
+        assert (tmp_path / "other").read_bytes() == b""
 
     def test_an_intent_is_on_disk_before_it_returns(self, tmp_path: Path) -> None:
         made = csv(tmp_path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcam_kit.cli.console import print_json, print_table, say
+from pcam_kit.cli.console import print_json, print_lines, print_table, say
 from pcam_kit.cli.lab.options import Pictures
 from pcam_kit.cli.options import (
     DataDir,
@@ -101,6 +101,6 @@ def show(result: CropsResult) -> None:
     )
     for runs in result.recipes.values():
         for run in runs:
-            print(run.csv)
+            print_lines(run.csv)
     if result.store.synthetic:
         say("Synthetic tissue: these scores say nothing about real patients.")

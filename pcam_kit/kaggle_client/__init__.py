@@ -13,6 +13,7 @@ The only part of this package that imports `kaggle`.
     request.py           a request in kagglesdk's names, also one that kagglesdk is too old for
     http.py              requests that end: timeouts, sessions without credentials
     credentials.py       which credentials exist and which are used, without importing `kaggle`
+    obstacles.py         proxies and certificates between this machine and Kaggle
     refusals.py          what Kaggle answered -> one error with a hint
     retry.py             how often and how long to wait
 

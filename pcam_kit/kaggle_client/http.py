@@ -80,6 +80,16 @@ class BoundedAdapter(HTTPAdapter):
                 current.clock = (date - datetime.now(UTC)).total_seconds()
         return response
 
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Set the trusted certificates. Raises KaggleError when their file is not there."""
+        try:
+            super().cert_verify(conn, url, verify, cert)
+        except OSError as error:
+            raise KaggleError(
+                f"the trusted certificates cannot be read: there is no {verify}",
+                hint="REQUESTS_CA_BUNDLE must name a .pem file: correct it, or unset it",
+            ) from error
+
     def _send_and_read(
         self, request: requests.PreparedRequest, *args: Any, **options: Any
     ) -> requests.Response:

@@ -13,6 +13,12 @@ import requests
 
 from pcam_kit.errors import AccessError, CredentialsError, KaggleError, TransferError
 from pcam_kit.kaggle_client.credentials import SETTINGS_URL, TOKEN_HINT, find_sources
+from pcam_kit.kaggle_client.obstacles import (
+    causes_of,
+    obstacle_of,
+    proxy_password,
+    tunnel_status,
+)
 from pcam_kit.kaggle_client.retry import TransientError, retry_after
 from pcam_kit.parsing import parse_json
 
@@ -67,6 +73,9 @@ def refusal(subject: Subject, response: requests.Response) -> KaggleError | Tran
     match status:
         case 401:
             return refused_credentials()
+        case 407:
+            wanted, hint = proxy_password(response.url)
+            return TransferError(wanted, hint=f"{hint}, then {SAME_AGAIN}")
         case 403 if "rule" in words:
             return AccessError(
                 f"the rules of {subject.slug} are not accepted yet",
@@ -126,17 +135,24 @@ def refused_credentials() -> CredentialsError:
     return CredentialsError(message, hint=hint)
 
 
-def unreachable(error: Exception, url: str = "", *, note: str = "") -> TransientError:
+def unreachable(
+    error: Exception, url: str = "", *, note: str = ""
+) -> TransientError | TransferError:
     """The error for a connection that was refused, broke off or timed out.
 
-    url: of the request, where `error` does not have it. note: what is not lost, for the hint.
+    url: of the request, where `error` does not have it. note: what is not lost, for the hint. What
+    another attempt cannot fix, as a proxy that wants a password, is no TransientError.
     """
     request = getattr(error, "request", None)
-    host = urlsplit(url or (request.url if request is not None else "") or "").hostname
+    url = url or (request.url if request is not None else "") or ""
+    host = urlsplit(url).hostname
+    obstacle = obstacle_of(error, url)
+    after = f"; {note}" if note else ""
+    if obstacle is not None:
+        message, hint = obstacle
+        return TransferError(message, hint=f"{hint}, then {SAME_AGAIN}{after}")
     where = f" ({host})" if host else ""
-    hint = f"check the connection and the proxy settings, then {SAME_AGAIN}"
-    if note:
-        hint += f"; {note}"
+    hint = f"check the connection and the proxy settings, then {SAME_AGAIN}{after}"
     message = f"cannot reach Kaggle{where}: {_cause(error)}"
     return TransientError(TransferError(message, hint=hint))
 
@@ -179,13 +195,11 @@ def _cause(error: BaseException) -> str:
 
     The errors' own texts contain whole URLs, signatures included, so they are not shown.
     """
-    names: list[str] = []
-    current: object = error
-    while isinstance(current, BaseException) and len(names) < 8:
-        names.append(type(current).__name__)
-        nested = (part for part in current.args if isinstance(part, BaseException))
-        current = getattr(current, "reason", None) or next(nested, None)
-    text = " ".join(names)
+    causes = causes_of(error)
+    status = tunnel_status(causes)
+    if status:
+        return f"the proxy answered {status_text(status)}"
+    text = " ".join(type(cause).__name__ for cause in causes)
     for sign, words in (
         ("SSL", "its certificate could not be checked"),
         ("NameResolution", "its name could not be looked up"),

@@ -14,6 +14,7 @@ import requests
 from pcam_kit.errors import KaggleError, OutcomeUnknownError, SubmissionError, TransferError
 from pcam_kit.kaggle_client import retry
 from pcam_kit.kaggle_client.http import plain_session
+from pcam_kit.kaggle_client.obstacles import never_left
 from pcam_kit.kaggle_client.refusals import (
     SAME_AGAIN,
     Subject,
@@ -120,9 +121,13 @@ def submit_upload(upload: Upload, message: str, *, earlier: frozenset[int]) -> i
     try:
         reply = call_once(Request("create_submission", "ApiCreateSubmissionRequest", fields), about)
     except retry.TransientError as failure:
+        if never_left(failure.__cause__):
+            raise failure.error from failure
         reason = f"Kaggle's answer to the submission of {name} was lost ({failure.error})"
         return _find_lost(lost, reason, failure)
     except KaggleError as error:
+        if never_left(error.__cause__):
+            raise
         if _is_refusal(error):
             return _find_refused(lost, error)
         # it may have been accepted

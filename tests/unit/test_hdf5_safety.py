@@ -197,7 +197,6 @@ class TestWhole:
         train(lab).write_bytes(data.replace(entry, (1 << 40).to_bytes(8, "little")))
         fails("lab_h5", lab, "train.h5: x ")
 
-
     def test_chunks_that_are_listed_and_not_found(self, lab: Path) -> None:
         """HDF5 then gives zeros: they are asked for by themselves."""
         rewrite(lab, lambda file: chunked(file, 4, compression="gzip").__setitem__(8, 0))

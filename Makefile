@@ -12,7 +12,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest quick faults check fmt lint types imports docs bench clean
+.PHONY: help demo test test-lowest quick faults fuzz check fmt lint types imports docs bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ quick: lint types imports  ## linters and the fast tests, under a minute; ARGS a
 
 faults: $(VENV)/.installed-dev  ## the whole fault table, about two minutes; writes docs/faults.md
 	PCAM_FAULTS=full $(BIN)/python -m pytest tests/faults
+
+fuzz: $(VENV)/.installed-dev  ## thousands of damaged and hostile files, about ten minutes
+	PCAM_FUZZ=full $(BIN)/python -m pytest -n $(WORKERS) tests/fuzz -rP
 
 check: lint types imports docs-check test  ## everything that must pass before a commit
 

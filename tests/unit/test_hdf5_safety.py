@@ -235,7 +235,7 @@ class TestCause:
         )
         env = {k: v for k, v in os.environ.items() if k != "HDF5_USE_FILE_LOCKING"}
         with subprocess.Popen(
-            [sys.executable, "-c", code], stdin=-1, stdout=-1, env=env, text=True
+            [sys.executable, "-c", code], stdin=-1, stdout=-1, env=env, encoding="utf-8"
         ) as other:
             assert other.stdout is not None
             assert other.stdout.readline() == "open\n"

@@ -5,8 +5,10 @@ notebooks, room on the disk.
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,8 @@ import numpy as np
 import pytest
 from command_line import Done, Project, tree
 from loopback import Loopback
+
+from pcam_kit.data.store import open_store
 
 HCD, LAB = "histopathologic-cancer-detection", "tnm-112-lab-2-2024"
 COPY = "andrewmvd/metastatic-tissue-classification-patchcamelyon"
@@ -361,3 +365,79 @@ def test_an_exposed_key_is_told_with_its_fix(
     assert f"chmod 600 {stored}" in pcam("fetch", LAB).ok().err
     stored.chmod(0o600)
     assert "chmod" not in pcam("fetch", LAB, "--only", "train.h5").ok().err
+
+
+def test_a_listing_with_a_zip_and_a_sample_beside_it(
+    pcam: Callable[..., Done], data: Path, kaggle: Loopback, lab: Path, tmp_path: Path
+) -> None:
+    """The table outside the zip was ignored once, and row numbers were made up in its place."""
+    listed = tmp_path / "listed"
+    listed.mkdir()
+    with zipfile.ZipFile(listed / "images.zip", "w") as archive:
+        for path in lab.iterdir():
+            archive.write(path, f"patchcam/{path.name}")
+    ids = [f"patch_{i:02d}" for i in range(40)]
+    text = "id,class\n" + "".join(f"{name},0\n" for name in ids)
+    (listed / "sample_submission.csv").write_text(text, encoding="utf-8")
+    kaggle.serve(LAB, listed)
+    done = pcam("fetch", LAB).ok()
+    assert "made up" not in done.err
+    store = open_store(data / LAB / "store")
+    assert store.ids[store.rows("test")].tolist() == ids
+    assert "nothing to do" in pcam("fetch", LAB).ok().err
+
+
+def test_a_sample_of_another_length_stops(
+    pcam: Callable[..., Done], data: Path, kaggle: Loopback, lab: Path
+) -> None:
+    rows = "".join(f"{i},0\n" for i in range(39))
+    (lab / "sample_submission.csv").write_text(f"id,class\n{rows}", encoding="utf-8")
+    kaggle.serve(LAB, lab)
+    pcam("fetch", LAB).refused(3, "40 images, but 39 ids")
+    assert not (data / LAB / "store").exists()
+
+
+def test_made_up_ids_are_said(pcam: Callable[..., Done], data: Path, lab: Path) -> None:
+    done = pcam("fetch", LAB, "--from", lab).ok()
+    assert "row numbers, made up" in done.err
+    assert len(open_store(data / LAB / "store").id_warnings) == 1
+
+
+def test_images_left_out_on_purpose(pcam: Callable[..., Done], data: Path, tifs: Path) -> None:
+    (tifs / "train/train07.tif").unlink()
+    pcam("fetch", HCD, "--from", tifs).refused(3, "1 id is labelled", "--allow-missing")
+    done = pcam("fetch", HCD, "--from", tifs, "--allow-missing").ok()
+    assert (
+        "left out: 1 id is labelled in train_labels.csv but missing in train: train07" in done.err
+    )
+    store = open_store(data / HCD / "store")
+    assert len(store.images) == 69
+    assert "train07" not in store.ids
+    # what was asked for is kept for the next time, when the files are read again
+    (tifs / "train/train08.tif").unlink()
+    shutil.rmtree(data / HCD / "store")
+    pcam("fetch", HCD).ok()
+    assert len(open_store(data / HCD / "store").images) == 68
+
+
+def test_stain_alone_takes_the_last_fetched(
+    pcam: Callable[..., Done], data: Path, tifs: Path, lab: Path
+) -> None:
+    pcam("fetch", "--stain", "reinhard").refused(2, "no competition's data")
+    pcam("fetch", LAB, "--from", lab).ok()
+    pcam("fetch", HCD, "--from", tifs).ok()
+    done = pcam("fetch", "--stain", "reinhard", "--json").json
+    assert Path(done["store"]) == Path("data") / HCD / "store-reinhard"
+    assert not (data / LAB / "store-reinhard").exists()
+
+
+def test_a_source_that_may_only_be_read(pcam: Callable[..., Done], tifs: Path) -> None:
+    before = tree(tifs)
+    for path in [*tifs.rglob("*"), tifs]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        pcam("fetch", HCD, "--from", tifs).ok()
+    finally:
+        for path in [tifs, *tifs.rglob("*")]:
+            path.chmod(0o755)
+    assert tree(tifs) == before

@@ -143,3 +143,21 @@ def test_faults_of_a_profile(change: tuple[str, str], words: tuple[str, ...]) ->
 def test_profile_that_is_not_there() -> None:
     with pytest.raises(ConfigError, match=r"no competition profile at gone\.yaml"):
         competitions.find_competition("gone.yaml")
+
+
+def test_a_faulty_profile_is_told_its_own_keys(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    for text in (OWN.replace("target: class\n", ""), OWN.replace("title", "titel"), "a: 1\n"):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigError) as caught:
+            competitions.find_competition(str(path))
+        hint = caught.value.hint
+        assert "slug, title, layout, image_size, target_column, target, metric, counts" in hint
+        assert "id_column, valid_fraction" in hint
+        assert "print-config" not in hint
+        example = Path(hint.rpartition("an example: ")[2])
+        assert competitions.read_profile(example).slug == "pcam"
+    path.write_text(OWN + "slug: again\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="second time") as caught:
+        competitions.find_competition(str(path))
+    assert caught.value.hint == "keep one of the two"

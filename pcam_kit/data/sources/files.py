@@ -99,9 +99,9 @@ def zip_files(path: Path, origin: str = "") -> ZipFiles:
 
 def is_hidden(name: str) -> bool:
     """Whether a file is hidden, of a Mac's own, or a temporary one of this package."""
-    if PARTIAL in name:
+    if name.startswith(".") or "/." in name or PARTIAL in name:
         return True
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    return "__MACOSX" in name and "__MACOSX" in name.split("/")
 
 
 def unreadable_error(files: RawFiles, name: str, reason: str) -> DataError:

@@ -274,3 +274,19 @@ def test_rows_and_images_left_out_on_purpose(tmp_path: Path) -> None:
     (raw / "train/other.tif").write_bytes(b"x")
     with pytest.raises(DataError, match="23 ids are labelled"):  # nothing matches
         open_raw(profile("tif_folders"), raw, allow_missing=True)
+
+
+@pytest.mark.parametrize("copy", ["{} (1)", "{} - Copy", "Copy of {}", "{} - Copy (2)"])
+@pytest.mark.parametrize("sample", [False, True])
+def test_copies_that_a_program_made_are_left_out(copy: str, sample: bool, tmp_path: Path) -> None:
+    raw = write_tifs(tmp_path / "raw", sample=sample)
+    for name in ("train/train001", "test/test002"):
+        folder, _, base = name.rpartition("/")
+        target = raw / folder / f"{copy.format(base)}.tif"
+        target.write_bytes((raw / f"{name}.tif").read_bytes())
+    opened = open_raw(profile("tif_folders"), raw)
+    assert [part.n for part in opened.parts] == [24, 6]
+    assert sum("1 images are copies" in note for note in opened.notes) == 2
+    # of another length it is no copy
+    (raw / "train" / f"{copy.format('train001')}.tif").write_bytes(b"II*\0")
+    fails("tif_folders", raw, "1 id is in train but without a label")

@@ -29,7 +29,13 @@ from pcam_kit.data.raw import (
     find_repeated,
 )
 from pcam_kit.data.sources.files import RawFiles, read_file
-from pcam_kit.data.sources.names import LOSSY, SPLIT_FOLDERS, base_name, image_key
+from pcam_kit.data.sources.names import (
+    LOSSY,
+    SPLIT_FOLDERS,
+    base_name,
+    image_key,
+    without_additions,
+)
 from pcam_kit.data.sources.samples import Sample, find_sample
 from pcam_kit.data.sources.search import find_file, matching, missing_error
 from pcam_kit.data.sources.source import SourceFiles
@@ -259,9 +265,24 @@ def _images(files: SourceFiles, profile: Competition, root: str, split: Split) -
 def _unique(
     files: SourceFiles, images: dict[str, str], names: Sequence[str], folder: str
 ) -> dict[str, str]:
-    """`images`. Raises DataError when some of `names` are not in it, having the same id."""
+    """`images` without copies of others, such as `a (1).tif` beside `a.tif`.
+
+    Raises DataError when some of `names` are not in it, having the same id.
+    """
     if len(images) == len(names):
-        return images
+        copies = [
+            key
+            for key in images
+            if (" " in key or "(" in key)
+            and (original := without_additions(key)) != key
+            and original in images
+            and files.sizes[images[original]] == files.sizes[images[key]]
+        ]
+        if copies:
+            shown = few(map(printable, copies), len(copies))
+            files.notes.append(f"left out: {len(copies):,} images are copies: {shown}")
+        dropped = set(copies)
+        return {key: name for key, name in images.items() if key not in dropped}
     unique = set(images.values())
     repeated = [printable(name) for name in names if name not in unique]
     raise DataError(

@@ -38,7 +38,12 @@ def base_name(name: str) -> str:
 
 def plain_name(name: str) -> str:
     """The base name in lower case, without what programs add: `Train (1).H5` -> `train.h5`."""
-    return ADDED.sub("", base_name(name)).strip().lower()
+    return without_additions(base_name(name)).lower()
+
+
+def without_additions(text: str) -> str:
+    """A base name without what programs add: `a (1)` -> `a`."""
+    return ADDED.sub("", text).strip()
 
 
 def stem_of(archive: str) -> str:

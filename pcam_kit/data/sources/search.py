@@ -147,6 +147,8 @@ def _near(files: SourceFiles, names: Sequence[str]) -> str:
         shown = printable(base_name(places[0]))
         if plain.endswith(UNFINISHED):
             return f"{shown} is a download that did not end: download it again"
+        if ".tfrecord" in plain:
+            return f"{shown} is not read: take PCam's .h5.gz files, from which it was made"
         if plain.endswith(OTHER_ARCHIVES):
             return f"unpack {shown} first (7-Zip can), then name the folder"
     others = [name for name in files.sizes if not is_image(name)]

@@ -16,7 +16,7 @@ from pcam_kit import kaggle_client
 from pcam_kit.competitions import Competition, find_competition
 from pcam_kit.config.schema import StainMethod
 from pcam_kit.data.layouts import open_raw
-from pcam_kit.data.sources.source import walk
+from pcam_kit.data.sources.folders import walk
 from pcam_kit.data.store import Store, build_store, open_store, verify_store
 from pcam_kit.data.store_stain import is_normalised_from, normalise_store
 from pcam_kit.errors import DataError, UsageError

@@ -10,8 +10,8 @@ from typing import Any
 
 from pcam_kit.competitions import Competition, find_competition
 from pcam_kit.data.shift import drift_sentence
+from pcam_kit.data.sources.opening import open_files
 from pcam_kit.data.sources.search import find_file
-from pcam_kit.data.sources.source import open_files
 from pcam_kit.data.sources.tables import read_columns
 from pcam_kit.errors import DataError, SubmissionError, UsageError
 from pcam_kit.files import sha256_file

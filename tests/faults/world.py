@@ -34,7 +34,12 @@ FAST = {  # both commands of every row wait this much less
     "pcam_kit.workflows.outcomes.FIRST_POLL": 0.01,
 }
 LONGEST = 40.0  # seconds; a command that takes longer hangs
-ROUTINE = ("next: pcam train", "the validation part was cut from train", "unpacked ")
+ROUTINE = (
+    "there was no sample submission: ",
+    "next: pcam train",
+    "the validation part was cut from train",
+    "unpacked ",
+)
 
 
 @dataclass

@@ -400,3 +400,39 @@ def test_an_unpacked_copy_beside_its_zip(tmp_path: Path) -> None:
     pack(raw / "tiny.zip", raw, "patchcam")
     opened = open_raw(profile("lab_h5"), raw)
     assert len(opened.parts) == 3  # the loose files: nothing to unpack
+
+
+def test_a_zip_for_each_class(tmp_path: Path) -> None:
+    raw, out = write_tifs(tmp_path / "raw"), tmp_path / "out"
+    out.mkdir()
+    for label in (0, 1):
+        names = [f"train/train{i:03d}.tif" for i in range(24) if labels(24)[i] == label]
+        pack(out / f"{label}.zip", raw, *names, flat=True)
+    pack(out / "test.zip", raw, "test", flat=True)
+    train, test = open_raw(profile("tif_folders"), out).parts
+    np.testing.assert_array_equal(train.labels, labels(24))
+    np.testing.assert_array_equal(np.concatenate([*train.blocks()]), patches(24, 1))
+    assert test.n == 6
+
+
+def test_a_zip_of_train_with_its_table_inside(tmp_path: Path) -> None:
+    raw, out = write_tifs(tmp_path / "raw"), tmp_path / "out"
+    out.mkdir()
+    pack(out / "train.zip", raw, "train", "train_labels.csv", flat=True)
+    pack(out / "test.zip", raw, "test", "sample_submission.csv", flat=True)
+    whole(open_raw(profile("tif_folders"), out), tmp_path / "work")
+
+
+def test_another_table_deeper_down_is_named(tmp_path: Path) -> None:
+    raw = write_tifs(tmp_path / "raw")
+    (raw / "old").mkdir()
+    shutil.copy(raw / "sample_submission.csv", raw / "old")
+    assert not any("not used" in note for note in open_raw(profile("tif_folders"), raw).notes)
+    write_csv(raw / "old/sample_submission.csv", ("id", "label"), [("a", 0)])
+    notes = open_raw(profile("tif_folders"), raw).notes
+    assert any("old/sample_submission.csv" in note and "not used" in note for note in notes)
+
+
+def test_tifs_with_a_table_are_not_taken_for_pcam(tmp_path: Path) -> None:
+    """The Kaggle competition's patches under PCam's name would be another data set."""
+    fails("pcam_h5", write_tifs(tmp_path / "raw"), "no train part")

@@ -26,8 +26,8 @@ from data_factories import (
 )
 
 from pcam_kit.data.layouts import open_raw
+from pcam_kit.data.sources.folders import walk
 from pcam_kit.data.sources.names import is_archive, plain_name, stem_of
-from pcam_kit.data.sources.source import walk
 from pcam_kit.errors import DataError
 
 STEM = "camelyonpatch_level_2_split_"
@@ -228,7 +228,9 @@ def test_ids_that_are_no_text(tmp_path: Path) -> None:
     (raw / "test" / os.fsdecode(b"caf\xe9.tif")).write_bytes(
         (raw / "test/test001.tif").read_bytes()
     )
-    message = fails("tif_folders", raw, "1 ids or names of images in test are not UTF-8 text")
+    message = fails(
+        "tif_folders", raw, "1 ids or names of images in test are not printable UTF-8 text"
+    )
     assert r"caf\udce9" in message
 
 

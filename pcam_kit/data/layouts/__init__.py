@@ -1,7 +1,8 @@
 """Readers of raw data, a module a layout; a profile's `layout` names the module.
 
 A module has `fits(files)`, whether there are files of the layout, and `open_layout(profile,
-files)`, the raw competition. `synthetic` has no files and is drawn.
+files)`, the raw competition; those in COPIES have `is_copy(files)`, too. `synthetic` has no
+files and is drawn.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from typing import Any
 from pcam_kit.competitions import Competition
 from pcam_kit.data.layouts.synthetic import open_synthetic
 from pcam_kit.data.raw import RawCompetition
-from pcam_kit.data.sources.source import SourceFiles, open_files, unpack_archives
+from pcam_kit.data.sources.opening import open_files, unpack_archives
+from pcam_kit.data.sources.source import SourceFiles
 from pcam_kit.errors import DataError
+from pcam_kit.files import check_space
 from pcam_kit.progress import Progress
 
 # forms in which the patches of any competition are passed on, where its own files are not there
@@ -55,8 +58,9 @@ def open_raw(
     def unpack(work: Path, progress: Progress) -> RawCompetition:
         files.restart(noted)
         unpack_archives(files, work, progress)
-        raw = _read(profile, files).unpacked(work, progress)
-        return replace(raw, close=files.close)
+        raw = _read(profile, files)
+        check_space(work, 2 * raw.unpack_bytes)  # unpacked, and as a store
+        return replace(raw.unpacked(work, progress), close=files.close)
 
     return RawCompetition(profile, (), [], (), unpack, size)
 
@@ -67,7 +71,7 @@ def _read(profile: Competition, files: SourceFiles) -> RawCompetition:
     if not layout.fits(files):
         for name in COPIES:
             other: Any = import_module(f"{__name__}.{name}")
-            if other.fits(files):
+            if other.is_copy(files):
                 layout = other
                 break
     raw = layout.open_layout(profile, files)

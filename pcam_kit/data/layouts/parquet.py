@@ -57,6 +57,11 @@ def fits(files: SourceFiles) -> bool:
     return bool(_shards(files)["train"])
 
 
+def is_copy(files: SourceFiles) -> bool:
+    """Whether the patches of any competition may be these."""
+    return fits(files)
+
+
 def open_layout(profile: Competition, files: SourceFiles) -> RawCompetition:
     """The parts of the layout; train and test are required.
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import cv2
@@ -29,13 +29,15 @@ from pcam_kit.data.raw import (
     find_repeated,
 )
 from pcam_kit.data.sources.files import RawFiles, read_file
-from pcam_kit.data.sources.names import (
-    LOSSY,
-    SPLIT_FOLDERS,
-    base_name,
-    image_key,
-    without_additions,
+from pcam_kit.data.sources.image_folders import (
+    Found,
+    class_of,
+    folder_of,
+    has_classes,
+    images_in_classes,
+    images_of,
 )
+from pcam_kit.data.sources.names import LOSSY, base_name, image_key
 from pcam_kit.data.sources.samples import Sample, find_sample
 from pcam_kit.data.sources.search import find_file, matching, missing_error
 from pcam_kit.data.sources.source import SourceFiles
@@ -46,19 +48,6 @@ from pcam_kit.parsing import printable
 
 LABELS = ("train_labels.csv", "train_labels.csv.gz")
 LOOKED_FOR = f"{LABELS[0]} beside train/ and test/"
-CLASS_FOLDERS = {
-    "0": 0,
-    "1": 1,
-    "class0": 0,
-    "class1": 1,
-    "class_0": 0,
-    "class_1": 1,
-    "negative": 0,
-    "positive": 1,
-    "normal": 0,
-    "tumor": 1,
-    "tumour": 1,
-}
 WORKERS = 4  # each waits for the disk part of the time; decoding and reading free the interpreter
 
 
@@ -81,7 +70,7 @@ class ImagePart:
         if wrong:
             raise DataError(
                 f"{files.location}: {len(wrong):,} ids or names of images in {self.folder} are not "
-                f"UTF-8 text: {few(map(printable, wrong), len(wrong))}",
+                f"printable UTF-8 text: {few(map(printable, wrong), len(wrong))}",
                 hint="rename them: an id must be text",
             )
         blocks = partial(_blocks, files, self.images, size)
@@ -96,17 +85,14 @@ class ImagePart:
         return {"name": name, "files": len(self.images), "bytes": size}
 
 
-@dataclass(frozen=True)
-class Found:
-    """The images of one split, by what their names and ids have in common, and their folder."""
-
-    images: dict[str, str]
-    folder: str
-
-
 def fits(files: SourceFiles) -> bool:
     """Whether there are files of this layout: a table of labels, or images in class folders."""
-    return bool(matching(files, LABELS)) or _has_classes(files)
+    return bool(matching(files, LABELS)) or has_classes(files)
+
+
+def is_copy(files: SourceFiles) -> bool:
+    """Whether these are class folders, as the patches of any competition are passed on."""
+    return not matching(files, LABELS) and has_classes(files)
 
 
 def open_layout(profile: Competition, files: SourceFiles) -> RawCompetition:
@@ -118,7 +104,7 @@ def open_layout(profile: Competition, files: SourceFiles) -> RawCompetition:
     sample = find_sample(files, profile)
     if labels is not None:
         parts, tables = _labelled_parts(profile, files, labels, sample), [labels]
-    elif _has_classes(files):
+    elif has_classes(files):
         parts, tables = _class_parts(profile, files, sample), []
     else:
         raise missing_error(files, "labels", LOOKED_FOR, profile.slug, LABELS)
@@ -142,7 +128,7 @@ def _labelled_parts(
 ) -> list[ImagePart]:
     """Train and test where a table has the labels."""
     root = labels_name.removesuffix(base_name(labels_name))
-    train, test = (_images(files, profile, root, split) for split in ("train", "test"))
+    train, test = (images_of(files, profile, root, split) for split in ("train", "test"))
     texts, labels = read_labels(files, labels_name, profile.id_column, profile.target_column)
     ids = _keys(files, labels_name, texts)
     rows = _rows_in_both(
@@ -185,7 +171,7 @@ def _test_part(
             )
         ids = [sample.ids[row] for row in rows]
         images = [found.images[keys[row]] for row in rows]
-    labels = np.array([_class_of(_folder(name)) for name in images], np.int8)
+    labels = np.array([class_of(folder_of(name)) for name in images], np.int8)
     if (labels < 0).any() or len(np.unique(labels)) < 2:
         labels[:] = -1
     return ImagePart("test", ids, labels, images, found.folder)
@@ -197,7 +183,7 @@ def _class_parts(
     """The parts of class folders: of train and valid each image must be in one."""
     parts: list[ImagePart] = []
     for split in SPLITS:
-        found = _class_images(files, split)
+        found = images_in_classes(files, split)
         if found is None:
             continue
         if split == "test":
@@ -205,7 +191,7 @@ def _class_parts(
             continue
         ids = sorted(found.images)
         images = [found.images[key] for key in ids]
-        labels = np.array([_class_of(_folder(name)) for name in images], np.int8)
+        labels = np.array([class_of(folder_of(name)) for name in images], np.int8)
         outside = [name for name, label in zip(images, labels, strict=True) if label < 0]
         if outside:
             raise DataError(
@@ -223,111 +209,9 @@ def _class_parts(
     return parts
 
 
-def _class_images(files: SourceFiles, split: Split) -> Found | None:
-    """The images of a split in class folders; train where no folder is called after a split."""
-    folders = [
-        folder for folder in files.images_by_folder if (_split_of(folder)[0] or "train") == split
-    ]
-    names = [name for folder in folders for name in files.images_by_folder[folder]]
-    if not names:
-        return None
-    images = {image_key(name): name for name in names}
-    if len(images) < len(names):  # 0/0.png and 1/0.png
-        images = {name[: name.rindex(".")]: name for name in names}
-    return Found(_unique(files, images, names, split), printable(folders[0]))
-
-
-def _images(files: SourceFiles, profile: Competition, root: str, split: Split) -> Found:
-    """The images of a split: those in the least deep folder of that name, below `root` if possible.
-
-    Raises DataError for none, or repeated ids.
-    """
-    places: dict[str, list[str]] = {}  # the folders with images, by the folder of the split
-    for folder in files.images_by_folder:
-        below = f"{folder}/".startswith(root)
-        kind, place = _split_of(folder, len(root) if below else 0)
-        if kind == split:
-            places.setdefault(place, []).append(folder)
-    below = [place for place in places if place.startswith(root)]
-    depth = min((place.count("/") for place in below or places), default=0)
-    chosen = [place for place in below or places if place.count("/") == depth]
-    names = [
-        name for place in chosen for key in places[place] for name in files.images_by_folder[key]
-    ]
-    if not names:
-        looked_for = f"images (.tif, .png, .jpg) in {printable(root)}{split}/"
-        raise missing_error(files, f"{printable(root)}{split}/*.tif", looked_for, profile.slug)
-    images = {image_key(name): name for name in names}
-    folder = printable(chosen[0].rstrip("/"))
-    return Found(_unique(files, images, names, folder), folder)
-
-
-def _unique(
-    files: SourceFiles, images: dict[str, str], names: Sequence[str], folder: str
-) -> dict[str, str]:
-    """`images` without copies of others, such as `a (1).tif` beside `a.tif`.
-
-    Raises DataError when some of `names` are not in it, having the same id.
-    """
-    if len(images) == len(names):
-        copies = [
-            key
-            for key in images
-            if (" " in key or "(" in key)
-            and (original := without_additions(key)) != key
-            and original in images
-            and files.sizes[images[original]] == files.sizes[images[key]]
-        ]
-        if copies:
-            shown = few(map(printable, copies), len(copies))
-            files.notes.append(f"left out: {len(copies):,} images are copies: {shown}")
-        dropped = set(copies)
-        return {key: name for key, name in images.items() if key not in dropped}
-    unique = set(images.values())
-    repeated = [printable(name) for name in names if name not in unique]
-    raise DataError(
-        f"{files.location}: {len(repeated):,} ids have more than one image in {folder}: "
-        f"{few(repeated, len(repeated))}"
-    )
-
-
-def _folder(name: str) -> str:
-    return name.rpartition("/")[0]
-
-
-def _split_of(folder: str, start: int = 0) -> tuple[str, str]:
-    """The split that a folder belongs to, by the first part of its path from `start` on.
-
-    Also the path so far, as `a/train/`. ("", "") for no split.
-    """
-    end = start
-    for part in folder[start:].split("/"):
-        end += len(part) + 1
-        if part.lower() in SPLIT_FOLDERS:
-            return SPLIT_FOLDERS[part.lower()], folder[: end - 1] + "/"
-    return "", ""
-
-
-@cache
-def _class_of(folder: str) -> int:
-    """The class that a folder is called after, 0 or 1; -1: none."""
-    parts = [part for part in folder.lower().split("/") if part in CLASS_FOLDERS]
-    return CLASS_FOLDERS[parts[-1]] if parts else -1
-
-
-def _has_classes(files: SourceFiles) -> bool:
-    """Whether the images for training are in folders called after both classes, and no others."""
-    classes = {
-        _class_of(folder)
-        for folder in files.images_by_folder
-        if _split_of(folder)[0] in ("", "train") and folder
-    }
-    return classes == {0, 1}
-
-
 def _check_classes(files: SourceFiles, table: str, images: Sequence[str], labels: Labels) -> None:
     """Raises DataError when all images are in class folders, and the table says otherwise."""
-    classes = np.array([_class_of(_folder(name)) for name in images], np.int8)
+    classes = np.array([class_of(folder_of(name)) for name in images], np.int8)
     wrong = int((classes != labels).sum())
     if set(np.unique(classes).tolist()) == {0, 1} and wrong:
         raise DataError(

@@ -20,6 +20,20 @@ SPLIT_FOLDERS = {
     "test": "test",
     "testing": "test",
 }
+# of a class
+CLASS_FOLDERS = {
+    "0": 0,
+    "1": 1,
+    "class0": 0,
+    "class1": 1,
+    "class_0": 0,
+    "class_1": 1,
+    "negative": 0,
+    "positive": 1,
+    "normal": 0,
+    "tumor": 1,
+    "tumour": 1,
+}
 # each is what one kind of program adds to a name
 ADDED = re.compile(
     r"[?&@][\w-]+=.*$"  # wget: the query of the address

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from pcam_kit.data.sources.files import RawFiles, read_file, read_head
+from pcam_kit.data.sources.files import UNREADABLE, RawFiles, read_head, unreadable_error
 from pcam_kit.data.sources.names import base_name, is_image, plain_name
 from pcam_kit.data.sources.source import SourceFiles
 from pcam_kit.errors import DataError
@@ -72,6 +72,10 @@ def _choose(files: SourceFiles, matches: list[str], plain: list[str], exact: set
                 f"and {files.label(rival)}",
                 hint="move the one away that does not count",
             )
+    others = [name for name in whole if name != chosen and _is_other_table(files, chosen, name)]
+    if others:
+        shown = few(map(files.label, others), len(others))
+        files.notes.append(f"{printable(chosen)} is taken; not used, and different: {shown}")
     for name in cut:
         files.cut[name] = chosen
     if base_name(chosen) not in exact:
@@ -85,7 +89,21 @@ def _equal(files: SourceFiles, one: str, other: str) -> bool:
         return False
     if files.sizes[one] > LARGEST_COMPARED:
         return True
-    return read_file(files, one) == read_file(files, other)
+    return _bytes(files, one) == _bytes(files, other)
+
+
+def _bytes(files: SourceFiles, name: str) -> bytes:
+    try:
+        with files.open(name) as stream:
+            return stream.read()
+    except UNREADABLE as error:
+        raise unreadable_error(files, name, error) from error
+
+
+def _is_other_table(files: SourceFiles, chosen: str, name: str) -> bool:
+    """Whether a table deeper down has the name of the one that was chosen, but holds other text."""
+    same_name = plain_name(name) == plain_name(chosen)
+    return same_name and ".csv" in plain_name(name) and not _equal(files, chosen, name)
 
 
 def _is_cut(files: RawFiles, name: str) -> bool:

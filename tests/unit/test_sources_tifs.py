@@ -73,7 +73,7 @@ def test_something_else_called_tif(tmp_path: Path) -> None:
     (tmp_path / "raw/train/train000.tif").write_text(
         "<html>Sign in to Kaggle</html>" * 50, encoding="utf-8"
     )
-    fails("tif_folders", tmp_path / "raw", "train/train000.tif", "do not decode")
+    fails("tif_folders", tmp_path / "raw", "train/train000.tif", "found a web page")
 
 
 def relabel(folder: Path, change) -> None:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pcam_kit.competitions import Competition, Split
-from pcam_kit.data.layouts.tif_folders import decode
+from pcam_kit.data.sources.images import decode
 from pcam_kit.data.raw import (
     SPLITS,
     Images,

@@ -28,7 +28,7 @@ from pcam_kit.data.raw import (
     describe_counts,
     find_repeated,
 )
-from pcam_kit.data.sources.files import RawFiles, read_file
+from pcam_kit.data.sources.files import RawFiles
 from pcam_kit.data.sources.image_folders import (
     Found,
     class_of,
@@ -37,6 +37,7 @@ from pcam_kit.data.sources.image_folders import (
     images_in_classes,
     images_of,
 )
+from pcam_kit.data.sources.images import decode
 from pcam_kit.data.sources.names import LOSSY, base_name, image_key
 from pcam_kit.data.sources.samples import Sample, find_sample
 from pcam_kit.data.sources.search import find_file, matching, missing_error
@@ -298,29 +299,3 @@ def _decode_all(files: RawFiles, names: Sequence[str], size: int) -> Images:
     for row, name in zip(block, names, strict=True):
         decode(files, name, size, row)
     return block
-
-
-def decode(files: RawFiles, name: str, size: int, out: Images) -> None:
-    """Decode one tif to RGB in `out`: uint8 [size, size, 3].
-
-    Raises DataError naming what was expected and found.
-    """
-    data = read_file(files, name)
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
-    except cv2.error:
-        image = None
-    expected = f"expected a whole {size}x{size} 8-bit RGB image"
-    if image is None:
-        raise DataError(
-            f"{files.location}: {name}: {expected}, found {len(data):,} bytes that do not decode",
-            hint="download the file again",
-        )
-    if image.shape != (size, size, 3) or image.dtype != np.uint8:
-        height, width = image.shape[:2]
-        channels = image.shape[2] if image.ndim == 3 else 1
-        raise DataError(
-            f"{files.location}: {name}: {expected}, found {width}x{height}, {channels} channels of "
-            f"{image.dtype}"
-        )
-    cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=out)

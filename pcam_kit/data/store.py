@@ -101,8 +101,10 @@ def _put_in_place(
         same_profile = old.profile == Competition.model_validate(manifest["profile"])
         same_origin = old.manifest.get("stain") == manifest.get("stain")
         same_ids = old.id_warnings == manifest["id_warnings"]
-        if not (same_profile and same_origin and same_ids):
-            # the same data with other columns, titles or origin, or ids that are sure now
+        same_sums = old.manifest.get("blocks") == manifest["blocks"]
+        if not (same_profile and same_origin and same_ids and same_sums):
+            # the same data with other columns, titles or origin, ids that are sure now, or from an
+            # earlier version
             write_json(destination / MANIFEST, manifest)
         return
     aside = _partial_path(destination)

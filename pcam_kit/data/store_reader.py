@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,12 @@ from pcam_kit.config.schema import StainMethod
 from pcam_kit.data.raw import SPLITS, Images, Labels
 from pcam_kit.data.split import hash_split
 from pcam_kit.data.store_files import (
+    BLOCK_BYTES,
     IMAGES,
     INDEX,
     Index,
+    check_blocks,
+    check_manifest,
     data_fingerprint,
     read_index,
     read_manifest,
@@ -27,6 +30,7 @@ from pcam_kit.data.store_files import (
 from pcam_kit.errors import ConfigError, DataError
 from pcam_kit.files import sha256_file
 from pcam_kit.formatting import Summary
+from pcam_kit.parsing import open_regular, parsing
 from pcam_kit.progress import Progress, silent
 
 COLOUR_GRID = 32  # pixels a side, about: enough to estimate the colours of a patch
@@ -61,7 +65,8 @@ class Store(Summary):
     @cached_property
     def ids(self) -> NDArray[np.str_]:
         """Ids as text [n]; unique within a split, so (split, id) names a patch."""
-        return np.strings.decode(self.index.ids, "utf-8")
+        with parsing(lambda why: DataError(f"{self.path / INDEX} has ids that are none: {why}")):
+            return np.strings.decode(self.index.ids, "utf-8")
 
     @property
     def subsampled(self) -> Images:
@@ -151,7 +156,7 @@ class Store(Summary):
 
 
 def open_store(path: Path) -> Store:
-    """Open a store: manifest, file sizes and array headers are checked, pixels are not read.
+    """Open a store: manifest, index, sizes and headers are checked, and a sample of the pixels.
 
     Raises DataError, with the command that builds it, when there is none, or when it is half-built,
     damaged or of another schema.
@@ -160,24 +165,33 @@ def open_store(path: Path) -> Store:
     in_slug_folder = path.name == "store" or path.name.startswith(NORMALISED)
     hint = _fetch_command(path, path.parent.name if in_slug_folder else path.name)
     manifest = read_manifest(path, hint)
-    try:
-        profile = Competition.model_validate_json(json.dumps(manifest["profile"]))
+
+    def fault(reason: str) -> DataError:
+        return DataError(f"{path}: the manifest is damaged: {reason}", hint=hint)
+
+    with parsing(fault):
+        try:
+            profile = Competition.model_validate_json(json.dumps(manifest["profile"]))
+        except ValidationError as error:
+            raise DataError(
+                f"{path}: the profile in the manifest does not fit this version", hint=hint
+            ) from error
         hint = _fetch_command(path, profile.slug)
-        for name in (IMAGES, INDEX):
-            _check_size(path / name, int(manifest["files"][name]["bytes"]), hint)
-        valid = _values_fit(manifest)
-    except ValidationError as error:
-        raise DataError(
-            f"{path}: the profile in the manifest does not fit this version", hint=hint
-        ) from error
-    except DataError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: the manifest is damaged: no usable {error}", hint=hint) from error
-    if not valid:
-        raise DataError(f"{path}: the manifest is damaged", hint=hint)
+        check_manifest(manifest)
+        files = manifest["files"]
+    for name in (IMAGES, INDEX):
+        _check_size(path / name, files[name]["bytes"], hint)
+    sums = (files[name]["sha256"] for name in (IMAGES, INDEX))
+    _compare(
+        path, "fingerprint", data_fingerprint(profile.slug, *sums), manifest["fingerprint"], hint
+    )
     images = _open_images(path / IMAGES, profile.image_size, hint)
-    index = read_index(path / INDEX, len(images), hint)
+    blocks: list[int] = manifest.get("blocks", [])  # none in stores of before
+    if blocks and len(blocks) != -(-files[IMAGES]["bytes"] // BLOCK_BYTES):
+        raise fault("no usable 'blocks'")
+    check_blocks(path / IMAGES, blocks, hint)
+    slides = len(manifest["slides"]) if "slides" in manifest else None
+    index = read_index(path / INDEX, len(images), files[INDEX]["sha256"], slides, hint)
     return Store(
         path,
         profile,
@@ -202,19 +216,12 @@ def _fetch_command(path: Path, slug: str) -> str:
     return f"pcam fetch {slug}" + (f" --stain {stain}" if stain else "")
 
 
-def _values_fit(manifest: dict[str, Any]) -> bool:
-    """Whether the values that `Store` relies on have the right types.
-
-    Raises KeyError for a missing one.
-    """
-    types = {"fingerprint": str, "split_hash": str, "synthetic": bool, "notes": list}
-    values = {key: manifest[key] for key in types}
-    if not all(isinstance(values[key], kind) for key, kind in types.items()):
-        return False
-    if "stain" not in manifest:
-        return True
-    stain = manifest["stain"]
-    return isinstance(stain, dict) and {"method", "of"} <= stain.keys()
+def _compare(path: Path, what: str, computed: object, expected: object, hint: str) -> None:
+    """Raises DataError when a value of the store is not the one in its manifest."""
+    if computed != expected:
+        raise DataError(
+            f"the store {path} is damaged: its {what} and its manifest differ", hint=hint
+        )
 
 
 def _check_size(path: Path, expected: int, hint: str) -> None:
@@ -227,18 +234,25 @@ def _check_size(path: Path, expected: int, hint: str) -> None:
 
 
 def _open_images(path: Path, size: int, hint: str) -> Images:
-    """The memory map of the pixels. Raises DataError for other shapes."""
-    try:
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} is damaged: {error}", hint=hint) from error
-    if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
-        raise DataError(
-            f"{path}: expected uint8 [n, {size}, {size}, 3], found {images.dtype} "
-            f"{list(images.shape)}",
-            hint=hint,
-        )
-    return images
+    """The memory map of the pixels.
+
+    Raises DataError for other shapes, and for a file that does not have the size it declares.
+    """
+    with parsing(lambda reason: DataError(f"{path} is damaged: {reason}", hint=hint)):
+        with open_regular(path) as handle:
+            if np.lib.format.read_magic(handle) != (1, 0):
+                raise ValueError("it is no .npy file of version 1.0")
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(handle)
+            start = handle.tell()
+        found = path.stat().st_size - start
+        if dtype != np.uint8 or fortran or shape[1:] != (size, size, 3):
+            raise DataError(
+                f"{path}: expected uint8 [n, {size}, {size}, 3], found {dtype} {list(shape)}",
+                hint=hint,
+            )
+        if shape[0] * size * size * 3 != found:
+            raise ValueError(f"it declares {shape[0]:,} patches and holds {found:,} bytes")
+        return np.memmap(path, np.uint8, "r", start, shape)
 
 
 def verify_store(store: Store, *, progress: Progress = silent) -> None:
@@ -250,13 +264,7 @@ def verify_store(store: Store, *, progress: Progress = silent) -> None:
     stain = f" --stain {store.stain}" if store.stain is not None else ""
     hint = f"pcam fetch {slug}{stain}"
     sums = _verify_files(store, hint, progress)
-
-    def check(what: str, computed: object, expected: object) -> None:
-        if computed != expected:
-            raise DataError(
-                f"the store {store.path} is damaged: its {what} and its manifest differ", hint=hint
-            )
-
+    check = partial(_compare, store.path, hint=hint)
     fingerprint = data_fingerprint(slug, sums[IMAGES], sums[INDEX])
     check("fingerprint", fingerprint, store.fingerprint)
     splits = [SPLITS[code] for code in store.index.splits]

@@ -31,6 +31,7 @@ from pcam_kit.data.store_files import (
     INDEX,
     MANIFEST,
     SCHEMA,
+    BlockSums,
     Index,
     data_fingerprint,
     encode_ids,
@@ -83,7 +84,7 @@ def write_store(
         _check_ids(raw.profile.slug, part)
     n, size = sum(part.n for part in raw.parts), raw.profile.image_size
     check_space(folder, n * patch_bytes(size))
-    images_sha256, fingerprints = _write_images(folder / IMAGES, raw.parts, size, progress)
+    images_sha256, blocks, fingerprints = _write_images(folder / IMAGES, raw.parts, size, progress)
     raw.close()
     shutil.rmtree(work)
     images = np.load(folder / IMAGES, mmap_mode="r")
@@ -112,6 +113,7 @@ def write_store(
             IMAGES: {"bytes": (folder / IMAGES).stat().st_size, "sha256": images_sha256},
             INDEX: {"bytes": len(packed), "sha256": index_sha256},
         },
+        "blocks": blocks,
         "inventory": raw.inventory,
         "slides": table.slides,
         "profile": raw.profile.model_dump(mode="json"),
@@ -156,14 +158,18 @@ def _sync(handle: Any) -> None:
 
 def _write_images(
     path: Path, parts: Sequence[Part], size: int, progress: Progress
-) -> tuple[str, Fingerprints]:
-    """Write the .npy of all parts; returns its SHA-256 and the fingerprints of its patches."""
+) -> tuple[str, list[int], Fingerprints]:
+    """Write the .npy of all parts.
+
+    Returns its SHA-256, the sums of its blocks, and the fingerprints of its patches.
+    """
     n = sum(part.n for part in parts)
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         header, {"descr": "|u1", "fortran_order": False, "shape": (n, size, size, 3)}
     )
-    digest = hashlib.sha256(header.getvalue())
+    digest, sums = hashlib.sha256(header.getvalue()), BlockSums()
+    sums.update(header.getvalue())
     fingerprints: list[Fingerprints] = []
     done = 0
     with open(path, "wb") as handle:
@@ -173,7 +179,7 @@ def _write_images(
             with closing(part.blocks()) as blocks:
                 for block in blocks:
                     _check_block(block, part, size, missing)
-                    _write_block(handle, digest, block)
+                    _write_block(handle, (digest, sums), block)
                     fingerprints.append(fingerprint(block))
                     missing -= len(block)
                     done += len(block)
@@ -184,7 +190,7 @@ def _write_images(
                     f"{part.n - missing:,}"
                 )
         _sync(handle)
-    return digest.hexdigest(), join_fingerprints(fingerprints)
+    return digest.hexdigest(), sums.sums(), join_fingerprints(fingerprints)
 
 
 def _check_block(block: Images, part: Part, size: int, missing: int) -> None:
@@ -197,10 +203,11 @@ def _check_block(block: Images, part: Part, size: int, missing: int) -> None:
     )
 
 
-def _write_block(handle: BinaryIO, digest: Any, block: Images) -> None:
+def _write_block(handle: BinaryIO, digests: Sequence[Any], block: Images) -> None:
     data: Any = np.ascontiguousarray(block).reshape(-1)
     handle.write(data)
-    digest.update(data)
+    for digest in digests:
+        digest.update(data)
 
 
 def _table(raw: RawCompetition, fingerprints: Fingerprints, images: Images, seed: int) -> _Table:

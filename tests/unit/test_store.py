@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import gc
+import hashlib
+import io
 import json
 import os
+import random
 import time
+import zlib
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,10 +28,11 @@ from data_factories import (
     write_tifs,
 )
 
+from pcam_kit.data import store_files, store_reader
 from pcam_kit.data.layouts import open_raw
 from pcam_kit.data.raw import RawCompetition
 from pcam_kit.data.store import SplitCount, Store, build_store, open_store, verify_store
-from pcam_kit.data.store_files import SCHEMA, Index, encode_ids, pack_index
+from pcam_kit.data.store_files import SCHEMA, Index, data_fingerprint, encode_ids, pack_index
 from pcam_kit.errors import DataError
 
 
@@ -188,10 +194,52 @@ def test_missing_cut_and_changed_files(name: str, place: Path, lab: RawCompetiti
         open_store(place)
 
 
-def test_a_flipped_pixel_shows_only_when_verified(place: Path, built: Store) -> None:
+def test_a_flipped_pixel_of_a_small_store_shows_at_once(place: Path, built: Store) -> None:
     flip(place / "images.npy", 10_000)
+    with pytest.raises(DataError, match=r"images\.npy is damaged: the .* bytes from 0 on changed"):
+        open_store(place)
+
+
+def test_a_flipped_pixel_of_a_large_store_shows_in_the_end(
+    place: Path, built: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some blocks are looked at, drawn anew each time; all of them when it is verified."""
+    for module in (store_files, store_reader):
+        monkeypatch.setattr(module, "BLOCK_BYTES", 4096)
+    sums = store_files.BlockSums()
+    data = (place / "images.npy").read_bytes()
+    for start in range(0, len(data), 1000):
+        sums.update(data[start : start + 1000])
+    assert len(sums.sums()) == -(-len(data) // 4096) == 29
+    edit(place, blocks=sums.sums())
+    verify_store(open_store(place))
+    flip(place / "images.npy", 10_000)
+    opened = []
+    for _ in range(100):
+        with suppress(DataError):
+            opened.append(open_store(place))
+    assert 50 < len(opened) < 100
     with pytest.raises(DataError, match="SHA-256"):
-        verify_store(open_store(place))
+        verify_store(opened[0])
+
+
+def test_a_store_of_an_earlier_version_gets_its_sums(place: Path, lab: RawCompetition) -> None:
+    build_store(lab, place)
+    manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+    sums = manifest.pop("blocks")
+    (place / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    verify_store(open_store(place))
+    assert build_store(lab, place).manifest["blocks"] == sums
+
+
+def test_an_index_with_another_label_is_refused_at_once(place: Path, built: Store) -> None:
+    labels = built.labels.copy()
+    labels[3] = 1 - labels[3]
+    packed = pack_index(replace(built.index, labels=labels))
+    assert len(packed) == (place / "index.npz").stat().st_size
+    (place / "index.npz").write_bytes(packed)
+    with pytest.raises(DataError, match=r"index\.npz is damaged: its SHA-256 is not the one"):
+        open_store(place)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +256,19 @@ def test_a_flipped_pixel_shows_only_when_verified(place: Path, built: Store) -> 
         ({"split_hash": "0" * 64}, "split hash and its manifest differ"),
         ({"splits": {"train": {"n": 1, "positive": 1}}}, "counts and its manifest differ"),
         ({"synthetic": "no"}, "manifest is damaged"),
+        ({"notes": "none"}, "manifest is damaged: no usable 'notes'"),
+        ({"notes": [3]}, "no usable 'notes'"),
+        ({"slides": {}}, "no usable 'slides'"),
+        ({"split": {}}, "manifest is damaged: it has no 'method'"),
+        ({"split": []}, "no usable 'split'"),
+        ({"stain": "reinhard"}, "manifest is damaged"),
+        ({"copies": [3]}, "manifest is damaged"),
+        ({"copies": [{"here": "a", "there": "b", "exact": 1, "near": 0, "rows": []}]}, "copies"),
+        ({"files": {"images.npy": {"bytes": 1.5}}}, "damaged"),
+        ({"files": {"images.npy": 3}}, "damaged"),
+        ({"blocks": [1, 2]}, "no usable 'blocks'"),
+        ({"blocks": ["x"]}, "no usable 'blocks'"),
+        ({"profile": []}, "profile in the manifest does not fit"),
     ],
 )
 def test_manifests_that_do_not_fit(
@@ -217,7 +278,7 @@ def test_manifests_that_do_not_fit(
     refused(place, words)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "[" * 100_000, "NaN"])
 def test_manifests_that_are_none(text: str, place: Path, built: Store) -> None:
     (place / "manifest.json").write_text(text, encoding="utf-8")
     with pytest.raises(DataError):
@@ -236,11 +297,19 @@ def test_opening_a_large_index_is_instant(place: Path, built: Store) -> None:
     packed = pack_index(index)
     (place / "index.npz").write_bytes(packed)
     np.lib.format.open_memmap(place / "images.npy", "w+", np.uint8, (n, 32, 32, 3))  # sparse
+    sums = ["0" * 64, hashlib.sha256(packed).hexdigest()]
     files = {
-        name: {"bytes": (place / name).stat().st_size, "sha256": ""}
-        for name in ("images.npy", "index.npz")
+        name: {"bytes": (place / name).stat().st_size, "sha256": sha256}
+        for name, sha256 in zip(("images.npy", "index.npz"), sums, strict=True)
     }
-    edit(place, files=files)
+    zeros = zlib.crc32(bytes(store_files.BLOCK_BYTES))
+    blocks = [zeros] * -(-files["images.npy"]["bytes"] // store_files.BLOCK_BYTES)
+    head = (place / "images.npy").open("rb").read(store_files.BLOCK_BYTES)
+    blocks[0], blocks[-1] = (
+        zlib.crc32(head),
+        zlib.crc32(bytes(files["images.npy"]["bytes"] % len(head))),
+    )
+    edit(place, files=files, blocks=blocks, fingerprint=data_fingerprint("tiny", *sums))
     times = []
     for _ in range(5):
         start = time.perf_counter()
@@ -248,6 +317,50 @@ def test_opening_a_large_index_is_instant(place: Path, built: Store) -> None:
         times.append(time.perf_counter() - start)
     assert min(times) < 0.15  # 0.02 s measured
     assert store.ids[-1] == f"{n - 1:040x}"
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "index.npz", "images.npy"])
+def test_stores_with_any_byte_changed(name: str, place: Path, built: Store) -> None:
+    """An error that names the store, or the very same store; never anything else."""
+    whole, dice = (place / name).read_bytes(), random.Random(2)
+    fingerprint, refused = built.fingerprint, 0
+    for _ in range(200):
+        data = bytearray(whole)
+        reach = min(len(data), dice.choice([200, len(data)]))  # headers more often
+        for _ in range(dice.choice([1, 1, 4])):
+            data[dice.randrange(reach)] = dice.randrange(256)
+        if dice.random() < 0.1:
+            data = data[: dice.randrange(len(data))]
+        (place / name).write_bytes(data)
+        try:
+            store = open_store(place)
+            verify_store(store)
+            assert store.fingerprint == fingerprint
+            assert (store.notes, store.copies, store.synthetic) is not None
+        except DataError:
+            refused += 1
+    assert refused > 100
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"descr": "|u1", "fortran_order": False, "shape": (10**9, 32, 32, 3)},
+        {"descr": "|u1", "fortran_order": True, "shape": (38, 32, 32, 3)},
+        {"descr": "|i1", "fortran_order": False, "shape": (38, 32, 32, 3)},
+        {"descr": "|O", "fortran_order": False, "shape": (38, 32, 32, 3)},
+    ],
+)
+def test_pixels_that_declare_something_else(
+    header: dict[str, object], place: Path, built: Store
+) -> None:
+    new = io.BytesIO()
+    np.lib.format.write_array_header_1_0(new, header)
+    data = (place / "images.npy").read_bytes()
+    assert len(new.getvalue()) == 128
+    (place / "images.npy").write_bytes(new.getvalue() + data[128:])
+    with pytest.raises(DataError, match=r"images\.npy"):
+        open_store(place)
 
 
 def test_repeat_of_tifs_from_folder_gives_the_same_store(tmp_path: Path) -> None:

@@ -70,7 +70,10 @@ def main(arguments: list[str] | None = None) -> None:
     except MemoryError:
         if debug:
             raise
-        _fail(PcamError("out of memory", hint="try a smaller --set training.batch_size=..."))
+        hint = "try a smaller --set training.batch_size=..."
+        if "fetch" in arguments:  # it trains nothing
+            hint = "close other programs (notebooks keep what they loaded), then run it again"
+        _fail(PcamError("out of memory", hint=hint))
 
 
 def _prepare_streams() -> None:

@@ -84,16 +84,13 @@ def _version_in(notes: Path) -> Version | None:
     """What the notes say; None when there are none, or they are not of this version."""
     try:
         values = read_json(notes, NOTES_BYTES)
-        version = Version(**values)
-    except (OSError, ValueError, TypeError):
+        hashes, total = values["hashes"], values["total"]
+        texts = [values["source"], values["validator"], *hashes, *hashes.values()]
+        # the validator becomes a header of a request
+        fits = all(isinstance(text, str) and text.isprintable() for text in texts)
+        return Version(**values) if fits and type(total) is int and total >= 0 else None
+    except (OSError, ValueError, TypeError, LookupError, AttributeError):
         return None
-    hashes: object = version.hashes
-    if not isinstance(hashes, dict) or type(version.total) is not int or version.total < 0:
-        return None
-    texts = [version.source, version.validator, *hashes, *hashes.values()]
-    # the validator becomes a header of a request
-    fits = all(isinstance(text, str) and text.isprintable() for text in texts)
-    return version if fits else None
 
 
 def _can_resume(version: Version, size: int) -> bool:

@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -198,6 +199,13 @@ def test_files_that_do_not_fit_are_refused_with_what_was_expected_and_found(
     text = tmp_path / "text.keras"
     text.write_text("no zip", encoding="utf-8")
     refused(text, "cannot be read: File is not a zip file")
+    linked = tmp_path / "linked.weights.h5"
+    with h5py.File(linked, "w") as file:
+        file["layers"] = h5py.ExternalLink(files[".weights.h5"], "/layers")
+    refused(linked, "layers is not in this file: it is a link, which is not followed")
+    with h5py.File(linked, "w") as file:
+        file["again"] = file["/"]
+    refused(linked, "again is in it more than once")
     inner = keras.Model(whole(SMALL).input, layers.Dense(7)(whole(SMALL).output))
     inner.save_weights(tmp_path / "top.weights.h5")
     refused(

@@ -16,6 +16,7 @@ from data_factories import SIZE, patches, tif_bytes
 
 from pcam_kit.data.sources import images
 from pcam_kit.data.sources.files import FolderFiles
+from pcam_kit.data.sources.jpegs import check_jpeg
 from pcam_kit.errors import DataError
 
 IMAGE = patches(1, 5)[0]
@@ -93,6 +94,31 @@ def test_bytes_missing_inside_the_pixels(
     whole = written(image, kind, **tags)
     for at in range(len(whole) // 4, 3 * len(whole) // 4, len(whole) // 16):
         refused(without(whole, at), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "JPEG"])
+def test_bytes_missing_inside_jpeg(kind: str, tmp_path: Path) -> None:
+    whole = written(NOISY, kind)
+    decode(whole, tmp_path)
+    start = whole.index(b"\xff\xda") + 20  # the scan
+    for at in range(start, start + 300, 30):
+        refused(without(whole, at), tmp_path)
+
+
+@pytest.mark.parametrize("size", [96, 33, 7])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"optimize": True}, {"progressive": True}, {"restart_marker_blocks": 2}],
+)
+def test_jpegs_of_every_form_are_whole(size: int, mode: str, how: dict[str, Any]) -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    picture = pillow.fromarray(NOISY.repeat(3, 0).repeat(3, 1)[: size + 2, :size]).convert(mode)
+    for quality in (30, 100):
+        for subsampling in (0, 1, 2):
+            buffer = io.BytesIO()
+            picture.save(buffer, "JPEG", quality=quality, subsampling=subsampling, **how)
+            check_jpeg(buffer.getvalue(), *picture.size)
 
 
 @pytest.mark.parametrize("tags", [{}, PREDICTED, STRIPS])

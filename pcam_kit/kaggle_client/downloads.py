@@ -15,6 +15,7 @@ from pcam_kit.kaggle_client import transfer
 from pcam_kit.kaggle_client.refusals import Subject
 from pcam_kit.kaggle_client.request import Request
 from pcam_kit.kaggle_client.session import call_once, list_items
+from pcam_kit.parsing import printable
 from pcam_kit.progress import Progress
 
 
@@ -47,7 +48,7 @@ def list_files(source: str) -> Iterator[RemoteFile]:
         size: object = file.total_bytes
         if not isinstance(size, int) or size < 0:
             raise KaggleError(
-                f"Kaggle lists {file.name} with a size that is none: {size!r}",
+                f"Kaggle lists {printable(str(file.name))} with a size that is none: {size!r}",
                 hint=f"see {about.url}, or use --from",
             )
         yield RemoteFile(str(file.name or file.ref), size)

@@ -22,6 +22,7 @@ from pcam_kit.files import PARTIAL, check_space
 from pcam_kit.formatting import few
 from pcam_kit.kaggle_client import RemoteFile
 from pcam_kit.names import unsafe_name
+from pcam_kit.parsing import printable
 from pcam_kit.progress import Progress, Work
 from pcam_kit.workflows.download_record import (
     DownloadRecord,
@@ -71,7 +72,7 @@ def download_matching(source: KaggleSource, patterns: Sequence[str], progress: W
         if matching.keys() >= set(patterns):
             break
     if not matching:
-        listed = few(names, len(names), 5) or "no files"
+        listed = few(map(printable, names), len(names), 5) or "no files"
         raise UsageError(
             f"no file of {source.name} matches {' or '.join(patterns)}: Kaggle lists {listed}",
             hint=f"see {source.url}",

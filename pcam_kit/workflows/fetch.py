@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pcam_kit.competitions import Competition, find_competition
 from pcam_kit.config.schema import StainMethod
 from pcam_kit.data.layouts import open_raw
 from pcam_kit.data.sources.folders import walk
+from pcam_kit.data.sources.zips import check_zip
 from pcam_kit.data.store import Store, build_store, open_store, verify_store
 from pcam_kit.data.store_stain import is_normalised_from, normalise_store
 from pcam_kit.errors import DataError, UsageError
@@ -111,6 +113,8 @@ def fetch(
         else:
             store = None  # closes its memory map: Windows renames no folder with an open file
             raw = files if files is not None else _raw_files(profile, home, wanted, progress)
+            if files is not None and request.keep_raw:
+                _check_all(files, progress)
             try:
                 allow_missing = bool(wanted.get("allow_missing"))
                 store = _build(raw, profile, home, progress, allow_missing=allow_missing)
@@ -275,11 +279,32 @@ def _raw_files(
         return ensure_raw_files(source_of(profile, home, wanted.get("dataset")), progress)
 
 
-def _keep_raw(raw: Path | None, home: Path, progress: Work) -> None:
+def _zips_in(raw: Path | None) -> list[Path]:
+    """The zips that `raw` is or holds."""
     zips: list[Path] = []
     if raw is not None:
-        zips = [raw] if raw.is_file() else [*raw.glob("*.zip")]
-    zips = [path for path in zips if path.suffix.lower() == ".zip"]
+        zips = [raw] if raw.is_file() else sorted(raw.glob("*"))
+    return [path for path in zips if path.suffix.lower() == ".zip" and path.is_file()]
+
+
+def _check_all(raw: Path, progress: Work) -> None:
+    """Check every member of the zips that are to be unpacked beside the store.
+
+    Raises DataError before the store is built: also for members of which the store needs nothing.
+    Downloaded ones were checked when they came.
+    """
+    for path in _zips_in(raw):
+        check_zip(path, name=str(path))
+        fault = kaggle_client.zip_fault(path, partial(progress.bytes, f"verifying {path.name}"))
+        if fault:
+            raise DataError(
+                f"{path} cannot be unpacked: {fault}",
+                hint="it is damaged: download it again, or leave --keep-raw away",
+            )
+
+
+def _keep_raw(raw: Path | None, home: Path, progress: Work) -> None:
+    zips = _zips_in(raw)
     for path in zips:
         name = "unpacked" if len(zips) == 1 else f"unpacked/{path.stem}"
         unpack(path, home / name, progress)

@@ -149,6 +149,17 @@ def test_notes_that_are_not_ours(change: dict[str, Any], tmp_path: Path) -> None
     assert not part.exists()
 
 
+def test_listed_names_are_shown_without_their_controls(
+    source: KaggleSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["a\x1b[2Jb.csv", "c\nd.csv"]
+    listed = [download.RemoteFile(name, 3) for name in names]
+    monkeypatch.setattr(download.kaggle_client, "list_files", lambda name: iter(listed))
+    with SILENT.work() as progress, pytest.raises(UsageError) as caught:
+        download.download_matching(source, ["*.tif"], progress)
+    assert r"Kaggle lists a\x1b[2Jb.csv, c\nd.csv" in caught.value.message
+
+
 def test_what_was_set_aside_before_stays(tmp_path: Path) -> None:
     for content in ("first", "second", "third"):
         (tmp_path / "a.csv").write_text(content, encoding="utf-8")

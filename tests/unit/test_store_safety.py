@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from data_factories import (
     write_h5,
     write_lab,
     write_pcam,
+    write_tifs,
+    zip_folder,
 )
 
 from pcam_kit import __main__
@@ -32,6 +35,8 @@ from pcam_kit.data.layouts import open_raw
 from pcam_kit.data.raw import Part, RawCompetition
 from pcam_kit.data.store import build_store, open_store, verify_store
 from pcam_kit.errors import DataError, StorageError
+from pcam_kit.workflows.fetch import FetchRequest, fetch
+from pcam_kit.workspace import Workspace
 
 
 @pytest.fixture
@@ -277,3 +282,19 @@ def test_full_memory_while_fetching_is_no_matter_of_batches(
         error = capsys.readouterr().err
         assert "out of memory" in error
         assert hint in error
+
+
+def test_no_store_stands_when_a_file_beside_it_cannot_be_unpacked(tmp_path: Path) -> None:
+    """The store needs nothing of notes.txt; all of the zip was asked for."""
+    archive = zip_folder(write_tifs(tmp_path / "raw"), tmp_path / "all.zip")
+    with zipfile.ZipFile(archive, "a") as opened:
+        opened.writestr("notes.txt", "what the tissue is")
+    data = archive.read_bytes()
+    archive.write_bytes(data.replace(b"what the tissue is", b"what the tissue was"[:18]))
+    workspace = Workspace(tmp_path / "data", tmp_path / "runs", tmp_path / "submissions")
+    request = FetchRequest("tiny", archive, keep_raw=True)
+    with pytest.raises(DataError, match=r"all\.zip cannot be unpacked: .*notes\.txt"):
+        fetch(request, workspace, profile=profile("tif_folders"))
+    assert [path.name for path in (tmp_path / "data/tiny").iterdir()] == [".lock"]
+    fetch(replace(request, keep_raw=False), workspace, profile=profile("tif_folders"))
+    assert (tmp_path / "data/tiny/store").is_dir()

@@ -13,7 +13,7 @@ from pcam_kit.data.sources.files import RawFiles, read_file
 from pcam_kit.data.sources.jpegs import check_jpeg, jpeg_size
 from pcam_kit.data.sources.tiffs import check_pixels, is_tiff, read_tiff
 from pcam_kit.errors import DataError
-from pcam_kit.parsing import HEAD_BYTES, advice_for, describe_bytes, reason_of
+from pcam_kit.parsing import HEAD_BYTES, advice_for, describe_bytes, printable, reason_of
 
 PICTURE_BYTES = 16 << 20  # the most that the file of one patch may have; a published one has 28 kB
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -42,7 +42,9 @@ def decode(files: RawFiles, name: str, size: int, out: Images) -> None:
     is decoded.
     """
     data = read_file(files, name, PICTURE_BYTES)
-    expected = f"{files.location}: {name}: expected a whole {size}x{size} 8-bit RGB image"
+    expected = (
+        f"{files.location}: {printable(name)}: expected a whole {size}x{size} 8-bit RGB image"
+    )
     try:
         _check(data, size)
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

@@ -24,7 +24,7 @@ def read_columns(files: RawFiles, name: str, columns: Sequence[str]) -> list[lis
     Raises DataError naming the file and line, also for cells that cannot be shown or are longer
     than any id.
     """
-    path = f"{files.location}: {name}"
+    path = f"{files.location}: {printable(name)}"
     rows = _rows(read_file(files, name), path)
     header = [cell.strip() for cell in next(rows, (1, []))[1]]
     missing = [column for column in columns if column not in header]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -98,10 +99,14 @@ def _as_pcam_error(error: OSError) -> PcamError:
 
 
 def _fail(error: PcamError) -> None:
-    if sys.stderr is not None:  # print(file=None) would print on stdout
-        print(printable_lines(f"error: {error.message}"), file=sys.stderr)
-        if error.hint:
-            print(printable_lines(f"  -> {error.hint}"), file=sys.stderr)
+    lines = [f"error: {error.message}"]
+    if error.hint:
+        lines.append(f"  -> {error.hint}")
+    # print(file=None) would print on stdout; a terminal may be gone
+    with suppress(OSError):
+        if sys.stderr is not None:
+            for line in lines:
+                print(printable_lines(line), file=sys.stderr)
     sys.exit(error.exit_code)
 
 

@@ -22,8 +22,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from pcam_kit.errors import UsageError
-from pcam_kit.run_folders import Run, best_first, find_run, list_runs, open_run
+from pcam_kit.errors import RunError, UsageError
+from pcam_kit.run_folders import (
+    Run,
+    RunOrder,
+    State,
+    find_run,
+    list_runs,
+    open_run,
+    select_runs,
+)
 from pcam_kit.workspace import Workspace
 
 if TYPE_CHECKING:  # a command imports only what it needs
@@ -308,15 +316,15 @@ def evaluate(
     """Score a run, or several, on patches with known labels.
 
     runs: one, or None for the newest finished one, gives its evaluation; a list gives a list, each
-    run compared with the first. metrics: further ones by name, (labels [n], probabilities [n]) -> a
-    number. Raises RunError, UsageError.
+    run compared with the first. In a list of several, folders that are no finished run are left
+    out, with a warning: `runs/*` has them all. metrics: further ones by name, (labels [n],
+    probabilities [n]) -> a number. Raises RunError, UsageError.
     """
     from pcam_kit.workflows.evaluate import evaluate_runs
 
     place = _workspace(workspace)
-    evaluations = evaluate_runs(
-        _runs(runs, place), split, place, metrics=metrics, display=_display(display)
-    )
+    chosen = _runs(runs, place, skip_unfinished=True)
+    evaluations = evaluate_runs(chosen, split, place, metrics=metrics, display=_display(display))
     return evaluations[0] if runs is None or _is_run(runs) else evaluations
 
 
@@ -411,9 +419,21 @@ def refresh_submissions(*, workspace: WorkspaceLike | None = None) -> KaggleErro
     return refresh(_workspace(workspace).ledger)
 
 
-def runs(*, workspace: WorkspaceLike | None = None) -> list[Run]:
-    """All runs, best validation AUC first; damaged ones are left out, and logged."""
-    return best_first(list_runs(_workspace(workspace).runs, log.warning))
+def runs(
+    *,
+    sort: RunOrder = "auc",
+    state: State | None = None,
+    competition: str | None = None,
+    name: str | None = None,
+    workspace: WorkspaceLike | None = None,
+) -> list[Run]:
+    """All runs, best validation AUC first; damaged ones are left out, and logged.
+
+    sort: "auc", "accuracy", "newest" or "name". state, competition (its slug), name (a part of it):
+    those runs only.
+    """
+    listed = list_runs(_workspace(workspace).runs, log.warning)
+    return select_runs(listed, sort=sort, state=state, competition=competition, name=name)
 
 
 def load_run(name: RunLike | None = None, *, workspace: WorkspaceLike | None = None) -> Run:
@@ -495,21 +515,53 @@ def _is_run(given: RunLike | Sequence[RunLike]) -> bool:
     return isinstance(given, Run | str | os.PathLike)
 
 
-def _runs(given: RunLike | Sequence[RunLike] | None, workspace: Workspace) -> list[Run]:
-    """The runs that were named; the newest finished one where none was."""
+def _runs(
+    given: RunLike | Sequence[RunLike] | None,
+    workspace: Workspace,
+    *,
+    skip_unfinished: bool = False,
+) -> list[Run]:
+    """The runs that were named; the newest finished one where none was.
+
+    skip_unfinished: of several, what exists and is no finished run is left out, with a warning.
+    """
     if given is None:
         return [load_run(workspace=workspace)]
-    names: Any = [given] if _is_run(given) else given
-    chosen = [load_run(name, workspace=workspace) for name in names]
+    names: list[RunLike] = [given] if _is_run(given) else list(given)  # type: ignore[list-item]
+    chosen: list[Run] = []
+    for name in names:
+        try:
+            run = load_run(name, workspace=workspace)
+            _ = run.outcome
+        except RunError as error:
+            if not skip_unfinished or len(names) == 1 or not _exists(name, workspace):
+                raise
+            log.warning(f"left out: {error.message}")
+            continue
+        chosen.append(run)
     if not chosen:
-        raise UsageError("no run is given", hint="name at least one: pcam runs shows them")
+        raise UsageError("no finished run is given", hint="name at least one: pcam runs shows them")
     return chosen
+
+
+def _exists(name: RunLike, workspace: Workspace) -> bool:
+    """Whether a name stands for something on disk: it is no slip of the pen."""
+    if isinstance(name, Run):
+        return True
+    try:
+        find_run(workspace.runs, os.fspath(name), complete=None)
+    except RunError:
+        return os.path.lexists(name)
+    return True
 
 
 def _overrides(given: Overrides, seed: int | None) -> tuple[str, ...]:
     """As the options of the command line: `key=value`, the value as YAML."""
     if isinstance(given, Mapping):
-        settings = [f"{key}={json.dumps(value)}" for key, value in given.items()]
+        # not as \\u: YAML takes the two halves of a character beyond U+FFFF for two
+        settings = [
+            f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()
+        ]
     else:
         settings = list(given)
     if seed is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -12,9 +13,12 @@ from pcam_kit.text import printable, printable_lines
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from rich.console import Console
 
 # the last four are the wide forms of the first
 FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+UNLIMITED = 100_000  # columns, where there is no terminal
+LEAST = 8  # columns of a cell that is broken over lines
 STYLES = {logging.WARNING: "yellow", logging.ERROR: "red"}
 
 
@@ -43,7 +47,7 @@ def say(text: str, *, style: str = "") -> None:
 
     from pcam_kit.display import messages
 
-    messages().print(Text(text, style=style))
+    messages().print(Text(printable_lines(text), style=style))
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -76,26 +80,65 @@ def print_table(
 ) -> None:
     """A table, on stdout or stderr; columns of numbers to the right.
 
-    Without a terminal nothing is cut to a width.
+    Without a terminal nothing is cut to a width. A name in a column "run" is never broken: it could
+    not be copied.
     """
     from rich.table import Table
     from rich.text import Text
 
-    from pcam_kit.display import new_console
-
-    terminal = (sys.stderr if stderr else sys.stdout).isatty()
-    shown = new_console(stderr=stderr, width=None if terminal else 400)
+    console = _console(stderr=stderr)
+    names = [len(row[i]) for i, column in enumerate(columns) if column == "run" for row in rows]
+    console.width = max(console.width, max(names, default=0) + LEAST * len(columns))
     if title:
-        shown.print(Text(title, style="bold"))
+        console.print(Text(title, style="bold"))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for i, column in enumerate(columns):
         cells = [row[i] for row in rows]
         numbers = all(cell[:1].isdigit() or cell in {"", "-"} for cell in cells)
         right = numbers and i > 0
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
+        table.add_column(
+            column,
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=column == "run",
+        )
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    shown.print(table)
+    console.print(table)
+
+
+def table_fits(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the table on stdout needs no more than the terminal's width."""
+    widths = [max(map(len, column)) + 2 for column in zip(columns, *rows, strict=True)]
+    return sum(widths) <= _console().width
+
+
+def print_cards(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Rows of a table on stdout that is too wide: the first cell, below it the others, named.
+
+    Cells without a value ("-") are left out.
+    """
+    width = _console().width
+    for first, *others in rows:
+        print(printable(first))
+        named = zip(columns[1:], others, strict=True)
+        text = ", ".join(f"{name} {printable(cell)}" for name, cell in named if cell != "-")
+        indent = "  "
+        for line in textwrap.wrap(
+            text,
+            max(width - 1, 20),
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_on_hyphens=False,
+        ):
+            print(line)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from pcam_kit.display import new_console
+
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return new_console(stderr=stderr, width=None if terminal else UNLIMITED)
 
 
 def ask(question: str) -> bool:

@@ -32,7 +32,8 @@ def evaluate(
     """Score runs on patches with known labels.
 
     ROC AUC and accuracy with their intervals, by slide where slides are known; log loss, Brier
-    score, calibration error, confusion counts. Of several runs each is compared with the first.
+    score, calibration error, confusion counts. Of several runs each is compared with the first;
+    unfinished ones, as in runs/*, are left out with a warning.
     """
     from pcam_kit import api
     from pcam_kit.display import ConsoleDisplay

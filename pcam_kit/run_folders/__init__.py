@@ -19,17 +19,31 @@ from pcam_kit.run_folders.run import (
     open_run,
     update_meta,
 )
-from pcam_kit.run_folders.search import best_first, find_run, list_runs
+from pcam_kit.run_folders.search import (
+    ORDER,
+    RunOrder,
+    State,
+    find_run,
+    list_runs,
+    next_order,
+    select_runs,
+    state_of,
+)
 
 __all__ = [
+    "ORDER",
     "SCHEMA_VERSION",
     "Predictions",
     "Result",
     "Run",
-    "best_first",
+    "RunOrder",
+    "State",
     "create_run",
     "find_run",
     "list_runs",
+    "next_order",
     "open_run",
+    "select_runs",
+    "state_of",
     "update_meta",
 ]

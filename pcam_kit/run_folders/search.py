@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 from pcam_kit.config.faults import suggestion
 from pcam_kit.errors import PcamError, RunError
-from pcam_kit.run_folders.run import Run, open_run
+from pcam_kit.files import is_locked, read_json_object
+from pcam_kit.parsing import parsing, printable
+from pcam_kit.run_folders.run import DAMAGED, Run, open_run
 
 LIST_HINT = "see what there is: pcam runs"
+LISTED = 20  # of the names that fit a part, in a message
+ORDER = "order"  # the key of meta.json by which runs are in order; `started` in older ones
+
+State = Literal["complete", "running", "stopped"]
+RunOrder = Literal["auc", "accuracy", "newest", "name"]
+
+
+def state_of(run: Run) -> State:
+    """Whether a run is complete, trained by a process at this moment, or was stopped."""
+    if run.result is not None:
+        return "complete"
+    return "running" if is_locked(run.lock_file) else "stopped"
 
 
 def list_runs(
@@ -26,19 +44,66 @@ def list_runs(
     for path in sorted(runs_dir.iterdir()):
         try:
             if _is_run(path):
-                runs.append(open_run(path))
+                runs.append(_open(path))
         except PcamError as error:
             report_unreadable(error.message)
-    return sorted(runs, key=lambda run: str(run.meta["started"]))
+    return sorted(runs, key=lambda run: str(run.meta.get(ORDER, run.meta["started"])))
 
 
-def best_first(runs: Sequence[Run]) -> list[Run]:
-    """The runs by validation AUC, highest first; unfinished runs last."""
+def next_order(runs_dir: Path, started: str) -> str:
+    """The place of a run that begins now behind all others: `ORDER` of its meta.json.
 
-    def auc(run: Run) -> float:
-        return run.result.valid_auc if run.result is not None else -1.0
+    started: the time, ISO 8601 in UTC with milliseconds. It is the place, unless the clock was set
+    back: then it is just after the latest one.
+    """
+    metas = [read_json_object(path) for path in runs_dir.glob("*/meta.json")]
+    latest = max((str(meta.get(ORDER, meta.get("started", ""))) for meta in metas), default="")
+    if latest < started:
+        return started
+    try:
+        after = datetime.fromisoformat(latest) + timedelta(milliseconds=1)
+    except (ValueError, OverflowError):  # not written by this package
+        return started
+    return after.isoformat(timespec="milliseconds")
 
-    return sorted(runs, key=auc, reverse=True)
+
+def select_runs(
+    runs: Sequence[Run],
+    *,
+    sort: RunOrder = "auc",
+    state: State | None = None,
+    competition: str | None = None,
+    name: str | None = None,
+) -> list[Run]:
+    """Those of `runs`, oldest first, that fit, in another order.
+
+    By score the highest come first and unfinished runs last. competition: a slug. name: a part of
+    the run's.
+    """
+    chosen = [
+        run
+        for run in runs
+        if (state is None or state_of(run) == state)
+        and competition in (None, run.meta["competition"]["slug"])
+        and (name is None or name in run.name)
+    ]
+    match sort:
+        case "newest":
+            return chosen[::-1]
+        case "name":
+            return sorted(chosen, key=lambda run: run.name)
+        case "auc":
+            return sorted(chosen, key=_auc, reverse=True)
+        case "accuracy":
+            return sorted(chosen, key=_accuracy, reverse=True)
+
+
+def _auc(run: Run) -> float:
+    return run.result.valid_auc if run.result is not None else -1.0
+
+
+def _accuracy(run: Run) -> float:
+    return run.result.valid_accuracy if run.result is not None else -1.0
 
 
 def find_run(
@@ -50,12 +115,12 @@ def find_run(
 ) -> Run:
     """The run called `name`, or without a name the newest one that fits.
 
-    name: a path, a folder's name, or a unique prefix or suffix of it. complete: True for finished
-    runs, False for unfinished ones, None for either. competition: a slug; used only without a name.
-    Raises RunError when no run fits.
+    name: a path, a folder's name, or a unique part of it. complete: True for finished runs, False
+    for unfinished ones, None for either. competition: a slug; used only without a name. Of the
+    unfinished ones those that no process trains come first. Raises RunError when no run fits.
     """
     if name is not None:
-        run = open_run(_locate(runs_dir, name))
+        run = _open(_locate(runs_dir, name))
         if complete is True:
             _ = run.outcome
         return run
@@ -68,31 +133,67 @@ def find_run(
     if not candidates:
         kind = {True: "finished run", False: "unfinished run", None: "run"}[complete]
         raise RunError(
-            f"no {kind} in {runs_dir}",
+            f"no {kind} in {printable(str(runs_dir))}",
             hint="train one: pcam train" if complete is not False else "start one: pcam train",
         )
+    if complete is False:
+        stopped = [run for run in candidates if state_of(run) == "stopped"]
+        return [*candidates, *stopped][-1]
     return candidates[-1]
 
 
+def _open(path: Path) -> Run:
+    """Read a run folder. Raises RunError, whatever is wrong with it."""
+    where = printable(str(path))
+    with parsing(lambda reason: RunError(f"cannot read {where}: {reason}", hint=DAMAGED)):
+        run = open_run(path)
+        for key, value in ({} if run.result is None else asdict(run.result)).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{key} in result.json is {value}, expected a finite number")
+    return run
+
+
 def _locate(runs_dir: Path, name: str) -> Path:
+    """The folder that `name` means: a path, a name, or the part of one. Raises RunError."""
     for path in (Path(name), runs_dir / name):
-        if path.is_dir() and _is_run(path):
+        if name and _is_run(path):
             return path
     names: list[str] = []
     if runs_dir.is_dir():
         names = sorted(path.name for path in runs_dir.iterdir() if _is_run(path))
-    matches: list[str] = []
-    if name:
-        matches = [run for run in names if run.startswith(name) or run.endswith(name)]
+    matches = _matches(name, names)
     if len(matches) == 1:
         return runs_dir / matches[0]
-    if name and Path(name).is_dir():
-        raise RunError(f"{name} is not a run folder: it has no meta.json", hint=LIST_HINT)
-    count = f"{len(matches)} runs" if matches else "no run"
-    raise RunError(
-        f"{count} called {name!r} in {runs_dir}{suggestion(name, names)}", hint=LIST_HINT
-    )
+    where, shown = printable(str(runs_dir)), printable(repr(name))
+    if matches:
+        listed = [printable(match) for match in matches[:LISTED]]
+        if len(matches) > LISTED:
+            listed.append(f"and {len(matches) - LISTED:,} more")
+        raise RunError(
+            "\n  ".join([f"{len(matches)} runs called {shown} in {where}:", *listed]),
+            hint="give a longer part of the name",
+        )
+    if name and _is_folder(Path(name)):
+        raise RunError(
+            f"{printable(name)} is not a run folder: it has no meta.json", hint=LIST_HINT
+        )
+    raise RunError(f"no run called {shown} in {where}{suggestion(name, names)}", hint=LIST_HINT)
+
+
+def _matches(name: str, names: Collection[str]) -> list[str]:
+    """Those that begin or end with `name` where that is one, else all that contain it."""
+    if not name:
+        return []
+    ends = [run for run in names if run.startswith(name) or run.endswith(name)]
+    return ends if len(ends) == 1 else [run for run in names if name in run]
 
 
 def _is_run(path: Path) -> bool:
-    return (path / "meta.json").is_file()
+    return _is_folder(path) and (path / "meta.json").is_file()
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name that no file can have
+        return False

@@ -46,8 +46,8 @@ from pcam_kit.training.state import (
 )
 
 CHECKPOINT_SECONDS = 60.0  # between two checkpoints inside an epoch
-# Ctrl-Break is what consoles of Windows have besides Ctrl-C
-STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK")
+# a lost connection sends SIGHUP; Ctrl-Break is what consoles of Windows have besides Ctrl-C
+STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def fit(
     The best weights are those of the highest validation AUC. Training resumes from `files.state`
     when it exists, and ends with the weights that an uninterrupted training would have (same
     machine, same backend, as many devices). `devices` share each batch. Raises TrainingError when
-    the loss is not finite, Interrupted after Ctrl-C or SIGTERM, with a fresh checkpoint on disk.
+    the loss is not finite, Interrupted after a signal to stop, with a fresh checkpoint on disk.
     """
     config = experiment.training
     with quiet_import():  # on JAX Keras imports TensorFlow to seed it, too
@@ -206,7 +206,11 @@ def _run_epoch(
             networks.average.update(state.epoch * batches.steps + state.step)
         now = time.monotonic()
         state.seconds = seconds_before + now - began
-        monitor.step(epoch, state.step, state.loss_sum / state.step)
+        try:
+            monitor.step(epoch, state.step, state.loss_sum / state.step)
+        except OSError:  # nothing can be shown after a lost connection
+            if not stop.is_set():
+                raise
         if stop.is_set() or now - saved > checkpoint_seconds:
             networks.save_state(files.state, state)
             saved = now
@@ -253,9 +257,11 @@ def _finish_epoch(
 
 @contextmanager
 def _stop_requests() -> Generator[threading.Event]:
-    """Yield an event that the first Ctrl-C, SIGTERM or Ctrl-Break sets; a second stops at once.
+    """Yield an event that the first of STOP_SIGNALS sets; a second one stops at once.
 
-    Python delivers signals to the main thread only; in other threads the event is never set.
+    Not a second SIGHUP: terminal and shell send one each. Where SIGHUP is ignored, as under nohup,
+    it stays so. Python delivers signals to the main thread only; in other threads the event is
+    never set.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -263,11 +269,14 @@ def _stop_requests() -> Generator[threading.Event]:
         return
 
     def request(number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
+        if stop.is_set() and number != hangup:
             signal.default_int_handler(number, None)
         stop.set()
 
     numbers = [getattr(signal, name) for name in STOP_SIGNALS if hasattr(signal, name)]
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) == signal.SIG_IGN:
+        numbers.remove(hangup)
     previous = {number: signal.signal(number, request) for number in numbers}
     try:
         yield stop

@@ -20,7 +20,7 @@ from pcam_kit.errors import ConfigError, DataError, UsageError
 from pcam_kit.files import sha256_file
 from pcam_kit.formatting import few
 from pcam_kit.parsing import read_npz
-from pcam_kit.run_folders import Predictions, Run, create_run, update_meta
+from pcam_kit.run_folders import ORDER, Predictions, Run, create_run, next_order, update_meta
 from pcam_kit.views import AS_IS
 from pcam_kit.workflows.predictions import complete_run
 from pcam_kit.workflows.provenance import now, provenance
@@ -86,6 +86,7 @@ def import_predictions(
         "test_seen": 0.0,
         "sources": {split: _describe(source) for split, source in sources.items()},
     }
+    meta[ORDER] = next_order(workspace.runs, meta["started"])
     run = create_run(workspace.runs, experiment, meta)
     for split, answers in predictions.items():
         run.save_predictions(split, answers)

@@ -7,7 +7,8 @@ that TensorFlow takes to start.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +21,16 @@ from pcam_kit.formatting import duration
 from pcam_kit.metrics import roc_auc
 from pcam_kit.pipeline.augment import CustomAugmentation
 from pcam_kit.progress import HEADING, SILENT, Display
-from pcam_kit.run_folders import Run, create_run, find_run, list_runs, update_meta
+from pcam_kit.run_folders import (
+    ORDER,
+    Run,
+    create_run,
+    find_run,
+    list_runs,
+    next_order,
+    open_run,
+    update_meta,
+)
 from pcam_kit.training.backend import quiet_import
 from pcam_kit.workflows.compute import (
     DEFAULT_RESOURCES,
@@ -84,17 +94,26 @@ def train(request: TrainRequest, workspace: Workspace, *, display: Display = SIL
     """
     if request.resume is None:
         training = _start(request, workspace, display)
-    else:
-        run = _find_stopped(request, workspace)
-        if run.result is not None:
-            log.info(f"{run.name} is complete already")
+        with _training(training.run):
+            return _finish(training, workspace, display)
+    run = _find_stopped(request, workspace)
+    if run.result is not None:
+        log.info(f"{run.name} is complete already")
+        return run
+    with _training(run):  # before anything that takes time: another process may train it
+        run = open_run(run.path)
+        if run.result is not None:  # by another process, a moment ago
             return run
-        training = _resume(run, request, workspace)
-    run = training.run
+        return _finish(_resume(run, request, workspace), workspace, display)
+
+
+@contextmanager
+def _training(run: Run) -> Generator[None]:
+    """Hold the lock of a run, and say how to resume when it is stopped. Raises LockedError."""
     with locked(run.lock_file, f"training {run.name}"):
         clear_partial(run.path)
         try:
-            return _finish(training, workspace, display)
+            yield
         # outside the loop, e.g. during the last evaluation: the checkpoint on disk is good
         except KeyboardInterrupt:
             message = f"{run.name} was stopped; nothing is lost"
@@ -185,6 +204,7 @@ def _start(request: TrainRequest, workspace: Workspace, display: Display) -> _Tr
     teachers = _train_teachers(plan, workspace, resources, display)
     plan.leakage.report()
     meta = provenance(list(request.overrides))
+    meta[ORDER] = next_order(workspace.runs, meta["started"])
     meta |= {"config": request.config, **compute.to_meta(), **plan.to_meta()}
     if teachers:
         meta["teachers"] = [

@@ -141,7 +141,9 @@ def test_killed_before_every_kind_of_write_and_resumed_each_time(
 
 @pytest.mark.slow
 def test_stopped_inside_an_epoch_and_resumed(trained: tuple[Project, str, dict[str, Any]]) -> None:
-    """Ctrl-C and SIGTERM save the step in hand; a later SIGKILL in that epoch goes back to it."""
+    """Ctrl-C, SIGTERM and SIGHUP save the step in hand; a later SIGKILL in that epoch goes back to
+    it.
+    """
     project, config, expected = trained
     done = project.quick(
         "train", config, hook={"on": "step", "at": 4, "signal": signal.SIGINT}
@@ -156,7 +158,7 @@ def test_stopped_inside_an_epoch_and_resumed(trained: tuple[Project, str, dict[s
     # the three steps before the SIGKILL were not saved
     stopped.refused(130, "epoch 1", "step 6 of 9")
     project.quick(
-        "train", "--resume", run.name[-4:], hook={"on": "step", "at": 12, "signal": signal.SIGINT}
+        "train", "--resume", run.name[-4:], hook={"on": "step", "at": 12, "signal": signal.SIGHUP}
     ).refused(130, "epoch 2")
     resumed = project.quick("train", "--resume", "--json")
     assert resumed.json["run"] == f"runs/{run.name}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -389,3 +391,33 @@ def test_a_patch_has_the_same_result_in_any_company(
     np.testing.assert_allclose(
         whole[50:53], predict(model, patches.images, patches.valid[50:53], crop=16), atol=1e-5
     )
+
+
+class Hangup(Silent):
+    """A lost connection after the second step: the signal twice, and nothing can be shown."""
+
+    def step(self, epoch: int, step: int, loss: float) -> None:
+        super().step(epoch, step, loss)
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGHUP)
+            raise OSError(5, "Input/output error")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_a_lost_connection_saves_a_checkpoint(patches: Patches, tmp_path: Path):
+    with pytest.raises(Interrupted):
+        run(patches, tmp_path, experiment(epochs=1), Hangup())
+    _, state = end_state(tmp_path, experiment(epochs=1))
+    assert state.step == 2
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_under_nohup_it_goes_on(patches: Patches, tmp_path: Path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with pytest.raises(OSError, match="Input/output"):
+            run(patches, tmp_path, experiment(epochs=1), Hangup())
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -90,14 +90,14 @@ def print_table(
     names = [len(row[i]) for i, column in enumerate(columns) if column == "run" for row in rows]
     console.width = max(console.width, max(names, default=0) + LEAST * len(columns))
     if title:
-        console.print(Text(title, style="bold"))
+        console.print(Text(printable(title), style="bold"))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for i, column in enumerate(columns):
         cells = [row[i] for row in rows]
         numbers = all(cell[:1].isdigit() or cell in {"", "-"} for cell in cells)
         right = numbers and i > 0
         table.add_column(
-            column,
+            printable(column),
             justify="right" if right else "left",
             overflow="fold",
             no_wrap=column == "run",

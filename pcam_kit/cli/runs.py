@@ -92,6 +92,8 @@ def show(listed: Sequence[Run]) -> None:
         print_table("", COLUMNS, rows)
     else:
         print_cards(COLUMNS, rows)
+    if any("stopped" in row for row in rows):
+        say("continue a stopped run: pcam train --resume RUN")
 
 
 def _row(run: Run) -> list[str]:

@@ -243,13 +243,13 @@ class Training(_Part):
     most_patches: Count | None = None
     batch_size: int = Field(default=128, gt=0, le=65_536)
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
-    learning_rate: float = Field(default=1e-3, gt=0, le=1e9)  # the peak of the schedule
+    learning_rate: float = Field(default=1e-3, gt=0, le=1e38)  # the peak of the schedule
     schedule: Literal["constant", "cosine", "one_cycle"] = "cosine"
     warmup: float = Field(default=0.05, ge=0, lt=1)  # fraction of steps; one_cycle: at least 0.3
     weight_decay: float = Field(default=0.0, ge=0, le=1e6)  # kernels only; needs adamw or sgd
     teachers: Teachers | None = None  # null: the labels only
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
-    clip_norm: float | None = Field(default=None, gt=0, le=1e9)  # global gradient norm
+    clip_norm: float | None = Field(default=None, gt=0, le=1e38)  # global gradient norm
     ema: float | None = Field(default=None, gt=0, lt=1)  # momentum per step; null: no averaging
     # auto: what is fast on this machine (`pcam doctor` says which); weights and the saved model are
     # float32 in any case

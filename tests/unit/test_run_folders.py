@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pcam_kit import run_folders
 from pcam_kit.competitions import find_competition
 from pcam_kit.config.schema import Experiment, LabCnn, Tta
 from pcam_kit.errors import RunError, StorageError
+from pcam_kit.files import locked
 from pcam_kit.views import UNNAMED, VIEWS
 
 META: dict[str, Any] = {
@@ -225,6 +226,8 @@ def test_find_by_path_name_and_unique_part(tmp_path: Path, monkeypatch: pytest.M
         first.name,
         first.name[:15],
         first.name[-6:],
+        first.name[-5:-1],
+        first.name[9:15],
     ):
         assert run_folders.find_run(Path("runs"), name).path.resolve() == first.path.resolve(), name
     assert run_folders.find_run(tmp_path / "runs", None).name == second.name
@@ -236,6 +239,12 @@ def test_find_refuses_what_is_not_one_run(tmp_path: Path) -> None:
     make(folder, "lab").complete(RESULT)
     with pytest.raises(RunError, match="2 runs called '2024'"):
         run_folders.find_run(folder, "2024")
+    with pytest.raises(RunError, match="(?s)2 runs called '-lab-'.*" + re.escape(run.name)):
+        run_folders.find_run(folder, "-lab-")
+    for hostile in ("a\0b", "x" * 5000, "\x1b[31m", "\udcff"):
+        with pytest.raises(RunError, match="no run called") as caught:
+            run_folders.find_run(folder, hostile)
+        assert caught.value.message.isprintable()
     with pytest.raises(RunError, match="no run called 'nothing'"):
         run_folders.find_run(folder, "nothing")
     with pytest.raises(RunError, match="no run called ''"):
@@ -344,3 +353,88 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("", encoding="utf-8")
     with pytest.raises(StorageError, match="plain"):
         run_folders.create_run(tmp_path / "plain", experiment("a"), META)
+
+
+def test_a_run_is_running_while_its_lock_is_held(tmp_path: Path) -> None:
+    live, stopped, done = (make(tmp_path, name) for name in ("live", "stopped", "done"))
+    done = done.complete(RESULT)
+    live = make(tmp_path, "newest")
+    with locked(live.lock_file, "training"):
+        states = {run.name: run_folders.state_of(run) for run in run_folders.list_runs(tmp_path)}
+        assert states[live.name] == "running"
+        assert states[stopped.name] == "stopped"
+        assert states[done.name] == "complete"
+        found = run_folders.find_run(tmp_path, None, complete=False)
+        assert found.name == stopped.name, "a live one cannot be resumed"
+    assert run_folders.state_of(live) == "stopped"
+    assert run_folders.find_run(tmp_path, None, complete=False).name == live.name
+
+
+def test_the_newest_is_the_newest_after_the_clock_was_set_back(tmp_path: Path) -> None:
+    times = ["2030-01-01T00:00:00.000+00:00", "2024-01-01T00:00:00.000+00:00"]
+    times += ["2024-01-01T00:00:01.000+00:00", "2031-01-01T00:00:00.000+00:00"]
+    made: list[str] = []
+    for i, started in enumerate(times):
+        meta = META | {"started": started}
+        if i > 0:  # the first is of an older version
+            meta |= {run_folders.ORDER: run_folders.next_order(tmp_path, started)}
+        made.append(run_folders.create_run(tmp_path, experiment("a"), meta).name)
+    assert [run.name for run in run_folders.list_runs(tmp_path)] == made
+    assert run_folders.list_runs(tmp_path)[-1].meta[run_folders.ORDER] == times[-1]
+
+
+@pytest.mark.parametrize("order", ["zzz", 7, None, "9999-12-31T23:59:59.999+00:00", []])
+def test_an_order_that_nobody_wrote_does_no_harm(tmp_path: Path, order: Any) -> None:
+    run_folders.create_run(tmp_path, experiment("a"), META | {run_folders.ORDER: order})
+    started = "2024-05-01T00:00:00.000+00:00"
+    assert run_folders.next_order(tmp_path, started) == started
+    assert len(run_folders.list_runs(tmp_path)) == 1
+
+
+DAMAGES: dict[str, tuple[str, str]] = {
+    "infinite score": (
+        "result.json",
+        json.dumps({"schema_version": 1, **asdict(RESULT)}).replace("0.9,", "1e999,"),
+    ),
+    "Infinity": (
+        "result.json",
+        json.dumps({"schema_version": 1, **asdict(RESULT)}).replace("0.9,", "Infinity,"),
+    ),
+    "no object": ("meta.json", "[]"),
+    "nested": ("meta.json", "[" * 100_000),
+    "text": ("meta.json", "\x00"),
+    "an experiment that is none": ("config.yaml", "- 1"),
+    "aliases": ("config.yaml", "a: &a [*a]"),
+    "other types": ("meta.json", json.dumps({"schema_version": 1, **META, "competition": 7})),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_one_damaged_run_does_not_hide_the_others(tmp_path: Path, damage: str) -> None:
+    good, bad = make(tmp_path, "good").complete(RESULT), make(tmp_path, "bad").complete(RESULT)
+    name, text = DAMAGES[damage]
+    (bad.path / name).write_text(text, encoding="utf-8")
+    told: list[str] = []
+    assert [run.name for run in run_folders.list_runs(tmp_path, told.append)] == [good.name]
+    assert len(told) == 1
+    assert bad.name in told[0]
+    with pytest.raises(RunError):
+        run_folders.find_run(tmp_path, bad.name)
+
+
+def test_runs_are_filtered_and_sorted(tmp_path: Path) -> None:
+    best = make(tmp_path, "best").complete(replace(RESULT, valid_auc=0.99, valid_accuracy=0.1))
+    plain = make(tmp_path, "plain", slug="other").complete(RESULT)
+    stopped = make(tmp_path, "stopped")
+    listed = run_folders.list_runs(tmp_path)
+
+    def names(**how: Any) -> list[str]:
+        return [run.experiment.name for run in run_folders.select_runs(listed, **how)]
+
+    assert names() == ["best", "plain", "stopped"]
+    assert names(sort="accuracy") == ["plain", "best", "stopped"]
+    assert names(sort="newest") == ["stopped", "plain", "best"]
+    assert names(state="stopped") == ["stopped"]
+    assert names(state="complete", competition="other") == ["plain"]
+    assert names(name="-best-") == ["best"]
+    assert {best.name, plain.name, stopped.name} == {run.name for run in listed}

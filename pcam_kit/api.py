@@ -22,7 +22,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from pcam_kit.errors import RunError, UsageError
+from pcam_kit.errors import ConfigError, RunError, UsageError
+from pcam_kit.parsing import parsing
 from pcam_kit.run_folders import (
     Run,
     RunOrder,
@@ -558,10 +559,11 @@ def _exists(name: RunLike, workspace: Workspace) -> bool:
 def _overrides(given: Overrides, seed: int | None) -> tuple[str, ...]:
     """As the options of the command line: `key=value`, the value as YAML."""
     if isinstance(given, Mapping):
-        # not as \\u: YAML takes the two halves of a character beyond U+FFFF for two
-        settings = [
-            f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()
-        ]
+        with parsing(lambda reason: ConfigError(f"overrides: {reason}")):
+            # not as \\u: YAML takes the two halves of a character beyond U+FFFF for two
+            settings = [
+                f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()
+            ]
     else:
         settings = list(given)
     if seed is not None:

@@ -30,6 +30,11 @@ def mean_sd(values: Sequence[float]) -> str:
     return f"{mean} ± {statistics.stdev(values):.4f}" if len(values) > 1 else mean
 
 
+def counted(n: int, noun: str) -> str:
+    """`1 run`, `2 runs`, `1,000 runs`."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def few(names: Iterable[str], total: int, show: int = 3) -> str:
     """`a, b, c and 17 more`."""
     shown = list(islice(names, show))

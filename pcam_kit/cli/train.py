@@ -49,6 +49,7 @@ def train(
             "--seeds",
             metavar="N",
             min=1,
+            max=1000,
             help="Train N times, with seeds from the config's on.",
             show_default=False,
         ),
@@ -59,6 +60,7 @@ def train(
             "--folds",
             metavar="K",
             min=2,
+            max=1000,
             help="Train K times, each validated on a fold the others train on.",
             show_default=False,
         ),
@@ -69,7 +71,7 @@ def train(
     ] = False,
     show_config: ShowConfig = False,
     workers: Annotated[
-        int, typer.Option("--workers", min=1, help="Threads that prepare batches.")
+        int, typer.Option("--workers", min=1, max=256, help="Threads that prepare batches.")
     ] = 2,
     devices: Annotated[
         int | None,

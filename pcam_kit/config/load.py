@@ -20,6 +20,7 @@ from pcam_kit.config.faults import describe_fault, suggestion
 from pcam_kit.config.plain import CHARACTERS, DEPTH, read_plain, shown
 from pcam_kit.config.schema import Experiment, FewDigits
 from pcam_kit.errors import ConfigError
+from pcam_kit.formatting import counted
 from pcam_kit.parsing import parsing, printable, read_bytes
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -139,7 +140,7 @@ def validate(model: type[Model], values: dict[str, Any], where: str) -> Model:
         return model.model_validate(values)
     except ValidationError as error:
         faults = [describe_fault(model, item) for item in error.errors(include_url=False)]
-    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    count = counted(len(faults), "fault")
     if len(faults) > FAULTS:
         faults[FAULTS:] = [f"and {len(faults) - FAULTS:,} more"]
     raise ConfigError("\n  ".join([f"{where}: {count}", *faults]), hint=_hint(model))

@@ -19,6 +19,7 @@ class _Part(BaseModel):
 
 # Limits are far beyond what is of use: what exceeds them is a slip, and would take all memory.
 Channels = Annotated[int, Field(gt=0, le=4096)]
+Units = Annotated[int, Field(gt=0, le=16_384)]
 Stages = Annotated[list[Channels], Field(min_length=1, max_length=16)]
 Blocks = Annotated[int, Field(gt=0, le=100)]
 Side = Annotated[int, Field(gt=0, le=16_384)]  # in pixels
@@ -103,7 +104,7 @@ class ReportCnn(_Network):
     family = "lab"
     name: Literal["report_cnn"]
     filters: Stages = [32, 64, 128]
-    units: Channels = 128
+    units: Units = 128
     block_dropout: float = Field(default=0.2, ge=0, lt=1)  # after each pooling
     dropout: float = Field(default=0.5, ge=0, lt=1)  # before the last layer
     l2: float = Field(default=1e-4, ge=0, le=1e6)
@@ -116,7 +117,7 @@ class LabCnn(_Network):
     family = "lab"
     name: Literal["lab_cnn"]
     filters: Stages = [16, 32]
-    units: Channels | None = 64  # null: no hidden dense layer
+    units: Units | None = 64  # null: no hidden dense layer
 
 
 class ResNet(_Network):

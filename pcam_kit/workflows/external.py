@@ -74,7 +74,7 @@ def import_predictions(
             f"the name {name!r} does not fit: expected letters, digits, dots and dashes",
             hint="e.g. --name pytorch-resnet50",
         ) from error
-    meta = provenance([]) | {
+    meta: dict[str, Any] = provenance([]) | {
         "backend": "external",
         "device": "unknown",
         "seed": 0,

@@ -24,6 +24,8 @@ from pcam_kit.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
+MOST = 1000  # trainings
+
 
 @dataclass(frozen=True)
 class SeriesRequest:
@@ -110,6 +112,8 @@ def train_series(
             hint="a stopped series is resumed by the command that began it; several "
             "seeds of one fold: --set data.fold=...",
         )
+    if not 1 <= (request.seeds or request.folds or 0) <= MOST:
+        raise UsageError(f"expected 1 to {MOST:,} seeds or folds")
     config = training.config
     if config is None:
         config = workspace.competition(None).default_config
@@ -138,7 +142,7 @@ def train_series(
                 config, overrides, store, workspace, resources=training.resources, display=display
             )
         except Interrupted as error:
-            hint = f"{len(runs)} of {len(several)} runs are done; the same command resumes"
+            hint = f"{len(runs)} of {len(several)} runs done; the same command resumes"
             raise Interrupted(error.message, hint=hint) from None
         runs.append(run)
     pooled = _pooled(runs, workspace, display) if request.folds is not None else None

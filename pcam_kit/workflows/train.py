@@ -17,7 +17,7 @@ from pcam_kit.config.schema import Experiment
 from pcam_kit.data.store import Store
 from pcam_kit.errors import Interrupted, UsageError
 from pcam_kit.files import clear_partial, locked
-from pcam_kit.formatting import duration
+from pcam_kit.formatting import counted, duration
 from pcam_kit.metrics import roc_auc
 from pcam_kit.pipeline.augment import CustomAugmentation
 from pcam_kit.progress import HEADING, SILENT, Display
@@ -262,8 +262,8 @@ def _train_teachers(
         return []
     _check_recipes(recipes, plan.store, workspace)
     log.info(
-        f"{plan.experiment.name} learns from {len(recipes)} others, trained first; without them: "
-        "--set training.teachers=null"
+        f"{plan.experiment.name} learns from {counted(len(recipes), 'other')}, trained first; "
+        "without that: --set training.teachers=null"
     )
     patches = len(plan.train_rows)
     parts = [load_experiment(recipe.config, recipe.overrides) for recipe in recipes]
@@ -285,7 +285,7 @@ def _train_teachers(
                 display=display,
             )
         except Interrupted as error:
-            hint = f"{len(teachers)} of {len(recipes)} teachers are done; the same command resumes"
+            hint = f"{len(teachers)} of {len(recipes)} teachers done; the same command resumes"
             raise Interrupted(error.message, hint=hint) from None
         teachers.append(teacher)
     return teachers

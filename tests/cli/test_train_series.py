@@ -46,7 +46,7 @@ def test_folds_stopped_resumed_and_combined(started: Project) -> None:
         "train", "quick", "--folds", "2", hook={"on": "step", "at": 8, "signal": signal.SIGINT}
     )
     assert stopped.code == 130
-    assert "1 of 2 runs are done; the same command resumes" in stopped.err
+    assert "1 of 2 runs done; the same command resumes" in stopped.err
     assert len(started.runs()) == 2
     done = started.quick("train", "quick", "--folds", "2", "--json")
     runs = started.runs()

@@ -20,7 +20,7 @@ def test_teachers_first_then_the_network_that_learns_from_them(started: Project)
     command = ("train", "quick", "--set", TAUGHT, "--set", "name=taught", "--seed", "3")
     stopped = started.quick(*command, hook={"on": "step", "at": 14, "signal": signal.SIGINT})
     assert stopped.code == 130
-    assert "1 of 2 teachers are done; the same command resumes" in stopped.err
+    assert "1 of 2 teachers done; the same command resumes" in stopped.err
     assert len(started.runs()) == 2
 
     done = started.quick(*command, "--json")
@@ -29,7 +29,7 @@ def test_teachers_first_then_the_network_that_learns_from_them(started: Project)
     assert "is there already" in done.err
     assert "resuming" in done.err
     assert (
-        "taught learns from 2 others, trained first; without them: --set training.teachers=null"
+        "taught learns from 2 others, trained first; without that: --set training.teachers=null"
         in done.err
     )
     assert "with its teachers" in done.err

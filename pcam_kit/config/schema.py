@@ -35,8 +35,8 @@ class Fold(_Part):
     Patches of one slide are in the same fold, where slides are known.
     """
 
-    index: int = Field(gt=0, le=1000)  # counted from 1
-    of: int = Field(gt=1, le=1000)
+    index: int = Field(gt=0, le=10_000)  # counted from 1
+    of: int = Field(gt=1, le=10_000)
     seed: Seed = 0  # draws the folds; only runs with the same folds can be combined
 
     @model_validator(mode="after")

@@ -171,7 +171,7 @@ def _locate(runs_dir: Path, name: str) -> Path:
             listed.append(f"and {len(matches) - LISTED:,} more")
         raise RunError(
             "\n  ".join([f"{len(matches)} runs called {shown} in {where}:", *listed]),
-            hint="give a longer part of the name",
+            hint="give a longer part of the name; see what there is: pcam runs",
         )
     if name and _is_folder(Path(name)):
         raise RunError(

@@ -24,7 +24,7 @@ from pcam_kit.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-MOST = 1000  # trainings
+MOST = 10_000  # trainings
 
 
 @dataclass(frozen=True)

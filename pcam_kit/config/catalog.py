@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 
-from pcam_kit.config.load import find_config, list_configs, load_experiment
+from pcam_kit.config.load import find_config, list_configs, load_experiment, read_text
 from pcam_kit.config.schema import Experiment
+from pcam_kit.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 RATE = re.compile(r"Time: ([\d.]+) s per epoch of ([\d,]+) patches")
 SCORE = re.compile(r"Score on .*?AUC ([\d.]+)(?: ± ([\d.]+))?")
@@ -38,7 +42,7 @@ class ConfigHeader:
 
 def read_header(name: str) -> ConfigHeader:
     """The header of the config called `name`. Raises ConfigError where there is none."""
-    lines = find_config(name).read_text(encoding="utf-8").splitlines()
+    lines = read_text(find_config(name)).splitlines()
     comments: list[str] = []
     for line in lines:
         if not line.startswith("#"):
@@ -56,16 +60,28 @@ def read_header(name: str) -> ConfigHeader:
     )
 
 
-def read_headers() -> list[ConfigHeader]:
-    """Those of all configs of `pcam train`, by name."""
-    return [read_header(name) for name in list_configs()]
+def read_all() -> list[tuple[ConfigHeader, Experiment]]:
+    """All configs of `pcam train`, by name, with their headers.
+
+    Those that cannot be read, in the working directory's configs/, are left out and logged.
+    """
+    configs: list[tuple[ConfigHeader, Experiment]] = []
+    for name in list_configs():
+        try:
+            configs.append((read_header(name), load_experiment(name)))
+        except ConfigError as error:
+            log.warning(error.message)
+    return configs
 
 
 def header_of(experiment: Experiment) -> ConfigHeader | None:
     """The header that tells the time of `experiment`; None where its network is another."""
     if experiment.name not in list_configs():
         return None
-    shipped = load_experiment(experiment.name)
+    try:
+        shipped = load_experiment(experiment.name)
+    except ConfigError:  # one of that name in the working directory, which is not used here
+        return None
     if (shipped.model, shipped.data.crop) != (experiment.model, experiment.data.crop):
         return None
     return read_header(experiment.name)

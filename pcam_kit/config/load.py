@@ -96,16 +96,20 @@ def read_yaml_file(path: Path) -> dict[str, Any]:
 
     Raises ConfigError, also when it cannot be read, is too large or is not text.
     """
+    return read_yaml(read_text(path), printable(str(path)))
+
+
+def read_text(path: Path) -> str:
+    """The text of a config. Raises ConfigError as `read_yaml_file`."""
     where = printable(str(path))
     with parsing(lambda reason: ConfigError(f"cannot read {where}: {reason}")):
         data = read_bytes(path, 4 * CHARACTERS)
     try:
-        text = data.decode("utf-8-sig")  # Windows' editors may begin with a mark
+        return data.decode("utf-8-sig")  # Windows' editors may begin with a mark
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"{where} is not UTF-8 text: byte {error.start} is 0x{data[error.start]:02x}"
         ) from error
-    return read_yaml(text, where)
 
 
 def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

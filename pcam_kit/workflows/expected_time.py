@@ -10,10 +10,10 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from pcam_kit.config.catalog import PATCHES, REFERENCE, ConfigHeader, header_of, read_headers
+from pcam_kit.config.catalog import PATCHES, REFERENCE, ConfigHeader, header_of, read_all
 from pcam_kit.config.load import load_experiment
 from pcam_kit.config.schema import Experiment
-from pcam_kit.errors import PcamError
+from pcam_kit.errors import ConfigError, PcamError
 from pcam_kit.formatting import Summary, duration
 from pcam_kit.progress import TrainingMonitor
 from pcam_kit.training.backend import quiet_import
@@ -81,8 +81,8 @@ def list_config_times(workspace: Workspace) -> list[ConfigTime]:
     factor = relative_speed(hardware)
     patches = _patches(workspace)
     times: list[ConfigTime] = []
-    for header in read_headers():
-        reference = reference_seconds(load_experiment(header.name), patches)
+    for header, experiment in read_all():
+        reference = reference_seconds(experiment, patches)
         here = None if reference is None else reference * factor
         times.append(ConfigTime(header, patches, reference, here))
     return times
@@ -100,7 +100,11 @@ def reference_seconds(experiment: Experiment, patches: int) -> float | None:
     teachers = experiment.training.teachers
     names = [] if teachers is None else teachers.configs
     total = 0.0
-    for part in (*map(load_experiment, names), experiment):
+    try:
+        parts = [*map(load_experiment, names), experiment]
+    except ConfigError:  # a teacher that cannot be read is reported when it is trained
+        return None
+    for part in parts:
         header = header_of(part)
         seconds = None if header is None else header.seconds(part, patches)
         if seconds is None:
@@ -181,8 +185,7 @@ def _quicker(plan: TrainingPlan, header: ConfigHeader, factor: float) -> str:
     if limit is None:
         return ""
     found: list[tuple[float, float, str]] = []
-    for other in read_headers():
-        experiment = load_experiment(other.name)
+    for other, experiment in read_all():
         seconds = reference_seconds(experiment, patches)
         is_same = experiment.data.crop == crop and experiment.competition is None
         if is_same and other.auc is not None and seconds is not None and seconds < limit / 2:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pcam_kit.competitions import find_competition, read_profile
+from pcam_kit.config.catalog import header_of, read_all
 from pcam_kit.config.load import (
     apply_overrides,
     dump_yaml,
@@ -271,3 +272,19 @@ def test_a_faulty_profile_does_not_hide_the_others(
 def test_a_yaml_file_is_a_mapping() -> None:
     with pytest.raises(ConfigError, match="expected a mapping"):
         read_yaml("- 1", "here")
+
+
+def test_a_faulty_config_does_not_break_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shipped = load_experiment("demo")
+    names = [header.name for header, _ in read_all()]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "aaa.yaml").write_bytes(b"\xff")
+    (tmp_path / "configs" / "demo.yaml").write_text("model: [\n", encoding="utf-8")
+    (tmp_path / "configs" / "mine.yaml").write_text(MODEL, encoding="utf-8")
+    with caplog.at_level("WARNING", logger="pcam_kit"):
+        assert [header.name for header, _ in read_all()] == sorted({*names, "mine"} - {"demo"})
+    assert len(caplog.records) == 2
+    assert header_of(shipped) is None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pcam_kit.config.catalog import header_of, read_header, read_headers
+from pcam_kit.config.catalog import header_of, read_all, read_header
 from pcam_kit.config.load import config_folders, list_configs, load_experiment
 from pcam_kit.progress import SILENT
 from pcam_kit.workflows import expected_time
@@ -118,4 +118,4 @@ def test_a_short_training_says_nothing(
 
 
 def test_the_quicker_config_is_measured() -> None:
-    assert {header.name for header in read_headers() if header.auc is not None} >= {"lab", "pcam96"}
+    assert {header.name for header, _ in read_all() if header.auc is not None} >= {"lab", "pcam96"}

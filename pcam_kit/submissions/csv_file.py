@@ -5,9 +5,11 @@ A fault is then found before it costs a submission.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import io
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 from pcam_kit import files
 from pcam_kit.competitions import Competition
 from pcam_kit.errors import SubmissionError
+from pcam_kit.submissions.packed import read_csv_file
 
 MAX_LISTED = 5  # faults; the rest are counted
 # stricter than float(): no nan, no 1_000, no spaces
@@ -32,7 +35,9 @@ class CheckedCsv:
     """A CSV that the competition would accept.
 
     positive_rate: the share of ones, or of probabilities of one half and above. values: float32
-    [rows], in submission order. size: in bytes.
+    [rows], in the order of the test images. size: of the file in bytes. sha256: of the file.
+    content_sha256: of the CSV in it, the same where the file is not packed. notes: sentences on
+    what is unusual and accepted.
     """
 
     path: Path
@@ -42,6 +47,8 @@ class CheckedCsv:
     # not compared: an equal hash implies equal values, and arrays have no truth value
     values: NDArray[np.float32] = field(compare=False)
     size: int = field(default=0, compare=False)
+    content_sha256: str = field(default="", compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
 
 def write_csv(
@@ -94,50 +101,55 @@ def write_csv(
 
 
 def check_csv(path: Path, competition: Competition, ids: Sequence[str]) -> CheckedCsv:
-    """Check that `competition` would accept the file at `path`.
+    """Check that `competition` would accept the file at `path`, a CSV or a .zip or .gz of one.
 
-    ids: every test id, in submission order. A byte order mark, Windows line ends and a missing last
-    line end are accepted. Raises SubmissionError, which lists up to MAX_LISTED faults with line,
-    id, value found and value expected, and how many more there are.
+    ids: every test id, in submission order. What Kaggle takes passes: a byte order mark, Windows
+    line ends, blank lines at the end, and, with a note, rows or columns in another order and scores
+    outside 0 to 1 where only their order counts. Raises SubmissionError, which lists up to
+    MAX_LISTED faults with line, id, value found and value expected, and how many more there are.
     """
     _check_ids(ids)
-    data = _read(path)
-    rows = _parse(path, data)
+    data, content = read_csv_file(path)
+    rows = _parse(path, content)
+    notes: list[str] = []
+    if data is not content:
+        notes.append(f"the CSV in {path.name} was checked; the file is sent as it is")
+    if rows[0][1] == list(competition.header)[::-1]:
+        notes.append("the columns are in another order; Kaggle goes by their names")
+        rows = [(line, row[::-1]) for line, row in rows]
     _check_header(path, competition, rows, ids)
     faults, values = _check_rows(competition, rows, ids)
     if faults:
         raise _refused(path, competition, faults)
-    _check_order(path, rows, ids)
-    numbers = np.array([values[name] for name in ids], np.float32)
+    if [row[0] for _, row in rows[1:]] != list(ids):
+        notes.append("the rows are in another order; Kaggle goes by their ids")
+    exact = np.array([values[name] for name in ids], np.float64)
+    if exact.min() < 0 or exact.max() > 1:
+        low, high = float(exact.min()), float(exact.max())
+        notes.append(f"the scores go from {low:g} to {high:g}; for AUC only their order counts")
+    with np.errstate(over="ignore"):  # of scores: 1e39 is an infinite float32
+        numbers = exact.astype(np.float32)
     return CheckedCsv(
         path=path,
         sha256=hashlib.sha256(data).hexdigest(),
         rows=len(ids),
-        positive_rate=float((numbers >= 0.5).mean()),
+        positive_rate=float((exact >= 0.5).mean()),
         values=numbers,
         size=len(data),
+        content_sha256=hashlib.sha256(content).hexdigest(),
+        notes=tuple(notes),
     )
-
-
-def _read(path: Path) -> bytes:
-    if path.is_dir():
-        raise SubmissionError(
-            f"{path} is a folder; expected a CSV file",
-            hint="name the file: pcam submit FOLDER/NAME.csv",
-        )
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise SubmissionError(
-            f"there is no file {path}",
-            hint="`pcam submissions` lists the CSVs written; `pcam predict` writes one",
-        ) from error
-    except OSError as error:
-        raise SubmissionError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _parse(path: Path, data: bytes) -> list[tuple[int, list[str]]]:
     """Every row, with the number of its last line."""
+    encoding = _wide_encoding(data)
+    if encoding:
+        raise SubmissionError(
+            f"{path} is {encoding} text, not UTF-8: so Excel's \"Unicode text\" and PowerShell's > "
+            "write it",
+            hint=f'save it as UTF-8 (in Excel: "CSV UTF-8"), or {WRITE_AGAIN}',
+        )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -152,11 +164,27 @@ def _parse(path: Path, data: bytes) -> list[tuple[int, list[str]]]:
         )
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        return [(reader.line_num, row) for row in reader]
+        rows = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise SubmissionError(
             f"{path} is not a CSV file: line {reader.line_num}: {error}", hint=WRITE_AGAIN
         ) from error
+    while rows and not rows[-1][1]:  # blank lines at the end
+        rows.pop()
+    return rows
+
+
+def _wide_encoding(data: bytes) -> str:
+    """UTF-16 or UTF-32, where the text is in one of them; else ""."""
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "UTF-32"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "UTF-16"
+    start = data[:200]
+    # every second byte of such a text is 0, and none of a CSV
+    halves = (start[0::2], start[1::2])
+    is_wide = len(start) >= 4 and any(half.count(0) == len(half) for half in halves)
+    return "UTF-16" if is_wide else ""
 
 
 def _check_header(
@@ -169,8 +197,6 @@ def _check_header(
     lower_case = [name.strip().lower() for name in header]
     if header[:1] == [ids[0]]:
         why = "the header is missing"
-    elif header == expected[::-1]:
-        why = "the columns are swapped"
     elif lower_case == [name.lower() for name in expected]:
         why = "the names must match letter for letter"
     elif len(header) == 1 and re.fullmatch(r"[^,]+[;\t][^,]+", header[0]):
@@ -222,16 +248,6 @@ def _check_rows(
     return faults, values
 
 
-def _check_order(path: Path, rows: list[tuple[int, list[str]]], ids: Sequence[str]) -> None:
-    for (line, row), name in zip(rows[1:], ids, strict=True):
-        if row[0] != name:
-            raise SubmissionError(
-                f"{path} has the right ids in another order: line {line} is {_short(row[0])}, "
-                f"expected {_short(name)}",
-                hint=f"sort its rows into the order of the test images, or {WRITE_AGAIN}",
-            )
-
-
 def _expected_value(competition: Competition, value: str) -> str:
     """What was expected instead of `value`; "" when the value is valid."""
     number = float(value) if NUMBER.fullmatch(value) else float("nan")
@@ -241,6 +257,8 @@ def _expected_value(competition: Competition, value: str) -> str:
         if number in (0, 1):
             return f"the whole number {int(number)}, without sign or decimals"
         return "0 or 1" + (", not a probability" if 0 < number < 1 else "")
+    if competition.metric == "roc_auc":
+        return "" if math.isfinite(number) else "a finite number"
     return "" if 0 <= number <= 1 else "a number from 0 to 1"
 
 

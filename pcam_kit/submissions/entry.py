@@ -12,6 +12,7 @@ _NOT_LISTED = (
     "alike",
     "again",
     "size",
+    "content_sha256",
     "test_seen",
     "metric",
     "submitting",
@@ -65,9 +66,10 @@ class Entry(Origin):
     when it was first sent, for a CSV from elsewhere. id, sent, file_name, message: of a submission;
     None or empty for a CSV never sent. again: it was sent as a repetition (`--again`). alike: the
     submissions that Kaggle listed with the same name and message before this one was sent; None
-    where not recorded. size: in bytes, 0 where not recorded. submitting: the request that submits
-    it was begun, so it may have arrived; True where not recorded. kaggle_time: then, by Kaggle's
-    clock. missing: Kaggle's list did not show it when it should have. Times are UTC, ISO 8601.
+    where not recorded. size: in bytes, 0 where not recorded. content_sha256: of the CSV in a packed
+    file, else "". submitting: the request that submits it was begun, so it may have arrived; True
+    where not recorded. kaggle_time: then, by Kaggle's clock. missing: Kaggle's list
+    did not show it when it should have. Times are UTC, ISO 8601.
     """
 
     csv: str = ""
@@ -86,6 +88,7 @@ class Entry(Origin):
     again: bool = False
     alike: list[int] | None = None
     size: int = 0
+    content_sha256: str = ""
     submitting: bool = True
     kaggle_time: str | None = None
     missing: bool = False

@@ -123,6 +123,7 @@ OPTIONAL: Mapping[str, Mapping[str, Check]] = {
         "again": _is_flag,
         "alike": _or_none(_list_of(_is_count)),
         "size": _is_count,
+        "content_sha256": _is_text,
         "submitting": _is_flag,
     },
     "submitting": {"kaggle_time": _or_none(_is_moment)},

@@ -19,7 +19,8 @@ _ALWAYS = ("runs", "configs", "commit", "tta", *SCORES)
 _WRITTEN = ("sha256", "competition", *_ALWAYS)
 
 _INTENT = ("id", "sha256", "competition", "message", "file_name")
-_INTENT_OPTIONAL = ("again", "alike", "size", "submitting")  # version 0.1 does not have them
+# ledgers of version 0.1 do not have them
+_INTENT_OPTIONAL = ("again", "alike", "size", "content_sha256", "submitting")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,11 @@ class History:
 
     def entries(self) -> list[Entry]:
         """Every submission, and every CSV never sent, oldest first."""
-        sent = {(entry.sha256, entry.competition) for entry in self.submissions.values()}
+        sent = {
+            (sha256, entry.competition)
+            for entry in self.submissions.values()
+            for sha256 in (entry.sha256, entry.content_sha256)
+        }
         entries: list[Entry] = []
         for key in self.order:
             if isinstance(key, str):
@@ -62,7 +67,7 @@ def read_events(
         except KeyError:
             continue  # a result whose intent was lost with the disk
     for id, entry in history.submissions.items():
-        csv = history.csvs.get((entry.sha256, entry.competition))
+        csv = history.csvs.get((entry.content_sha256 or entry.sha256, entry.competition))
         if csv is not None:
             origin = {name: getattr(csv, name) for name in (*_ALWAYS, *OPTIONAL)}
             history.submissions[id] = replace(entry, csv=csv.csv, created=csv.created, **origin)

@@ -84,6 +84,8 @@ class Ledger:
         processes could submit at once.
         """
         id = secrets.token_hex(8)
+        is_packed = csv.content_sha256 not in ("", csv.sha256)
+        packed = {"content_sha256": csv.content_sha256} if is_packed else {}
         self._append(
             "intent",
             id=id,
@@ -96,6 +98,7 @@ class Ledger:
             again=again,
             alike=None if alike is None else sorted(alike),
             submitting=False,
+            **packed,
         )
         self._sending.add(id)
         return id
@@ -154,12 +157,12 @@ class Ledger:
     def already_sent(self, sha256: str, competition: str) -> Entry | None:
         """The newest submission of these bytes that Kaggle accepted, or may have accepted.
 
-        One that failed does not count.
+        Also one in which they were packed. One that failed does not count.
         """
         return _last(
             self.entries(),
             lambda entry: (
-                entry.sha256 == sha256
+                sha256 in (entry.sha256, entry.content_sha256)
                 and entry.competition == competition
                 and entry.status not in ("written", "failed")
             ),

@@ -44,6 +44,8 @@ def send(
     kaggle_client.credentials_source()  # raises early when there are none
     arrived = resolve_unknown(ledger, competition.slug)
     earlier = ledger.already_sent(checked.sha256, competition.slug)
+    if earlier is None:  # the same CSV, sent before it was packed
+        earlier = ledger.already_sent(checked.content_sha256, competition.slug)
     if earlier is not None:
         is_ours = earlier.id in arrived or (wait and (earlier.again or not again))
         is_pending = earlier.status == "pending"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +15,8 @@ from pcam_kit.data.sources.opening import open_files
 from pcam_kit.data.sources.search import find_file
 from pcam_kit.data.sources.tables import read_columns
 from pcam_kit.errors import DataError, SubmissionError, UsageError
-from pcam_kit.files import sha256_file
 from pcam_kit.formatting import Summary
-from pcam_kit.submissions import CheckedCsv, Entry, Ledger, check_csv
+from pcam_kit.submissions import CheckedCsv, Entry, Ledger, check_csv, read_csv_file
 from pcam_kit.submissions.expected_score import expectation
 from pcam_kit.workflows.outcomes import submission_lock, wait_for_score
 from pcam_kit.workflows.sending import send
@@ -112,6 +112,8 @@ def submit(
         f"{path}: {checked.rows:,} rows in the format of {competition.title}, "
         f"{100 * checked.positive_rate:.1f}% positive"
     )
+    for note in checked.notes:
+        log.info(f"note: {note}")
     ledger = workspace.ledger
     for line in expectation(competition, entry, ledger.entries()):
         log.info(line)
@@ -187,10 +189,20 @@ def _choose_csv(request: SubmitRequest, ledger: Ledger) -> tuple[Path, Entry | N
                 f"{path} is in the ledger, but the file is gone",
                 hint="write it again: pcam predict",
             )
-        return path, ledger.find_by_sha256(sha256_file(path))
+        return path, _entry_of(path, ledger)
     if not request.csv.is_file():
         return request.csv, None
-    return request.csv, ledger.find_by_sha256(sha256_file(request.csv))
+    return request.csv, _entry_of(request.csv, ledger)
+
+
+def _entry_of(path: Path, ledger: Ledger) -> Entry | None:
+    """What the ledger has about a file, or about the CSV packed in it."""
+    data, content = read_csv_file(path)
+    for found in (data, content):
+        entry = ledger.find_by_sha256(hashlib.sha256(found).hexdigest())
+        if entry is not None:
+            return entry
+    return None
 
 
 def _competition(request: SubmitRequest, entry: Entry | None, workspace: Workspace) -> Competition:

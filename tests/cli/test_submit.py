@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import gzip
 import io
 import json
 import os
@@ -167,6 +168,24 @@ class TestStillOpen:
         assert (one(project)["status"], one(project)["error"]) == ("error", why)
         assert f"error: {why}" in project.quick("submissions").ok().out
         pcam("submit", CSV).refused(6, "which Kaggle could not score", why, "--again")
+
+
+def test_a_packed_csv_is_sent_as_it_is(
+    pcam: Submit, project: Project, kaggle: Loopback, served: Competition
+) -> None:
+    """Checked inside; its origin is known; and neither form is sent after the other."""
+    path = project.path / "packed.csv.gz"
+    path.write_bytes(gzip.compress((project.path / CSV).read_bytes()))
+    done = pcam("submit", "packed.csv.gz", "--no-wait", "--json")
+    assert "the CSV in packed.csv.gz was checked; the file is sent as it is" in done.err
+    assert "validation accuracy of" in done.err
+    assert kaggle.seen("upload")[0].body == path.read_bytes()
+    assert kaggle.seen("StartSubmissionUpload")[0].json["fileName"] == "packed.csv.gz"
+    entry = one(project)
+    assert (entry["ref"], entry["file_name"]) == (done.json["ref"], "packed.csv.gz")
+    assert len(entry["runs"]) == 1
+    pcam("submit", CSV, "--no-wait").refused(6, str(done.json["ref"]), "--again")
+    assert len(kaggle.seen(CREATE)) == 1
 
 
 class TestUnknownOutcome:

@@ -4,10 +4,13 @@ remembers what was sent.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import json
 import os
 import re
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -150,12 +153,139 @@ class TestAccepted:
             save(tmp_path, ["id,label", f"a,{value}"]), HCD, ["a"]
         ).values.tolist() == [np.float32(value.strip('"'))]
 
+    def test_rows_and_columns_in_another_order(self, tmp_path: Path) -> None:
+        """Kaggle goes by names and ids; the values still belong to the test images."""
+        header, *rows = (line.split(",") for line in GOOD)
+        dice = np.random.default_rng(4)
+        for turn, shuffle in ((True, False), (False, True), (True, True)):
+            lines = [rows[i] for i in dice.permutation(12)] if shuffle else rows
+            lines = [line[::-1] if turn else line for line in (header, *lines)]
+            path = save(tmp_path, [",".join(line) for line in lines])
+            found = check_csv(path, LAB, IDS)
+            assert found.values.tolist() == [int(i) % 2 for i in IDS]
+            said = " ".join(found.notes)
+            assert ("columns are in another order" in said) == turn
+            assert ("rows are in another order" in said) == shuffle
+            assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def test_scores_of_which_only_the_order_counts(self, tmp_path: Path) -> None:
+        path = save(tmp_path, ["id,label", "a,-3.5", "b,1e300", "c,0.25"])
+        found = check_csv(path, HCD, list("abc"))
+        assert found.values.tolist() == [-3.5, np.inf, 0.25]
+        assert found.positive_rate == 1 / 3
+        assert found.notes == (
+            "the scores go from -3.5 to 1e+300; for AUC only their order counts",
+        )
+        log_loss = HCD.model_copy(update={"metric": "log_loss"})
+        message = refused(path, log_loss, list("abc"))
+        assert "2 faults" in message
+        assert "expected a number from 0 to 1" in message
+
+    @pytest.mark.parametrize("end", ["\n", "\r\n"])
+    def test_blank_lines_at_the_end(self, tmp_path: Path, end: str) -> None:
+        assert check_csv(save(tmp_path, [*GOOD, "", ""], end), LAB, IDS).rows == 12
+        assert "line 14: empty" in refused(save(tmp_path, [*GOOD, "", "12,1"], end))
+
+    def test_packed_it_is_checked_inside_and_kept_as_it_is(self, tmp_path: Path) -> None:
+        plain = save(tmp_path, GOOD)
+        expected = check_csv(plain, LAB, IDS)
+        for path, data in packed(tmp_path, plain.read_bytes()).items():
+            path.write_bytes(data)
+            found = check_csv(path, LAB, IDS)
+            assert found.values.tolist() == expected.values.tolist()
+            assert (found.path, found.size) == (path, len(data))
+            assert found.sha256 == hashlib.sha256(data).hexdigest()
+            assert found.content_sha256 == expected.sha256
+            assert "sent as it is" in found.notes[0]
+
+    def test_packed_and_wrong_inside(self, tmp_path: Path) -> None:
+        for path, data in packed(tmp_path, "\n".join(changed(6, "4,x")).encode()).items():
+            path.write_bytes(data)
+            assert "line 6: id '4' has 'x'" in refused(path)
+
+
+def packed(folder: Path, content: bytes) -> dict[Path, bytes]:
+    """A CSV packed in all the ways that people have."""
+
+    def zipped(*members: tuple[str, bytes]) -> bytes:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in members:
+                archive.writestr(name, data)
+        return buffer.getvalue()
+
+    return {
+        folder / "a.csv.gz": gzip.compress(content),
+        folder / "two parts.csv.gz": gzip.compress(content[:9]) + gzip.compress(content[9:]),
+        folder / "a.zip": zipped(("a.csv", content)),
+        folder / "A.CSV.ZIP": zipped(("deep/", b""), ("deep/A.CSV", content)),
+        folder / "mac.zip": zipped(("a.csv", content), ("__MACOSX/._a.csv", b"x")),
+    }
+
+
+class TestPackedAndRefused:
+    def made(self, folder: Path, name: str, data: bytes) -> Path:
+        path = folder / name
+        path.write_bytes(data)
+        return path
+
+    def test_names_that_say_something_else(self, tmp_path: Path) -> None:
+        files = packed(tmp_path, "\n".join(GOOD).encode())
+        for name in ("a.csv.gz", "a.zip"):
+            path = self.made(tmp_path, "b.csv", files[tmp_path / name])
+            assert "although its name does not say so" in refused(path)
+        for name in ("b.csv.gz", "b.zip"):
+            path = self.made(tmp_path, name, "\n".join(GOOD).encode())
+            assert "is not packed, although its name says so" in refused(path)
+
+    def test_no_csv_or_several_of_them(self, tmp_path: Path) -> None:
+        for names in ([], ["a.txt"], ["a.csv", "b.csv"], [f"{i}.csv" for i in range(9)]):
+            buffer = io.BytesIO()
+            with zipfile.ZipFile(buffer, "w") as archive:
+                for name in names:
+                    archive.writestr(name, "id,class\n")
+            path = self.made(tmp_path, "a.zip", buffer.getvalue())
+            assert "expected one CSV file and nothing else" in refused(path)
+
+    def test_damaged_cut_or_encrypted(self, tmp_path: Path) -> None:
+        content = "\n".join(GOOD).encode() * 50
+        for path, data in packed(tmp_path, content).items():
+            for bad in (data[:-4], data[: len(data) // 2], data[:30], data[:4]):
+                path.write_bytes(bad)
+                refused(path)
+            flipped = bytearray(data)
+            flipped[len(data) // 2] ^= 0x10
+            path.write_bytes(flipped)
+            refused(path)
+
+    def test_a_bomb_is_not_unpacked(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from pcam_kit.submissions import packed as module
+
+        monkeypatch.setattr(module, "CSV_BYTES", 1 << 20)
+        for path, data in packed(tmp_path, b"0" * (2 << 20)).items():
+            path.write_bytes(data)
+            assert "unpacks to more than 1,048,576 bytes" in refused(path)
+        path = self.made(tmp_path, "a.csv", b"0" * (2 << 20))
+        assert "more than 1,048,576 bytes" in refused(path)
+
+    @pytest.mark.parametrize(
+        ("start", "what"),
+        [(b"7z\xbc\xaf\x27\x1c", "7-Zip"), (b"\x89HDF", "HDF5"), (b"BZh9", "bz2")],
+    )
+    def test_other_formats_are_named(self, tmp_path: Path, start: bytes, what: str) -> None:
+        message = refused(self.made(tmp_path, "a.csv", start + b"\0\1" * 50))
+        assert what in message
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+    def test_a_pipe_does_not_wait_for_ever(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "a.csv")
+        assert "it is a pipe" in refused(tmp_path / "a.csv")
+
 
 class TestRefused:
     @pytest.mark.parametrize(
         ("header", "why"),
         [
-            ("class,id", "swapped"),
             ("Id,Class", "letter for letter"),
             ("id, class", "letter for letter"),
             ("id,label", "the columns of tnm-112-lab-2-2024"),
@@ -204,8 +334,6 @@ class TestRefused:
             "inf",
             "-inf",
             "Infinity",
-            "1.0001",
-            "-0.1",
             "",
             "x",
             "1e999",
@@ -220,7 +348,7 @@ class TestRefused:
         message = refused(save(tmp_path, ["id,label", "a,0.5", f"b,{value}"]), HCD, ["a", "b"])
         assert "line 3: id 'b' has" in message
         assert repr(value) in message or "no value" in message
-        assert "expected a number from 0 to 1" in message
+        assert "expected a finite number" in message
 
     def test_missing_extra_repeated_and_altered_ids(self, tmp_path: Path) -> None:
         assert "1 fault\n  missing: id '4'" in refused(save(tmp_path, [*GOOD[:5], *GOOD[6:]]))
@@ -233,14 +361,6 @@ class TestRefused:
         )
         message = refused(save(tmp_path, changed(6, "04,0")))
         assert "2 faults\n  line 6: id '04' is not a test id\n  missing: id '4'" in message
-
-    def test_another_order_has_its_own_message(self, tmp_path: Path) -> None:
-        path = save(tmp_path, [GOOD[0], *GOOD[:0:-1]])
-        with pytest.raises(
-            SubmissionError, match="right ids in another order: line 2 is '11', expected '0'"
-        ) as caught:
-            check_csv(path, LAB, IDS)
-        assert "sort" in caught.value.hint
 
     def test_five_faults_are_listed_and_the_rest_counted(self, tmp_path: Path) -> None:
         message = refused(save(tmp_path, ["id,class", *(f"{i},x" for i in IDS)]))
@@ -259,7 +379,11 @@ class TestRefused:
             path.write_bytes(empty)
             assert "is empty" in refused(path)
         path.write_bytes("\n".join(GOOD).encode("utf-16"))
-        assert "not UTF-8 text: line 1" in refused(path)
+        assert "is UTF-16 text, not UTF-8" in refused(path)
+        path.write_bytes("\n".join(GOOD).encode("utf-16-le"))
+        assert "is UTF-16 text, not UTF-8" in refused(path)
+        path.write_bytes("\n".join(GOOD).encode("utf-32"))
+        assert "is UTF-32 text, not UTF-8" in refused(path)
         path.write_bytes("\n".join(GOOD).encode().replace(b"\n4,", b"\n\xe4,"))
         assert "not UTF-8 text: line 6 holds the byte 0xe4" in refused(path)
         path.write_text("\n".join(GOOD) + '\n"12,1', encoding="utf-8")
@@ -470,6 +594,24 @@ class TestLedger:
         path.write_text(path.read_text(encoding="utf-8") + json.dumps(old) + "\n", encoding="utf-8")
         told = [(entry.alike, entry.again, entry.is_lost) for entry in Ledger(path).entries()]
         assert told == [([41, 43], True, True), ([], False, True), (None, False, True)]
+
+    def test_a_csv_and_the_same_one_packed_are_the_same_predictions(self, tmp_path: Path) -> None:
+        ledger, plain = Ledger(tmp_path / "ledger.jsonl"), csv(tmp_path)
+        ledger.record_written(plain, HCD.slug, ORIGIN)
+        path = tmp_path / "a.csv.gz"
+        path.write_bytes(gzip.compress(plain.path.read_bytes()))
+        sent = check_csv(path, HCD, IDS)
+        ledger.record_sent(ledger.record_intent(sent, HCD.slug, message=""), 7)
+        (entry,) = Ledger(tmp_path / "ledger.jsonl").entries()
+        assert (entry.runs, entry.file_name, entry.sha256) == (
+            ["run-1", "run-2"],
+            "a.csv.gz",
+            sent.sha256,
+        )
+        for sha256 in (plain.sha256, sent.sha256):
+            found = ledger.already_sent(sha256, HCD.slug)
+            assert found is not None
+            assert found.ref == 7
 
     def test_the_gap_is_there_where_both_scores_are(self) -> None:
         entry = Entry(valid_score=0.9123, public_score=0.89111)

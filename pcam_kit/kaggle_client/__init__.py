@@ -33,6 +33,7 @@ from pcam_kit.kaggle_client.credentials import (
     credentials_source,
     display_path,
     exposed_files,
+    find_faults,
     find_sources,
     key_file,
 )
@@ -73,6 +74,7 @@ __all__ = [
     "download_all",
     "download_file",
     "exposed_files",
+    "find_faults",
     "find_sources",
     "find_submission",
     "get_submission",

@@ -12,7 +12,12 @@ from urllib.parse import urlsplit
 import requests
 
 from pcam_kit.errors import AccessError, CredentialsError, KaggleError, TransferError
-from pcam_kit.kaggle_client.credentials import SETTINGS_URL, TOKEN_HINT, find_sources
+from pcam_kit.kaggle_client.credentials import (
+    SETTINGS_URL,
+    TOKEN_HINT,
+    find_faults,
+    find_sources,
+)
 from pcam_kit.kaggle_client.obstacles import (
     causes_of,
     obstacle_of,
@@ -129,6 +134,9 @@ def refused_credentials() -> CredentialsError:
     if "kaggle.json" in source or "KAGGLE_KEY" in source:
         # the settings page gives tokens now; one in the place of a key is refused as well
         hint = f"{TOKEN_HINT}; only a legacy key goes into {source}"
+    for fault in find_faults():
+        message += f"; {fault.text}"
+        hint = f"{fault.fix}; or {hint}"
     if hidden:
         message += f", which hides the one in {' and '.join(hidden)}"
         hint += f"; or remove {source}, so that {hidden[0]} is used"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from packaging.version import Version
 
 from pcam_kit.errors import CredentialsError
 from pcam_kit.kaggle_client import credentials_source
-from pcam_kit.kaggle_client.credentials import find_sources
+from pcam_kit.kaggle_client.credentials import find_faults, find_sources
 
 CHILD = """
 import json, sys
@@ -217,7 +218,11 @@ def test_a_token_in_the_place_of_a_key_is_refused_with_its_right_place(
 ) -> None:
     put(home / ".kaggle" / "kaggle.json", {"username": USERNAME, "key": TOKEN})
     told = look(bare)
-    assert told["message"] == "Kaggle refused the credentials in ~/.kaggle/kaggle.json"
+    assert told["message"] == (
+        "Kaggle refused the credentials in ~/.kaggle/kaggle.json; ~/.kaggle/kaggle.json holds a "
+        "KGAT token as its key: such a token belongs into ~/.kaggle/access_token or "
+        "KAGGLE_API_TOKEN"
+    )
     assert "put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token; " in told["hint"]
     assert "only a legacy key goes into ~/.kaggle/kaggle.json" in told["hint"]
     assert TOKEN not in told["message"] + told["hint"]
@@ -286,14 +291,19 @@ def test_a_kaggle_json_beside_the_config_folder_is_named(
     in_kaggle_json(home)
     told = look(bare | {"KAGGLE_CONFIG_DIR": str(home / "elsewhere")})
     why = "~/.kaggle/kaggle.json is not looked at, because KAGGLE_CONFIG_DIR is ~/elsewhere"
-    assert told["message"] == f"no Kaggle credentials found ({why})"
+    missing = "KAGGLE_CONFIG_DIR names ~/elsewhere, which does not exist"
+    assert told["message"].startswith(f"no Kaggle credentials found ({missing}; ")
+    assert told["message"].endswith(f"; {why})")
     assert kaggle.requests == []
 
 
 # in this process: no client needed
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"username": "only"}'])
+NESTED = "[" * 100_000
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", NESTED, '{"a": ' * 50_000, '{"key": NaN}'])
 def test_a_kaggle_json_that_cannot_be_used_is_named(
     bare: dict[str, str], home: Path, monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
@@ -323,3 +333,110 @@ def test_everything_there_is_in_order(
         "~/.kaggle/kaggle.json",
         "~/.kaggle/credentials.json",
     ]
+
+
+GOOD = json.dumps(PAIR)
+KEY32 = "0123456789abcdef" * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("kaggle.json.txt", GOOD, "kaggle.json.txt is not looked at: the name must be kaggle.json"),
+        ("kaggle.json.json", GOOD, "kaggle.json.json is not looked at"),
+        ("kaggle (1).json", GOOD, "kaggle (1).json is not looked at"),
+        ("kaggle(12).json.txt", GOOD, "kaggle(12).json.txt is not looked at"),
+        ("kaggle-copy.json", GOOD, "kaggle-copy.json is not looked at"),
+        ("Kaggle.JSON", GOOD, "Kaggle.JSON is not looked at"),
+        ("kaggle", GOOD, "~/.kaggle/kaggle is not looked at"),
+        ("access_token (1)", TOKEN, "the name must be access_token"),
+        ("access_token.txt.txt", TOKEN, "the name must be access_token"),
+        ("Access-Token.json", TOKEN, "the name must be access_token"),
+        ("kaggle.json", GOOD.encode("utf-16"), "kaggle.json is UTF-16, as PowerShell's > writes"),
+        ("kaggle.json", GOOD.encode("utf-16-le"), "kaggle.json is UTF-16"),
+        ("kaggle.json", GOOD.encode("utf-8-sig"), "UTF-8 with a byte order mark"),
+        ("kaggle.json", '{"username": "only"}', "~/.kaggle/kaggle.json has no key"),
+        ("kaggle.json", '{"key": "only"}', "~/.kaggle/kaggle.json has no username"),
+        ("kaggle.json", '{"username": 5, "key": [1]}', "has no username and no key"),
+        ("kaggle.json", '{"username": "a", "key": "KGAT_x"}', "holds a KGAT token as its key"),
+        (
+            "kaggle.json",
+            '{"username": "a", "key": "\\"b\\""}',
+            "is in quotes twice",
+        ),
+        ("access_token", f'"{TOKEN}"', "the token in ~/.kaggle/access_token is in quotes"),
+        ("access_token", TOKEN.encode("utf-16"), "access_token is UTF-16"),
+        ("access_token", GOOD, "~/.kaggle/access_token holds JSON"),
+        ("access_token", KEY32, "~/.kaggle/access_token holds a legacy key"),
+        ("access_token", f"token: {TOKEN}", "holds more than a token"),
+    ],
+)
+def test_a_file_that_is_nearly_right_is_named(
+    bare: dict[str, str],
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    content: str | bytes,
+    says: str,
+) -> None:
+    path = home / ".kaggle" / name
+    path.parent.mkdir()
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    enter(monkeypatch, bare)
+    faults = find_faults()
+    (fault,) = [fault for fault in faults if says in fault.text]
+    assert fault.fix
+    for secret in (TOKEN, KEY, KEY32):
+        assert secret not in f"{faults}"
+    if [*find_sources()]:
+        assert credentials_source() == f"~/.kaggle/{name}", "used, and Kaggle will refuse it"
+        return
+    with pytest.raises(CredentialsError) as caught:
+        credentials_source()
+    assert says in caught.value.message
+    assert caught.value.hint.startswith(fault.fix)
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"KAGGLE_KEY": KEY32}, "KAGGLE_KEY is set, but KAGGLE_USERNAME is not set"),
+        ({"KAGGLE_USERNAME": "a"}, "KAGGLE_USERNAME is set, but KAGGLE_KEY is not set"),
+        ({"KAGGLE_USERNAME": "a", "KAGGLE_KEY": "KGAT_x"}, "KAGGLE_KEY holds a KGAT token"),
+        ({"KAGGLE_USERNAME": "a", "KAGGLE_KEY": f"'{KEY32}'"}, "the value of KAGGLE_KEY is in"),
+        ({"KAGGLE_API_TOKEN": f'"{TOKEN}"'}, "the value of KAGGLE_API_TOKEN is in quotes"),
+        ({"KAGGLE_API_TOKEN": KEY32}, "KAGGLE_API_TOKEN holds a legacy key"),
+        ({"KAGGLE_CONFIG_DIR": "nowhere"}, "names nowhere, which does not exist"),
+        ({"KAGGLE_CONFIG_DIR": __file__}, "which is a file"),
+    ],
+    ids=str,
+)
+def test_variables_that_are_nearly_right_are_named(
+    bare: dict[str, str], monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], says: str
+) -> None:
+    enter(monkeypatch, bare | variables)
+    (fault,) = [fault for fault in find_faults() if says in fault.text]
+    assert fault.fix
+    assert KEY32 not in fault.text + fault.fix
+
+
+def test_what_is_right_has_no_fault(
+    bare: dict[str, str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_kaggle_json(home)
+    for name in ("access_token", "access_token.txt", "credentials.json", "notes.txt"):
+        put(home / ".kaggle" / name, TOKEN)
+    enter(monkeypatch, bare)
+    assert find_faults() == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_in_the_place_of_a_file_does_not_wait(
+    bare: dict[str, str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / ".kaggle").mkdir()
+    for name in ("kaggle.json", "access_token"):
+        os.mkfifo(home / ".kaggle" / name)
+    enter(monkeypatch, bare)
+    with pytest.raises(CredentialsError, match="cannot be used"):
+        credentials_source()

@@ -35,6 +35,8 @@ def credentials(subject: Subject) -> Iterator[Check]:
         if hidden:
             text += f"; it hides {' and '.join(hidden)}"
         yield Check("credentials", "ok", text)
+        for fault in kaggle_client.find_faults():
+            yield Check("credentials", "warning", fault.text, fault.fix)
     else:
         try:
             kaggle_client.credentials_source()

@@ -35,6 +35,18 @@ class CompetitionState:
         """Has its deadline passed?"""
         return self.deadline is not None and self.deadline < datetime.now(UTC)
 
+    def why_closed(self, slug: str) -> str:
+        """Why it takes no CSV from this account, whatever the counts say; "" when it should."""
+        if self.submissions_disabled:
+            return f"{slug} takes none now"
+        if self.notebooks_only:
+            return f"{slug} takes notebooks only, and no CSV"
+        if self.over and self.deadline is not None:
+            return f"{slug} is over, its deadline was {self.deadline:%Y-%m-%d %H:%M} UTC"
+        if not self.entered:
+            return f"you have not joined {slug}, or not accepted its rules"
+        return ""
+
 
 def competition_state(slug: str) -> CompetitionState:
     """Ask Kaggle for the state of a competition.

@@ -5,6 +5,7 @@ The errors never contain a secret or a signed URL.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -29,6 +30,8 @@ from pcam_kit.parsing import parse_json
 
 TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 SAME_AGAIN = "run the same command again"
+TOO_LARGE = r"too (large|big)|file ?size|size limit|(maximum|max\.?) size|exceeds? .*\d ?[kmg]b\b"
+PACK_HINT = "a packed CSV is smaller, and taken as well: gzip -k NAME.csv, then submit NAME.csv.gz"
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,13 @@ class Subject:
     """What a call is about, for its error messages.
 
     doing: e.g. "list the files of x". thing: e.g. "the competition x". slug: of the competition,
-    OWNER/SLUG of a dataset, "" for neither.
+    OWNER/SLUG of a dataset, "" for neither. submits: it is about sending a submission.
     """
 
     doing: str
     thing: str
     slug: str = ""
+    submits: bool = False
 
     @property
     def is_dataset(self) -> bool:
@@ -63,12 +67,10 @@ def refusal(subject: Subject, response: requests.Response) -> KaggleError | Tran
     status, message = status_and_message(response)
     quoted = f': "{message}"' if message else f" ({status_text(status)})"
     words = message.lower()
-    is_limit = any(word in words for word in ("limit", "quota", "allowance", "maximum"))
-    if is_limit and status in {400, 403, 429} and "submi" in words:
-        return KaggleError(
-            f"Kaggle refused to {subject.doing}{quoted}",
-            hint=f"the daily count starts again at 00:00 UTC; see {subject.url}/submissions",
-        )
+    if status in {400, 403, 409, 413, 429} and (subject.submits or "submi" in words):
+        hint = _why_not_submitted(413 if status == 413 else 0, words, subject)
+        if hint:
+            return KaggleError(f"Kaggle refused to {subject.doing}{quoted}", hint=hint)
     if status in TRANSIENT or status >= 500:
         error = TransferError(
             f"Kaggle could not {subject.doing}{quoted}",
@@ -124,6 +126,34 @@ def refusal(subject: Subject, response: requests.Response) -> KaggleError | Tran
             return KaggleError(
                 f"Kaggle refused to {subject.doing}{quoted}", hint=f"see {subject.url}"
             )
+
+
+def _why_not_submitted(status: int, words: str, subject: Subject) -> str:
+    """The hint for a submission that Kaggle does not take; "" where its words tell no cause."""
+    page = f"{subject.url}/submissions"
+    if status == 413 or re.search(TOO_LARGE, words):
+        return f"{PACK_HINT}; see {subject.url}"
+    for pattern, hint in (
+        (r"\brules?\b", ""),  # as for any other request
+        (r"notebook|kernel", f"it takes the output of notebooks on Kaggle only: {subject.url}"),
+        (
+            r"deadline|(has|is|already|now) (ended|over|closed|finished|complete)|no longer accept",
+            f"it takes no submissions any more; see {subject.url}",
+        ),
+        (
+            r"(limit|quota|allowance|maximum|cap)\b.*\b(total|lifetime|overall)|"
+            r"\b(total|lifetime|overall)\b.*(limit|quota|allowance|maximum|cap)\b",
+            f"the submissions of the whole competition are used up, and none come back; see {page}",
+        ),
+        (
+            r"limit|quota|allowance|maximum",
+            f"the daily count starts again at 00:00 UTC; see {page}",
+        ),
+        (r"\bteam\b", f"look at your team: {subject.url}/team"),
+    ):
+        if re.search(pattern, words):
+            return hint
+    return ""
 
 
 def refused_credentials() -> CredentialsError:

@@ -16,6 +16,7 @@ from pcam_kit.kaggle_client import retry
 from pcam_kit.kaggle_client.http import plain_session
 from pcam_kit.kaggle_client.obstacles import never_left
 from pcam_kit.kaggle_client.refusals import (
+    PACK_HINT,
     SAME_AGAIN,
     Subject,
     one_line,
@@ -64,10 +65,16 @@ class Upload:
 
 @dataclass(frozen=True)
 class Limits:
-    """Submissions made since 00:00 UTC, and how many more are allowed until the next."""
+    """Submissions made since 00:00 UTC, and how many more are allowed until the next.
+
+    total: made since the competition began. limited_by_total: the competition's limit on these,
+    not the daily one, is what allows no more.
+    """
 
     today: int
     allowed_now: int
+    total: int = 0
+    limited_by_total: bool = False
 
     @property
     def reset_in(self) -> float:
@@ -83,7 +90,7 @@ def upload_csv(slug: str, csv: Path, sha256: str) -> Upload:
 
     Raises SubmissionError, KaggleError.
     """
-    about = _about(slug, f"take the submission {csv.name} to {slug}")
+    about = _submitting(slug, csv.name)
     try:
         data, modified = csv.read_bytes(), int(csv.stat().st_mtime)
     except OSError as error:
@@ -111,7 +118,7 @@ def submit_upload(upload: Upload, message: str, *, earlier: frozenset[int]) -> i
     it did not arrive.
     """
     slug, name = upload.slug, upload.file_name
-    about = _about(slug, f"take the submission {name} to {slug}")
+    about = _submitting(slug, name)
     fields = {
         "competition_name": slug,
         "blob_file_tokens": upload.token,
@@ -153,8 +160,15 @@ def submission_limits(slug: str) -> Limits:
     fields = {"competition_name": slug}
     limits = call(Request("get_submission_limits", "ApiGetSubmissionLimitsRequest", fields), about)
     # a number that Kaggle leaves out is 0
-    today, allowed = (getattr(limits, name, 0) for name in ("num_today", "num_allowed_now"))
-    return Limits(int(today), int(allowed))
+    names = ("num_today", "num_allowed_now", "num_total", "limited_by_total")
+    today, allowed, total, by_total = (getattr(limits, name, 0) for name in names)
+    return Limits(int(today), int(allowed), int(total), by_total is True)
+
+
+def _submitting(slug: str, name: str) -> Subject:
+    return Subject(
+        f"take the submission {name} to {slug}", f"the competition {slug}", slug, submits=True
+    )
 
 
 def _about(slug: str, doing: str) -> Subject:
@@ -179,6 +193,12 @@ def _upload(fields: dict[str, Any], data: bytes, about: Subject) -> str:
             status, pause = response.status_code, retry.retry_after(response.headers)
     except requests.RequestException as error:  # not chained: its text contains the signed URL
         raise unreachable(error, target.create_url) from None
+    if status == 413:
+        raise TransferError(
+            f"the upload of {name} was refused: it is too large, {len(data):,} bytes "
+            f"({status_text(status)}); nothing was submitted",
+            hint=PACK_HINT,
+        )
     if status not in {200, 201}:
         error = TransferError(
             f"the upload of {name} was refused ({status_text(status)}); nothing was submitted",

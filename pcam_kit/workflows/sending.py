@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from contextlib import suppress
 
 from pcam_kit import kaggle_client
 from pcam_kit.competitions import Competition
@@ -15,6 +16,7 @@ from pcam_kit.errors import (
     StorageError,
     SubmissionError,
 )
+from pcam_kit.kaggle_client import Limits
 from pcam_kit.submissions import CheckedCsv, Entry, Ledger
 from pcam_kit.workflows.kaggle_source import with_profile_hint
 from pcam_kit.workflows.outcomes import resolve_unknown
@@ -157,12 +159,7 @@ def _check_limit(
     with with_profile_hint(competition):
         limits = kaggle_client.submission_limits(competition.slug)
     if limits.allowed_now <= 0:
-        minutes = math.ceil(limits.reset_in / 60)
-        raise SubmissionError(
-            f"no submission to {competition.slug} is left today ({limits.today} made)",
-            hint="the count starts anew at 00:00 UTC: by this machine's clock in "
-            f"{minutes // 60} h {minutes % 60:02d} min",
-        )
+        raise _none_left(competition, limits)
     log.info(
         f"submissions to {competition.slug} today: {limits.today} made, {limits.allowed_now} left"
     )
@@ -172,6 +169,28 @@ def _check_limit(
     )
     if not confirm(question):
         raise Interrupted("nothing was sent", hint="to send it without being asked: --yes")
+
+
+def _none_left(competition: Competition, limits: Limits) -> SubmissionError:
+    """Why Kaggle takes no submission now: the error names the cause."""
+    slug, page = competition.slug, f"{competition.url}/submissions"
+    if limits.limited_by_total:
+        return SubmissionError(
+            f"no submission to {slug} is left at all: {limits.total} made in the whole competition",
+            hint=f"its limit is on all submissions of a team, and does not start anew; see {page}",
+        )
+    why = ""
+    if limits.today == 0:  # so it is not the daily limit, unless that is 0
+        with suppress(KaggleError):  # without an answer the limits are what is known
+            why = kaggle_client.competition_state(slug).why_closed(slug)
+    if why:
+        return SubmissionError(f"no submission to {slug} is possible: {why}", hint=f"see {page}")
+    minutes = math.ceil(limits.reset_in / 60)
+    return SubmissionError(
+        f"no submission to {slug} is left today ({limits.today} made)",
+        hint="the count starts anew at 00:00 UTC: by this machine's clock in "
+        f"{minutes // 60} h {minutes % 60:02d} min",
+    )
 
 
 def _default_message(entry: Entry | None, checked: CheckedCsv) -> str:

@@ -99,6 +99,34 @@ class TestTold:
         assert re.search(r"in \d+ h \d\d min", done.err)
         assert kaggle.seen("StartSubmissionUpload") == []
 
+    @pytest.mark.parametrize(
+        ("limits", "state", "says"),
+        [
+            ({"numTotal": 100, "limitedByTotal": True}, {}, "left at all: 100 made in the whole"),
+            (
+                {"numToday": 0},
+                {"deadline": "2019-03-30T23:59:00Z"},
+                "tiny is over, its deadline",
+            ),
+            ({"numToday": 0}, {"submissionsDisabled": True}, "tiny takes none now"),
+            ({"numToday": 0}, {"isKernelsSubmissionsOnly": True}, "takes notebooks only"),
+            ({"numToday": 0}, {"userHasEntered": False}, "you have not joined tiny"),
+            ({"numToday": 5}, {"deadline": "2019-03-30T23:59:00Z"}, "left today (5 made)"),
+        ],
+    )
+    def test_why_none_is_left(
+        self,
+        pcam: Submit,
+        kaggle: Loopback,
+        limits: dict[str, Any],
+        state: dict[str, Any],
+        says: str,
+    ) -> None:
+        kaggle.fail("GetSubmissionLimits", patch={"numAllowedNow": 0, **limits})
+        kaggle.fail("GetCompetition", patch=state)
+        pcam("submit", CSV).refused(6, says, "competitions/tiny" if "made)" not in says else "UTC")
+        assert kaggle.seen("StartSubmissionUpload") == []
+
 
 class TestStillOpen:
     """The same bytes again while the first submission of them has no score."""

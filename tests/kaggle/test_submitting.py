@@ -74,7 +74,7 @@ def test_a_submission_is_uploaded_scored_and_read_back(
         0.75,
         0.75,
     )
-    assert submission_limits(SLUG) == Limits(today=1, allowed_now=4)
+    assert submission_limits(SLUG) == Limits(today=1, allowed_now=4, total=1)
     assert matching_submissions(SLUG, path.name, "first try") == {ref}
     assert matching_submissions(SLUG, path.name, "second try") == set()
 
@@ -365,7 +365,7 @@ def test_the_daily_limit(
     with pytest.raises(KaggleError, match="daily Submission allowance") as caught:
         send(write_csv(), "two")
     assert "00:00 UTC" in caught.value.hint
-    assert submission_limits(SLUG) == Limits(today=1, allowed_now=0)
+    assert submission_limits(SLUG) == Limits(today=1, allowed_now=0, total=1)
 
 
 @pytest.mark.parametrize("made", [0, 1])
@@ -377,8 +377,56 @@ def test_the_limits_with_a_kagglesdk_that_does_not_know_them(
     monkeypatch.delattr(CompetitionApiClient, "get_submission_limits", raising=False)
     for _ in range(made):
         send(write_csv(), "one")
-    assert submission_limits(SLUG) == Limits(today=made, allowed_now=5 - made)
+    assert submission_limits(SLUG) == Limits(today=made, allowed_now=5 - made, total=made)
     assert served.seen("GetSubmissionLimits")[-1].json == {"competitionName": SLUG}
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "says", "never"),
+    [
+        (400, "Submission not allowed: the file is too large", "gzip -k", "00:00 UTC"),
+        (400, "Maximum file size is 100 MB for a submission", "gzip -k", "00:00 UTC"),
+        (413, "", "gzip -k", "00:00 UTC"),
+        (400, "Your team has used its daily Submission allowance (5) today", "00:00 UTC", "team:"),
+        (400, "The total submission limit of 100 is reached", "none come back", "00:00 UTC"),
+        (400, "Lifetime allowance of submissions used", "none come back", "00:00 UTC"),
+        (400, "The competition has ended", "takes no submissions any more", "00:00 UTC"),
+        (403, "The deadline has passed", "takes no submissions any more", "join"),
+        (403, "Only accepts submissions from Notebooks", "notebooks on Kaggle only", "join"),
+        (403, "You must accept this competition's rules", "/rules", "00:00 UTC"),
+        (403, "Your team merge is pending", "/team", "00:00 UTC"),
+        (403, "No", "join the competition", "00:00 UTC"),
+    ],
+)
+def test_the_hint_of_a_refusal_is_about_its_cause(
+    served: Loopback, write_csv: WriteCsv, status: int, message: str, says: str, never: str
+) -> None:
+    for what in ("StartSubmissionUpload", "CreateSubmission"):
+        served.fail(what, status=status, message=message)
+        with pytest.raises(KaggleError) as caught:
+            send(write_csv(), "no")
+        served.mend()
+        if what == "StartSubmissionUpload" or message:  # the other is not Kaggle's word
+            assert says in caught.value.hint
+            assert never not in caught.value.hint
+
+
+def test_an_upload_that_is_too_large_is_not_tried_again(
+    served: Loopback, write_csv: WriteCsv
+) -> None:
+    served.fail("upload", status=413, times=99)
+    with pytest.raises(TransferError, match=r"it is too large, .* bytes .*413") as caught:
+        send(write_csv(), "never")
+    assert "gzip -k" in caught.value.hint
+    assert len(served.seen("upload")) == 1
+
+
+def test_the_limit_on_all_submissions(served: Loopback) -> None:
+    served.fail(
+        "GetSubmissionLimits",
+        patch={"numToday": 1, "numTotal": 100, "numAllowedNow": 0, "limitedByTotal": True},
+    )
+    assert submission_limits(SLUG) == Limits(1, 0, total=100, limited_by_total=True)
 
 
 def test_a_csv_that_is_not_there(served: Loopback, tmp_path: Path) -> None:

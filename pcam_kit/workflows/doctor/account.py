@@ -169,6 +169,9 @@ def _limit(slug: str, state: CompetitionState) -> Check:
     count = f"{limits.today} of {state.daily_limit}" if state.daily_limit else f"{limits.today}"
     if limits.allowed_now > 0:
         return Check("limit", "ok", f"{limits.allowed_now} submissions left today ({count} made)")
+    if limits.limited_by_total:
+        text = f"no submissions left at all ({limits.total} made in the whole competition)"
+        return Check("limit", "warning", text, f"see {url}/submissions")
     return Check(
         "limit",
         "warning",

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 def submit(
     csv: Annotated[
         Path | None,
-        typer.Argument(help="The CSV to send. [default: the one written last]", show_default=False),
+        typer.Argument(
+            help="The CSV to send, also as .zip or .gz. [default: the one written last]",
+            show_default=False,
+        ),
     ] = None,
     message: Annotated[
         str,
@@ -45,7 +48,7 @@ def submit(
         typer.Option("--dry-run", help="Check everything, send nothing; needs no account."),
     ] = False,
     again: Annotated[
-        bool, typer.Option("--again", help="Send bytes that were sent before.")
+        bool, typer.Option("--again", help="Send bytes that were sent, or may have been, before.")
     ] = False,
     allow_leak: Annotated[
         bool,
@@ -59,7 +62,8 @@ def submit(
 ) -> None:
     """Check a CSV, send it, wait for its score.
 
-    Each step is recorded in the ledger; the same bytes are not sent twice without --again.
+    Each step is recorded in the ledger; the same bytes are not sent twice without --again. Rows and
+    columns may be in any order, and scores of any size where only their order counts.
 
     Stopped at any moment, the same command resumes: it asks Kaggle what had arrived.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -15,7 +16,8 @@ from pcam_kit.files import write_json
 from pcam_kit.kaggle_client.integrity import announced_hashes
 from pcam_kit.parsing import is_plain, read_json
 
-NOTES_BYTES = 1 << 20
+SIZE = "[0-9]{1,18}"  # of a file in a header: int() takes neither 5,000 digits nor a raised 2
+NOTES_BYTES = 1 << 20  # the most that is read of the notes; they have 300
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,13 @@ def read_notes(destination: Path, source: str) -> Version | None:
 def _version_in(notes: Path) -> Version | None:
     """What the notes say; None when there are none, or they are not of this version."""
     try:
-        values = read_json(notes, NOTES_BYTES)
+        values: Any = read_json(notes, NOTES_BYTES)
         hashes, total = values["hashes"], values["total"]
         texts = [values["source"], values["validator"], *hashes, *hashes.values()]
         # the validator becomes a header of a request
-        fits = all(isinstance(text, str) and text.isprintable() for text in texts)
+        fits = all(
+            isinstance(text, str) and text.isascii() and text.isprintable() for text in texts
+        )
         return Version(**values) if fits and type(total) is int and total >= 0 else None
     except (OSError, ValueError, TypeError, LookupError, AttributeError):
         return None
@@ -113,7 +117,7 @@ def version_of(response: requests.Response, source: str) -> Version:
     return Version(
         source=source,
         validator=validator,
-        total=int(length) if length.isdigit() else 0,
+        total=int(length) if re.fullmatch(SIZE, length) else 0,
         hashes=announced_hashes(headers),
     )
 
@@ -124,7 +128,9 @@ def continued_size(response: requests.Response, offset: int, version: Version) -
     Otherwise 0.
     """
     headers = response.headers
-    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", headers.get("Content-Range", "").strip())
+    match = re.fullmatch(
+        rf"bytes ({SIZE})-({SIZE})/({SIZE})", headers.get("Content-Range", "").strip()
+    )
     if match is None or headers.get("Content-Encoding", "identity") != "identity":
         return 0
     start, end, size = (int(number) for number in match.groups())
@@ -134,6 +140,6 @@ def continued_size(response: requests.Response, offset: int, version: Version) -
     if start != offset or end != size - 1 or version.total not in {0, size}:
         return 0
     length = headers.get("Content-Length", "")
-    if length.isdigit() and int(length) != end - start + 1:
+    if re.fullmatch(SIZE, length) and int(length) != end - start + 1:
         return 0
     return size

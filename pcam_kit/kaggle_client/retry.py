@@ -120,6 +120,6 @@ def read_date(text: str | None) -> datetime | None:
     """The time in a header; None when absent or unreadable."""
     try:
         date = parsedate_to_datetime(text or "")
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return date.replace(tzinfo=date.tzinfo or UTC)

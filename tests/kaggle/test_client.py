@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
 import zipfile
@@ -250,7 +251,26 @@ def test_a_file_that_changed_meanwhile_starts_over(
     assert is_whole(here, folder)
 
 
-@pytest.mark.parametrize("damage", ["other source", "longer than all", "not JSON", "no notes"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "other source",
+        "longer than all",
+        "not JSON",
+        "no notes",
+        "nested",
+        '{"total": "300000"}',
+        '{"total": true}',
+        '{"total": -1}',
+        '{"hashes": 7}',
+        '{"hashes": {"md5": 7}}',
+        '{"hashes": null}',
+        '{"validator": "a\\r\\nX-Evil: 1"}',
+        '{"validator": ["a"]}',
+        '{"source": {}}',
+        '{"new": 1}',
+    ],
+)
 def test_a_part_that_cannot_be_trusted_is_thrown_away(
     served: Loopback, folder: Path, here: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
@@ -270,6 +290,11 @@ def test_a_part_that_cannot_be_trusted_is_thrown_away(
             part.write_bytes(bytes(SIZE + 1))
         case "not JSON":
             notes.write_text("{", encoding="utf-8")
+        case "nested":
+            notes.write_text("[" * 100_000, encoding="utf-8")
+        case str() if damage.startswith("{"):
+            values = json.loads(notes.read_text(encoding="utf-8")) | json.loads(damage)
+            notes.write_text(json.dumps(values), encoding="utf-8")
         case _:
             notes.unlink()
     download_file(SLUG, TRAIN, here)
@@ -763,3 +788,23 @@ class TestAnswersThatDoNotEnd:
             with pytest.raises(KaggleError, match=r"cannot be read|refused to list"):
                 list(list_files(SLUG))
             kaggle.mend()
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("Content-Length", "9" * 5000),
+            ("Content-Length", "\u00b2"),
+            ("Content-Range", f"bytes 0-9/{'9' * 5000}"),
+        ],
+    )
+    def test_sizes_in_headers_that_are_none(self, name: str, value: str) -> None:
+        response = requests.Response()
+        response.status_code = 200
+        response.headers[name] = value
+        version = parts.version_of(response, SLUG)
+        assert version.total == 0
+        assert parts.continued_size(response, 0, version) == 0
+
+    def test_a_date_that_is_none(self) -> None:
+        for text in ("Mon, 01 Jan 99999999999 00:00:00 GMT", "x", "", "1" * 5000):
+            assert retry.read_date(text) is None

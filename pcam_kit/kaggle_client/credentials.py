@@ -131,7 +131,7 @@ def _faults_of_variables() -> Iterator[Fault]:
     if _token_path() is None and LEGACY_KEY.fullmatch(token):
         yield Fault(f"{TOKEN_VARIABLE} holds a legacy key: {KEY_PLACE}", TOKEN_HINT)
     folder = os.environ.get("KAGGLE_CONFIG_DIR", "")
-    if folder and not Path(folder).is_dir():
+    if folder and Path(folder) != _kaggle_folder() and not Path(folder).is_dir():
         what = "is a file" if Path(folder).is_file() else "does not exist"
         yield Fault(
             f"KAGGLE_CONFIG_DIR names {display_path(Path(folder))}, which {what}; it must be the "

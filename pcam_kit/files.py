@@ -276,12 +276,13 @@ def sha256_file(path: Path, progress: Callable[[int], None] | None = None) -> st
 
 
 @contextmanager
-def locked(path: Path, what: str) -> Generator[None]:
+def locked(path: Path, what: str, *, wait: bool = False) -> Generator[None]:
     """Hold an exclusive lock on `path`, an empty file that is never deleted.
 
-    The system releases the lock when the process ends. Raises LockedError when another process
-    holds it; `what` says what that process is doing. On a file system without locks it warns, once,
-    and goes on. Raises StorageError when the file cannot be made.
+    wait: until another process that holds it is done. The system releases the lock when the process
+    ends. Raises LockedError when another process holds it; `what` says what that process is doing.
+    On a file system without locks it warns, once, and goes on. Raises StorageError when the file
+    cannot be made.
     """
     # not filelock.FileLock: up to 3.29 it deletes the file, and without locks it falls back to the
     # existence of the file, which would outlive a killed process
@@ -289,7 +290,7 @@ def locked(path: Path, what: str) -> Generator[None]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = stack.enter_context(open_own(path, "a"))
-            free = _lock(handle.fileno(), path, blocking=False)
+            free = _lock(handle.fileno(), path, blocking=wait)
         except OSError as error:
             raise storage_error(error, path, "lock") from error
         if not free:

@@ -12,29 +12,44 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from pcam_kit.config.schema import Custom
 from pcam_kit.errors import RunError
+from pcam_kit.models.saved import read_model
 from pcam_kit.pipeline.batches import take
+from pcam_kit.run_folders import Run
 from pcam_kit.views import VIEWS, apply_view
 
 BATCH = 256
 
 
-def load_model(path: Path) -> Any:
-    """The trained model of a run: pixels 0-255 in, probability out.
+def load_model(path: Path, *, owner: str = "", custom: bool = False) -> Any:
+    """The model in a `.keras` file: pixels 0-255 in, probability out.
 
-    Raises RunError when it cannot be read.
+    owner: the id of the run that must have written it; "" for any. custom: whether layers that are
+    no part of Keras may be in it. Raises RunError when it cannot be read or trusted.
     """
-    if not path.is_file():
+
+    def unusable(reason: str) -> RunError:
+        hint = "bring it back from a copy, or train again: pcam train"
+        return RunError(f"cannot read the model {path}: {reason}", hint=hint)
+
+    return read_model(path, unusable, owner=owner, custom=custom)
+
+
+def load_trained(run: Run) -> Any:
+    """The trained model of a run.
+
+    Layers of the caller's own are accepted where the run was trained with a network of the
+    caller's own. Raises RunError when it is missing, damaged, or not the one that the run wrote.
+    """
+    path = run.model_file
+    if not path.exists():
         raise RunError(
-            f"no trained model at {path}", hint="finish the run first: pcam train --resume"
+            f"no trained model at {path}",
+            hint="bring it back from a copy, or finish the run: pcam train --resume",
         )
-    try:
-        return keras.saving.load_model(path, compile=False)
-    except (ValueError, OSError, KeyError) as error:
-        raise RunError(
-            f"cannot read the model {path}: {error}",
-            hint="the file is damaged or of another Keras version: train again",
-        ) from error
+    run.check_model()
+    return load_model(path, owner=run.id, custom=isinstance(run.experiment.model, Custom))
 
 
 def predict(

@@ -89,10 +89,9 @@ def _version_in(notes: Path) -> Version | None:
         hashes, total = values["hashes"], values["total"]
         texts = [values["source"], values["validator"], *hashes, *hashes.values()]
         # the validator becomes a header of a request
-        fits = all(
-            isinstance(text, str) and text.isascii() and text.isprintable() for text in texts
-        )
-        return Version(**values) if fits and type(total) is int and total >= 0 else None
+        fits = all(isinstance(text, str) and text.isprintable() for text in texts)
+        fits = fits and values["validator"].isascii() and type(total) is int and total >= 0
+        return Version(**values) if fits else None
     except (OSError, ValueError, TypeError, LookupError, AttributeError):
         return None
 

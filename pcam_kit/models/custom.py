@@ -12,6 +12,7 @@ import keras
 from pcam_kit.config.load import import_object
 from pcam_kit.config.schema import Custom
 from pcam_kit.errors import ConfigError
+from pcam_kit.models.saved import find_code, read_model
 from pcam_kit.models.task import Task
 from pcam_kit.parsing import parsing
 
@@ -67,6 +68,11 @@ def check_network(network: Any, name: str, task: Task) -> None:
             f"activation {activation!r}",
             hint="leave the last activation out: pcam adds it to the model that it saves",
         )
+    if fault := find_code(keras.saving.serialize_keras_object(network), custom=True):
+        raise ConfigError(
+            f"{WHERE}: {name}: the model could be saved, but not loaded again: {fault}",
+            hint="write a layer as a class of a module: a subclass of keras.layers.Layer",
+        )
 
 
 def _read(path: Path) -> Any:
@@ -81,10 +87,9 @@ def _read(path: Path) -> Any:
             f"{WHERE}: {path}: a saved network computes in its own precision",
             hint="leave training.precision at auto, or give module:function",
         )
-    try:
-        return keras.saving.load_model(path, compile=False)
-    except (ValueError, TypeError, OSError, KeyError) as error:
-        raise ConfigError(
-            f"{WHERE}: cannot read {path}: {' '.join(str(error).split())}",
-            hint="import the module that defines its layers first, or give module:function",
-        ) from error
+
+    def unusable(reason: str) -> ConfigError:
+        hint = "import the module that defines its layers first, or give module:function"
+        return ConfigError(f"{WHERE}: cannot read {path}: {reason}", hint=hint)
+
+    return read_model(path, unusable, custom=True)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from pcam_kit.config.schema import Tta
 from pcam_kit.errors import RunError
 from pcam_kit.files import writing
-from pcam_kit.parsing import read_npz
+from pcam_kit.parsing import parsing, read_npz
+from pcam_kit.run_folders.seal import sealed, unsealed
 from pcam_kit.views import UNNAMED, VIEWS
 
 
@@ -48,8 +49,11 @@ class Predictions:
         return set(VIEWS[tta]) <= set(self.views)
 
 
-def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write the file atomically, with the names of the views."""
+def write_predictions(path: Path, predictions: Predictions, owner: str = "") -> None:
+    """Write the file atomically, with the names of the views and a seal.
+
+    owner: the id of the run.
+    """
     arrays: dict[str, Any] = {
         "ids": predictions.ids,
         "labels": predictions.labels,
@@ -59,38 +63,54 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     if predictions.groups is not None:
         arrays["groups"] = predictions.groups
     with writing(path) as temporary, open(temporary, "wb") as handle:
-        np.savez(handle, **arrays)
+        np.savez(handle, **sealed(arrays, owner, path.stem))
 
 
-def read_predictions(path: Path) -> Predictions:
+def read_predictions(path: Path, owner: str = "") -> Predictions:
     """Read the file.
 
-    Raises RunError when it is damaged or does not say which views its columns are.
+    owner: the id of the run. Raises RunError when the file is damaged, when it is not what that run
+    wrote, or does not say which views its columns are.
     """
-    try:
-        return _from_arrays(read_npz(path))
-    except (ValueError, KeyError) as error:
-        raise RunError(
-            f"cannot read {path}: {error}",
-            hint=f"delete {path}, then run the same command again",
-        ) from error
+
+    def damaged(reason: str) -> RunError:
+        hint = f"delete {path}, then run the same command again"
+        return RunError(f"cannot read {path}: {reason}", hint=hint)
+
+    with parsing(damaged):
+        return _from_arrays(unsealed(read_npz(path), owner, path.stem))
 
 
 def _from_arrays(arrays: dict[str, Any]) -> Predictions:
-    """The arrays of a file as predictions.
-
-    Raises KeyError or ValueError when they do not fit.
-    """
-    probabilities = arrays["orbit"]
+    """The arrays of a file as predictions. Raises KeyError or ValueError when they do not fit."""
+    ids, labels, probabilities = arrays["ids"], arrays["labels"], arrays["orbit"]
     if probabilities.ndim != 2:
         raise ValueError(f"orbit should be [patches, views], found {list(probabilities.shape)}")
-    columns = probabilities.shape[1]
+    n, columns = probabilities.shape
     if "views" in arrays:
-        views = tuple(str(name) for name in arrays["views"])
+        views = tuple(str(name) for name in np.atleast_1d(arrays["views"]))
     elif columns in UNNAMED:
         views = VIEWS[UNNAMED[columns]]
     else:
         raise ValueError(f"{columns} views without names")
     if len(views) != columns:
         raise ValueError(f"{columns} columns and {len(views)} names of views")
-    return Predictions(arrays["ids"], arrays["labels"], probabilities, views, arrays.get("groups"))
+    if len(set(views)) < columns:
+        raise ValueError("a view is in it twice")
+    groups = arrays.get("groups")
+    if n == 0:
+        raise ValueError("it holds no patches")
+    for name, array, kind in (("ids", ids, "U"), ("labels", labels, "i"), ("groups", groups, "i")):
+        if array is not None and (array.dtype.kind != kind or array.shape != (n,)):
+            raise ValueError(
+                f"{name} should be {'text' if kind == 'U' else 'whole numbers'} [{n}], found "
+                f"{array.dtype} {list(array.shape)}"
+            )
+    if len(set(ids.tolist())) < n:
+        raise ValueError("an id is in it twice")
+    if ((labels < -1) | (labels > 1)).any():
+        raise ValueError(f"labels should be 0, 1 or -1, found {labels.min()} to {labels.max()}")
+    outside = probabilities.dtype != np.float32 or ~((probabilities >= 0) & (probabilities <= 1))
+    if np.any(outside):  # also where it is NaN
+        raise ValueError("orbit should hold float32 probabilities within 0..1")
+    return Predictions(ids, labels, probabilities, views, groups)

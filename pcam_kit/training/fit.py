@@ -25,10 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcam_kit.config.schema import Experiment, Precision, Training, Transfer
-from pcam_kit.errors import Interrupted, TrainingError
+from pcam_kit.errors import Interrupted, RunError, TrainingError
 from pcam_kit.files import write_bytes, writing
 from pcam_kit.models import build_model, with_probability
 from pcam_kit.models.pretrained import load_pretrained
+from pcam_kit.models.saved import check_saved, save_model
 from pcam_kit.models.task import Task
 from pcam_kit.models.transfer import rate_factors
 from pcam_kit.pipeline.batches import Batches
@@ -55,12 +56,13 @@ class TrainingFiles:
     """The files that a training writes.
 
     state: the checkpoint, read back on resume. model: the best model so far. metrics: one line per
-    epoch.
+    epoch. owner: the id of the run, which checkpoint and model carry.
     """
 
     state: Path
     model: Path
     metrics: Path
+    owner: str = ""
 
 
 # a model with logit output -> AUC on the whole validation split
@@ -93,15 +95,27 @@ def fit(
         networks = _build_networks(experiment, batches, precision, new=new)
         state = TrainingState()
         if not new:
-            state = load_state(files.state, networks.trained, networks.average)
+            state = load_state(files.state, networks.trained, networks.average, files.owner)
+            if state.best_epoch > 0:
+                _check_best(files)
         elif isinstance(experiment.model, Transfer) and experiment.model.weights is not None:
             # so that a resume never needs the pretrained weights, or their download, again
-            networks.save_state(files.state, state)
+            networks.save_state(files, state)
         monitor.started(config.epochs, batches.steps, state.epoch * batches.steps + state.step)
         while not is_finished(state, config):
             _run_epoch(networks, batches, state, files, monitor, stop, checkpoint_seconds)
             _finish_epoch(networks, validate, state, files, monitor)
     return state
+
+
+def _check_best(files: TrainingFiles) -> None:
+    """Check the best model so far before more time is spent. Raises RunError."""
+
+    def unusable(reason: str) -> RunError:
+        hint = "bring it back from a copy, or start a new training"
+        return RunError(f"cannot read the model {files.model}: {reason}", hint=hint)
+
+    check_saved(files.model, unusable, files.owner)
 
 
 @dataclass(frozen=True)
@@ -123,8 +137,8 @@ class _Networks:
             return None
         return weights_of(self.trained)
 
-    def save_state(self, path: Path, state: TrainingState) -> None:
-        save_state(path, self.trained, self.average, state)
+    def save_state(self, files: TrainingFiles, state: TrainingState) -> None:
+        save_state(files.state, self.trained, self.average, state, files.owner)
 
 
 def _build_networks(
@@ -212,7 +226,7 @@ def _run_epoch(
             if not stop.is_set():
                 raise
         if stop.is_set() or now - saved > checkpoint_seconds:
-            networks.save_state(files.state, state)
+            networks.save_state(files, state)
             saved = now
         if stop.is_set():
             raise Interrupted(
@@ -236,7 +250,7 @@ def _finish_epoch(
         if auc > state.best_auc:
             state.best_auc, state.best_epoch = auc, state.epoch
             with writing(files.model) as temporary:
-                with_probability(networks.eval_model).save(temporary)
+                save_model(with_probability(networks.eval_model), temporary, owner=files.owner)
     rate = float(np.asarray(networks.trained.optimizer.learning_rate))
     state.seconds += time.monotonic() - began
     metrics = {
@@ -251,7 +265,7 @@ def _finish_epoch(
     state.step, state.loss_sum = 0, 0.0
     lines = [f"{json.dumps(line, allow_nan=False)}\n" for line in state.history]
     write_bytes(files.metrics, "".join(lines).encode())
-    networks.save_state(files.state, state)
+    networks.save_state(files, state)
     monitor.epoch(metrics)
 
 

@@ -8,9 +8,10 @@ Weights, optimiser, random states, averaged weights, history.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from numpy.typing import NDArray
 
 from pcam_kit.errors import RunError
 from pcam_kit.files import writing
-from pcam_kit.parsing import read_npz
+from pcam_kit.parsing import parse_json, parsing, read_npz
+from pcam_kit.run_folders.seal import sealed, unsealed
 
 SCHEMA_VERSION = 1
+WHAT = "the checkpoint"  # in its seal
 
 
 @dataclass
@@ -91,11 +94,15 @@ def using_weights(model: keras.Model, values: list[NDArray[np.float32]] | None) 
 
 
 def save_state(
-    path: Path, model: keras.Model, average: WeightAverage | None, state: TrainingState
+    path: Path,
+    model: keras.Model,
+    average: WeightAverage | None,
+    state: TrainingState,
+    owner: str = "",
 ) -> None:
     """Write the state atomically.
 
-    model: compiled, with its optimiser.
+    model: compiled, with its optimiser. owner: the id of the run.
     """
     arrays: dict[str, Any] = {
         f"v{i}": keras.ops.convert_to_numpy(variable.value)
@@ -105,32 +112,41 @@ def save_state(
         arrays |= {f"a{i}": value for i, value in enumerate(average.values)}
     arrays["progress"] = np.array(json.dumps({"schema_version": SCHEMA_VERSION, **asdict(state)}))
     with writing(path) as temporary, open(temporary, "wb") as handle:
-        np.savez(handle, **arrays)
+        np.savez(handle, **sealed(arrays, owner, WHAT))
 
 
-def load_state(path: Path, model: keras.Model, average: WeightAverage | None) -> TrainingState:
+def load_state(
+    path: Path, model: keras.Model, average: WeightAverage | None, owner: str = ""
+) -> TrainingState:
     """Restore a saved state into `model` and `average`.
 
-    Raises RunError when the file is damaged or does not fit them.
+    owner: the id of the run. Raises RunError, and changes nothing, when the file is damaged, when
+    it is not what that run wrote, or does not fit.
     """
-    try:
-        arrays = read_npz(path)
-    except ValueError as error:
-        raise RunError(
-            f"cannot read the checkpoint {path}: {error}",
-            hint="it is damaged: start a new training",
-        ) from error
-    state = json.loads(str(arrays["progress"]))
-    version = state.pop("schema_version", None)
+    hint = f"bring {path.name} back from a copy, or start a new training"
+    with parsing(
+        lambda reason: RunError(f"cannot read the checkpoint {path}: {reason}", hint=hint)
+    ):
+        arrays = unsealed(read_npz(path), owner, WHAT)
+        values = parse_json(str(arrays["progress"]))
+        version = values.pop("schema_version", None) if isinstance(values, dict) else None
     if version != SCHEMA_VERSION:
         raise RunError(
             f"{path} has schema version {version}, this pcam reads {SCHEMA_VERSION}",
             hint="start a new training",
         )
+    with parsing(
+        lambda reason: RunError(f"cannot read the checkpoint {path}: {reason}", hint=hint)
+    ):
+        state = _progress(values)
     variables = _variables(model)
-    names = {name for name in arrays if name.startswith("v")}
-    fits = len(names) == len(variables) and all(
-        arrays[f"v{i}"].shape == tuple(variable.shape) for i, variable in enumerate(variables)
+    expected: dict[str, Any] = {f"v{i}": variable for i, variable in enumerate(variables)}
+    if average is not None:
+        expected |= {f"a{i}": value for i, value in enumerate(average.values)}
+    fits = arrays.keys() - {"progress"} == expected.keys() and all(
+        arrays[name].shape == tuple(variable.shape)
+        and arrays[name].dtype == keras.ops.convert_to_numpy(variable).dtype
+        for name, variable in expected.items()
     )
     if not fits:
         raise RunError(
@@ -141,7 +157,25 @@ def load_state(path: Path, model: keras.Model, average: WeightAverage | None) ->
         variable.assign(arrays[f"v{i}"])
     if average is not None:
         average.values = [arrays[f"a{i}"] for i in range(len(average.values))]
-    return TrainingState(**state)
+    return state
+
+
+def _progress(values: dict[str, Any]) -> TrainingState:
+    """The state in a checkpoint. Raises TypeError, ValueError or OverflowError for what is none."""
+    state = TrainingState(**values)
+    for field_ in fields(state):
+        value, usual = getattr(state, field_.name), getattr(TrainingState(), field_.name)
+        if type(value) is not type(usual):
+            raise ValueError(f"{field_.name} should be a {type(usual).__name__}, found {value!r}")
+    numbers = [state.loss_sum, state.seconds, state.best_auc]
+    counts = [state.epoch, state.step, state.best_epoch]
+    if not all(map(math.isfinite, numbers)) or min(counts) < 0 or state.best_epoch > state.epoch:
+        raise ValueError(f"its progress is impossible: {numbers + counts}")
+    if len(state.history) != state.epoch or not all(
+        isinstance(line, dict) for line in state.history
+    ):
+        raise ValueError(f"epoch {state.epoch} has a history of {len(state.history)} epochs")
+    return state
 
 
 def _variables(model: keras.Model) -> list[Any]:

@@ -20,7 +20,7 @@ from pcam_kit.errors import PcamError, UsageError
 from pcam_kit.evaluation.calibration import best_threshold, threshold_for_rate
 from pcam_kit.evaluation.ensemble import Averaging, combine, correlations
 from pcam_kit.evaluation.intervals import score_interval
-from pcam_kit.files import sha256_file, writing
+from pcam_kit.files import locked, sha256_file, writing
 from pcam_kit.formatting import Summary
 from pcam_kit.metrics import METRICS, Evaluation, Floats
 from pcam_kit.progress import SILENT, Display
@@ -154,7 +154,9 @@ def predict(
     if path is None:
         path = workspace.submissions / f"{_file_name(ensemble, request)}.csv"
     ids = [str(i) for i in predictions[0].ids]
-    csv = _write(path, competition, ids, mean, threshold)
+    # one CSV at a time: what stands at `path` is kept, and the file is read back to be checked
+    with locked(workspace.submissions / ".lock-csv", "writing a CSV", wait=True):
+        csv = _write(path, competition, ids, mean, threshold)
     if request.split == "test":
         origin = _origin(ensemble, scores, request.assume_positive)
         workspace.ledger.record_written(csv, competition.slug, origin)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import logging
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,18 +22,43 @@ from pcam_kit.views import VIEWS
 from pcam_kit.workflows.plan import rows_of
 from pcam_kit.workspace import Workspace
 
+log = logging.getLogger(__name__)
+
 
 def predictions_of(
     run: Run, split: str, tta: Tta, workspace: Workspace, *, display: Display = SILENT
 ) -> Predictions:
-    """The run's predictions on `split` with the views of `tta`.
+    """The run's predictions on `split` with the views of `tta`: kept ones, or new ones.
 
-    Those kept in the run folder, without a look at the store, or new ones.
+    Kept ones are compared with the run's store, where there is one. Raises RunError when the store
+    in the workspace is another, or they do not fit it.
     """
     kept = run.load_predictions(split)
-    if kept is not None and kept.covers(tta):
-        return kept
-    return predict_split(run, split, tta, workspace.store_of(run), display=display)
+    if kept is None or not kept.covers(tta):
+        return predict_split(run, split, tta, workspace.store_of(run), display=display)
+    folder = workspace.store_path(run.competition.slug, run.experiment.data.stain)
+    if (folder / "manifest.json").exists():
+        store = workspace.store_of(run)
+        check_patches(run, split, kept, store)
+        against = f"for the store {store.path}"
+    else:
+        against = f"not compared with its store, which is not in {workspace.data}"
+    log.info(f"{run.name}: {split} predictions are cached ones, computed before; {against}")
+    return kept
+
+
+def check_patches(run: Run, split: str, kept: Predictions, store: Store) -> None:
+    """Raises RunError unless these are predictions of all patches of the split, in their order."""
+    rows = rows_of(run, store, split)
+    names = patch_names(store, rows)
+    if np.array_equal(kept.ids, names) and np.array_equal(kept.labels, store.labels[rows]):
+        return
+    path = run.predictions_file(split)
+    raise RunError(
+        f"{path}: expected ids and labels of the {len(rows):,} patches of {split} in {store.path}, "
+        f"found {len(kept.ids):,} others",
+        hint=f"delete {path}, then run the same command again",
+    )
 
 
 def predict_split(
@@ -45,25 +71,49 @@ def predict_split(
             hint=f"import those of {split}, too: pcam import --{split} FILE; leave out --tta",
         )
     with quiet_import():  # and late: TensorFlow takes seconds, and kept predictions do without
-        from pcam_kit.inference import load_model, predict
+        from pcam_kit.inference import load_trained, predict
 
     rows = rows_of(run, store, split)
-    model = load_model(run.model_file)
+    model = load_trained(run)
+    crop = store.crop_size(run.experiment.data.crop)
+    _check_shapes(run, model, crop)
     views = VIEWS[tta]
     with display.work() as progress:
         probabilities = predict(
             model,
             store.images,
             rows,
-            crop=store.crop_size(run.experiment.data.crop),
+            crop=crop,
             views=views,
             progress=lambda n: progress(f"predicting {split}", n, len(rows)),
+        )
+    outside = ~((probabilities >= 0) & (probabilities <= 1))
+    if outside.any():  # also where it is NaN
+        raise RunError(
+            f"{run.model_file} gives {int(outside.sum()):,} of {outside.size:,} values outside of "
+            f"0..1, e.g. {probabilities[outside][0]}",
+            hint="train again: pcam train",
         )
     predictions = Predictions(
         patch_names(store, rows), store.labels[rows], probabilities, views, store.groups[rows]
     )
     run.save_predictions(split, predictions)
     return predictions
+
+
+def _check_shapes(run: Run, model: Any, crop: int) -> None:
+    """Raises RunError unless the model takes patches of `crop` pixels and gives a probability."""
+    shapes = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
+    taken = shapes[0] if isinstance(shapes[0], tuple) else ()
+    fits = len(taken) == 4 and all(
+        given in (None, wanted) for given, wanted in zip(taken, (None, crop, crop, 3), strict=True)
+    )
+    if not fits or shapes[1] != (None, 1):
+        raise RunError(
+            f"{run.model_file}: expected a model from [n, {crop}, {crop}, 3] to [n, 1], found one "
+            f"from {shapes[0]} to {shapes[1]}",
+            hint="the run folder is damaged: train again",
+        )
 
 
 class Epochs(Protocol):

@@ -313,7 +313,7 @@ def _finish(training: _Training, workspace: Workspace, display: Display) -> Run:
         check_finite(outputs)
         return roc_auc(labels, outputs[:, 0])
 
-    files = TrainingFiles(run.state_file, run.model_file, run.metrics_file)
+    files = TrainingFiles(run.state_file, run.model_file, run.metrics_file, run.id)
     with display.training() as monitor:
         report = TimeReport(monitor, plan, training.later)
         state = fit(

@@ -43,6 +43,14 @@ def make(folder: Path, name: str, *, slug: str = "synthetic") -> run_folders.Run
     return run_folders.open_run(later)
 
 
+def as_before_ids(run: run_folders.Run) -> run_folders.Run:
+    """The run as an earlier version would have made it."""
+    values = json.loads((run.path / "meta.json").read_text(encoding="utf-8"))
+    del values["id"]
+    (run.path / "meta.json").write_text(json.dumps(values), encoding="utf-8")
+    return run_folders.open_run(run.path)
+
+
 def test_a_new_run_reads_back(tmp_path: Path) -> None:
     run = run_folders.create_run(tmp_path / "runs", experiment("a-b.c"), META)
     assert re.fullmatch(r"\d{8}T\d{6}-a-b\.c-[0-9a-f]{4}", run.name)
@@ -64,7 +72,7 @@ def test_complete_is_written_last_and_drops_the_checkpoint(tmp_path: Path) -> No
 
 def test_update_meta_keeps_the_rest(tmp_path: Path) -> None:
     run = run_folders.update_meta(make(tmp_path, "a"), ended="now")
-    assert run.meta == META | {"ended": "now"}
+    assert run.meta == META | {"id": run.id, "ended": "now"}
     assert (
         json.loads((run.path / "meta.json").read_text(encoding="utf-8"))["schema_version"]
         == run_folders.SCHEMA_VERSION
@@ -122,7 +130,7 @@ def test_predictions_round_trip(tmp_path: Path, columns: int, views: Tta) -> Non
 def test_predictions_of_version_0_1_have_their_views_by_number(
     tmp_path: Path, columns: int, tta: Tta
 ) -> None:
-    run = make(tmp_path, "a")
+    run = as_before_ids(make(tmp_path, "a"))
     path = run.path / "predictions" / "valid.npz"
     path.parent.mkdir()
     orbit = np.random.default_rng(0).random((2, columns), np.float32)
@@ -157,7 +165,7 @@ def test_another_set_of_as_many_views_does_not_pass_for_ours(tmp_path: Path) -> 
 def test_predictions_that_do_not_say_their_views_are_refused(
     tmp_path: Path, orbit: np.ndarray, views: list[str] | None, words: str
 ) -> None:
-    run = make(tmp_path, "a")
+    run = as_before_ids(make(tmp_path, "a"))
     path = run.path / "predictions" / "valid.npz"
     path.parent.mkdir()
     named = {} if views is None else {"views": np.array(views)}
@@ -167,7 +175,7 @@ def test_predictions_that_do_not_say_their_views_are_refused(
 
 
 def test_slides_are_kept_with_predictions_and_old_files_have_none(tmp_path: Path) -> None:
-    run = make(tmp_path, "a")
+    run = as_before_ids(make(tmp_path, "a"))
     made = run_folders.Predictions(
         np.array(["a", "b"]),
         np.array([0, 1], np.int8),
@@ -307,7 +315,7 @@ def test_another_schema_is_refused(tmp_path: Path, name: str, version: object) -
     (run.path / name).write_text(json.dumps(values), encoding="utf-8")
     with pytest.raises(
         RunError,
-        match=f"{name} has schema version {version}, "
+        match=f"{name} has schema version {version!r}, "
         f"this pcam reads version {run_folders.SCHEMA_VERSION}",
     ):
         run_folders.open_run(run.path)

@@ -249,21 +249,23 @@ def _given_network(
     For a run, or a file in its folder, these are its own validation patches.
     """
     with quiet_import():
-        from pcam_kit.inference import load_model
+        from pcam_kit.inference import load_model, load_trained
     patches = request.images if request.images is not None else PATCHES
     path = Path(name)
     if path.suffix != ".keras":
         run = find_run(workspace.runs, name)
-        return name, load_model(run.model_file), _patches_of(run, patches, workspace)
+        return name, load_trained(run), _patches_of(run, patches, workspace)
     if not path.is_file():
         raise UsageError(
             f"no file {path}",
             hint="give a .keras file or a run (pcam runs shows them), or nothing to train a "
             "small network",
         )
-    model = load_model(path)
     if (path.parent / "meta.json").is_file():
-        return name, model, _patches_of(open_run(path.parent), patches, workspace)
+        run = open_run(path.parent)
+        model = load_trained(run) if path.name == run.model_file.name else load_model(path)
+        return name, model, _patches_of(run, patches, workspace)
+    model = load_model(path)
     return name, model, _images_for(model.input_shape, request.source, patches)
 
 

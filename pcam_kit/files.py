@@ -279,10 +279,10 @@ def sha256_file(path: Path, progress: Callable[[int], None] | None = None) -> st
 def locked(path: Path, what: str, *, wait: bool = False) -> Generator[None]:
     """Hold an exclusive lock on `path`, an empty file that is never deleted.
 
-    wait: until another process that holds it is done. The system releases the lock when the process
-    ends. Raises LockedError when another process holds it; `what` says what that process is doing.
-    On a file system without locks it warns, once, and goes on. Raises StorageError when the file
-    cannot be made.
+    The system releases the lock when the process ends. wait: until another process that holds it
+    is done; else LockedError is raised, and `what` says what that process is doing. On a file
+    system without locks it warns, once, and goes on. Raises StorageError when the file cannot be
+    made.
     """
     # not filelock.FileLock: up to 3.29 it deletes the file, and without locks it falls back to the
     # existence of the file, which would outlive a killed process

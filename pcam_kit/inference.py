@@ -20,9 +20,10 @@ from pcam_kit.run_folders import Run
 from pcam_kit.views import VIEWS, apply_view
 
 BATCH = 256
+FOREIGN = "expected a .keras file of Keras' own layers: save the network without others"
 
 
-def load_model(path: Path, *, owner: str = "", custom: bool = False) -> Any:
+def load_model(path: Path, *, owner: str = "", custom: bool = False, hint: str = FOREIGN) -> Any:
     """The model in a `.keras` file: pixels 0-255 in, probability out.
 
     owner: the id of the run that must have written it; "" for any. custom: whether layers that are
@@ -30,7 +31,6 @@ def load_model(path: Path, *, owner: str = "", custom: bool = False) -> Any:
     """
 
     def unusable(reason: str) -> RunError:
-        hint = "bring it back from a copy, or train again: pcam train"
         return RunError(f"cannot read the model {path}: {reason}", hint=hint)
 
     return read_model(path, unusable, owner=owner, custom=custom)
@@ -49,7 +49,12 @@ def load_trained(run: Run) -> Any:
             hint="bring it back from a copy, or finish the run: pcam train --resume",
         )
     run.check_model()
-    return load_model(path, owner=run.id, custom=isinstance(run.experiment.model, Custom))
+    return load_model(
+        path,
+        owner=run.id,
+        custom=isinstance(run.experiment.model, Custom),
+        hint="bring it back from a copy, or train again: pcam train",
+    )
 
 
 def predict(

@@ -109,6 +109,7 @@ def chain(model: keras.Model) -> list[Link]:
 
     Raises UsageError for any other model.
     """
+    check_inputs(model)
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise UsageError(
             f"expected a model with one input and one output, found {len(model.inputs)} and "
@@ -132,6 +133,16 @@ def chain(model: keras.Model) -> list[Link]:
             )
         links.append(Link(layer, inputs[0], tensor))
         tensor = inputs[0]
+
+
+def check_inputs(model: keras.Model) -> None:
+    """Raises UsageError for a model whose shapes are not known."""
+    if not getattr(model, "inputs", None):
+        raise UsageError(
+            f"model {model.name!r} ({type(model).__name__}) has no Input layer, so its shapes are "
+            "not known",
+            hint="build it again with keras.Input(shape) as its first layer, and save that",
+        )
 
 
 def activation_of(layer: keras.layers.Layer) -> str:

@@ -123,10 +123,12 @@ def load_state(
     owner: the id of the run. Raises RunError, and changes nothing, when the file is damaged, when
     it is not what that run wrote, or does not fit.
     """
-    hint = f"bring {path.name} back from a copy, or start a new training"
-    with parsing(
-        lambda reason: RunError(f"cannot read the checkpoint {path}: {reason}", hint=hint)
-    ):
+
+    def unusable(reason: str) -> RunError:
+        hint = f"bring {path.name} back from a copy, or start a new training"
+        return RunError(f"cannot read the checkpoint {path}: {reason}", hint=hint)
+
+    with parsing(unusable):
         arrays = unsealed(read_npz(path), owner, WHAT)
         values = parse_json(str(arrays["progress"]))
         version = values.pop("schema_version", None) if isinstance(values, dict) else None
@@ -135,9 +137,7 @@ def load_state(
             f"{path} has schema version {version}, this pcam reads {SCHEMA_VERSION}",
             hint="start a new training",
         )
-    with parsing(
-        lambda reason: RunError(f"cannot read the checkpoint {path}: {reason}", hint=hint)
-    ):
+    with parsing(unusable):
         state = _progress(values)
     variables = _variables(model)
     expected: dict[str, Any] = {f"v{i}": variable for i, variable in enumerate(variables)}
@@ -171,9 +171,8 @@ def _progress(values: dict[str, Any]) -> TrainingState:
     counts = [state.epoch, state.step, state.best_epoch]
     if not all(map(math.isfinite, numbers)) or min(counts) < 0 or state.best_epoch > state.epoch:
         raise ValueError(f"its progress is impossible: {numbers + counts}")
-    if len(state.history) != state.epoch or not all(
-        isinstance(line, dict) for line in state.history
-    ):
+    lines = [line for line in state.history if isinstance(line, dict)]
+    if not len(lines) == len(state.history) == state.epoch:
         raise ValueError(f"epoch {state.epoch} has a history of {len(state.history)} epochs")
     return state
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from pcam_kit.data.store import Store
 from pcam_kit.errors import ConfigError, DataError, UsageError
 from pcam_kit.files import sha256_file
 from pcam_kit.formatting import few
-from pcam_kit.parsing import read_npz
+from pcam_kit.parsing import parsing, printable, read_bytes, read_npz, reason_of
 from pcam_kit.run_folders import ORDER, Predictions, Run, create_run, next_order, update_meta
 from pcam_kit.views import AS_IS
 from pcam_kit.workflows.predictions import complete_run
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 
 # A file (.npz with `ids` and `probabilities`, or .csv with a header), or {id: probability}.
 Source = str | os.PathLike[str] | Mapping[str, float]
+
+
+CSV_BYTES = 256 << 20  # the largest .csv that is read
 
 
 @dataclass(frozen=True)
@@ -114,30 +118,36 @@ def _describe(source: Source) -> dict[str, str]:
 
 def _read(source: Source, split: str) -> tuple[list[str], NDArray[np.float64]]:
     """Ids and values as given. Raises DataError, UsageError."""
-    if isinstance(source, Mapping):
-        return [str(key) for key in source], _numbers(list(source.values()), _where(source, split))
-    path = Path(source)
-    if not path.is_file():
-        raise UsageError(f"no file {path}", hint="give a .npz or .csv with ids and probabilities")
-    if path.suffix == ".npz":
-        return _read_npz(path)
-    return _read_csv(path)
+    where = _where(source, split)
+    with parsing(lambda reason: DataError(f"{where} cannot be read: {reason}")):
+        if isinstance(source, Mapping):
+            return [str(key) for key in source], _numbers(list(source.values()), where)
+        path = Path(source)
+        if not path.exists():
+            hint = "give a .npz or .csv with ids and probabilities"
+            raise UsageError(f"no file {path}", hint=hint)
+        if path.suffix == ".npz":
+            return _read_npz(path)
+        return _read_csv(path)
 
 
 def _read_npz(path: Path) -> tuple[list[str], NDArray[np.float64]]:
-    try:
-        arrays: dict[str, Any] = read_npz(path)
-    except ValueError as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+    arrays = read_npz(path)
     names = ("ids", "probabilities")
     if lost := [name for name in names if name not in arrays]:
+        found = printable(", ".join(arrays)) or "none"
         raise DataError(
             f"{path} has no array {' and no array '.join(lost)}: expected ids [n] and "
-            f"probabilities [n], found {', '.join(arrays) or 'none'}",
+            f"probabilities [n], found {found}",
             hint="np.savez(path, ids=ids, probabilities=probabilities)",
         )
-    ids, values = arrays["ids"], np.squeeze(arrays["probabilities"])
-    if ids.ndim != 1 or values.shape != ids.shape:
+    ids, values = arrays["ids"], arrays["probabilities"].reshape(-1)
+    for name, array, kinds in (("ids", ids, "USiu"), ("probabilities", values, "fiubUS")):
+        if array.dtype.kind not in kinds:
+            wanted = "text or whole numbers" if name == "ids" else "numbers"
+            raise DataError(f"{path}: {name} should be {wanted}, found {array.dtype}")
+    sides = [side for side in arrays["probabilities"].shape if side != 1]
+    if ids.ndim != 1 or values.shape != ids.shape or len(sides) > 1:
         raise DataError(
             f"{path}: expected ids and probabilities of one length, found {list(ids.shape)} and "
             f"{list(arrays['probabilities'].shape)}"
@@ -146,13 +156,10 @@ def _read_npz(path: Path) -> tuple[list[str], NDArray[np.float64]]:
 
 
 def _read_csv(path: Path) -> tuple[list[str], NDArray[np.float64]]:
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as handle:
-            rows = [row for row in csv.reader(handle) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+    text = read_bytes(path, CSV_BYTES).decode("utf-8-sig")
+    rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
     if len(rows) < 2 or any(len(row) != 2 for row in rows):
-        found = "nothing" if not rows else ",".join(rows[0])
+        found = "nothing" if not rows else printable(",".join(rows[0]))[:80]
         raise DataError(
             f"{path}: expected a header and rows of two columns, id and probability; the first "
             f"line is {found}"
@@ -168,8 +175,9 @@ def _numbers(values: Sequence[Any] | NDArray[Any], where: str) -> NDArray[np.flo
     """Probabilities float64 [n]. Raises DataError for what is none."""
     try:
         numbers = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: expected numbers, found other values: {error}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        reason = reason_of(error)[:200]
+        raise DataError(f"{where}: expected numbers, found other values: {reason}") from error
     wrong = ~((numbers >= 0) & (numbers <= 1))  # also NaN
     if wrong.any():
         first = int(wrong.argmax())
@@ -189,7 +197,7 @@ def _fit_to(
     where, rows = _where(source, split), store.rows(split)
     expected = [str(name) for name in store.ids[rows]]
     if twice := find_repeated(ids):
-        raise DataError(f"{where} repeats {len(twice):,} ids: {few(twice, len(twice))}")
+        raise DataError(f"{where} repeats {len(twice):,} ids: {printable(few(twice, len(twice)))}")
     place = {name: i for i, name in enumerate(ids)}
     missing = [name for name in expected if name not in place]
     if missing or len(ids) != len(expected):
@@ -198,8 +206,8 @@ def _fit_to(
         raise DataError(
             f"{where}: expected each of the {len(expected):,} ids of the {split} split of "
             f"{store.profile.slug}, found {len(ids):,} ids; missing: "
-            f"{few(missing, len(missing)) or 'none'}; unknown: "
-            f"{few(foreign, len(foreign)) or 'none'}",
+            f"{printable(few(missing, len(missing))) or 'none'}; unknown: "
+            f"{printable(few(foreign, len(foreign))) or 'none'}",
             hint=f'the ids: pcam_kit.open_store().ids[pcam_kit.open_store().rows("{split}")]',
         )
     probabilities = values[[place[name] for name in expected]].astype(np.float32)

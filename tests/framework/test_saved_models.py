@@ -187,13 +187,11 @@ def test_every_flipped_bit_is_an_error_that_names_the_file(tmp_path: Path) -> No
         try:
             weights = load_model(path, owner="ab").get_weights()
         except RunError as error:
-            assert str(path) in error.message
-            assert "train again" in error.hint
-            outcomes.add("refused")
+            outcomes.add((str(path) in error.message, "expected a .keras file" in error.hint))
         else:  # a bit that nobody reads, as in a date of the zip
             for one, other in zip(weights, expected, strict=True):
                 np.testing.assert_array_equal(one, other)
-    assert "refused" in outcomes
+    assert outcomes == {(True, True)}
 
 
 @pytest.mark.parametrize(

@@ -250,8 +250,14 @@ def _given_network(
     """
     with quiet_import():
         from pcam_kit.inference import load_model, load_trained
+        from pcam_kit.lab.convert import check_inputs
     patches = request.images if request.images is not None else PATCHES
     path = Path(name)
+    if path.suffix in {".h5", ".hdf5"}:
+        raise UsageError(
+            f"{path} has the older format .h5, and only .keras files are read",
+            hint="save it again in Keras: model.save('model.keras')",
+        )
     if path.suffix != ".keras":
         run = find_run(workspace.runs, name)
         return name, load_trained(run), _patches_of(run, patches, workspace)
@@ -264,8 +270,10 @@ def _given_network(
     if (path.parent / "meta.json").is_file():
         run = open_run(path.parent)
         model = load_trained(run) if path.name == run.model_file.name else load_model(path)
+        check_inputs(model)
         return name, model, _patches_of(run, patches, workspace)
     model = load_model(path)
+    check_inputs(model)
     return name, model, _images_for(model.input_shape, request.source, patches)
 
 

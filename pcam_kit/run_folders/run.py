@@ -344,7 +344,7 @@ def _read_result(path: Path) -> Result:
 def _validate(kind: Any, values: Any, path: Path) -> Any:
     """The values as `kind`. Raises RunError, which names the first that does not fit."""
     try:
-        return TypeAdapter(kind).validate_python(values)
+        return TypeAdapter(kind).validate_python(values, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = printable(".".join(map(str, first["loc"])))

@@ -279,19 +279,24 @@ class TestRuns:
         untouched.pcam("predict", *names).refused(2, "different stores", "(tiny)", "(faint)")
         assert tree(untouched.path) == before
 
-    def test_another_store_than_the_run_was_trained_on(self, untouched: Project) -> None:
+    @pytest.mark.parametrize("cached", [False, True])
+    def test_another_store_than_the_run_was_trained_on(
+        self, untouched: Project, cached: bool
+    ) -> None:
         run = run_called(untouched, "tiny0")
-        for path in (run / "predictions").iterdir():
-            path.unlink()
+        if not cached:
+            for path in (run / "predictions").iterdir():
+                path.unlink()
         profile = untouched.path / "configs" / "competitions" / "tiny.yaml"
         profile.write_text(
             profile.read_text(encoding="utf-8").replace("300", "280"), encoding="utf-8"
         )
         untouched.pcam("fetch", "tiny", "--data-dir", "other").ok()
         before = tree(untouched.path)
-        untouched.quick("evaluate", run.name, "--data-dir", "other").refused(
-            4, run.name, "fingerprint", "--data-dir"
-        )
+        for command in ("evaluate", "predict"):
+            untouched.quick(command, run.name, "--data-dir", "other").refused(
+                4, run.name, "fingerprint", "--data-dir"
+            )
         assert tree(untouched.path) == before
 
     def test_labels_that_are_not_known(self, real_store_without_test_labels: Project) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 from collections.abc import Callable
@@ -344,7 +345,8 @@ def _read_result(path: Path) -> Result:
 def _validate(kind: Any, values: Any, path: Path) -> Any:
     """The values as `kind`. Raises RunError, which names the first that does not fit."""
     try:
-        return TypeAdapter(kind).validate_python(values, strict=True)
+        # as JSON: a dataclass is strict about its fields only there
+        return TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = printable(".".join(map(str, first["loc"])))

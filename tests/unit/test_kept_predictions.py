@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from pcam_kit.errors import DataError, RunError
 from pcam_kit.run_folders import Predictions, Result, Run, create_run, open_run
 from pcam_kit.views import VIEWS
 from pcam_kit.workflows.external import import_predictions
+from pcam_kit.workflows.predict import PredictRequest, predict
 from pcam_kit.workflows.predictions import predictions_of
 from pcam_kit.workspace import Workspace
 
@@ -319,3 +322,32 @@ def test_a_split_of_one_patch_and_columns_are_taken(store: Store) -> None:
     assert isinstance(run.experiment.model, External)
     kept = predictions_of(run, "valid", "none", Workspace())
     np.testing.assert_allclose(kept.probabilities, values, atol=1e-7)
+
+
+def test_two_predictions_into_one_csv_at_once_both_end_well(store: Store) -> None:
+    """Each CSV that is reported was written whole, and what stood there before is kept."""
+    runs = [make(store), make(store)]
+    rows = store.rows("valid")
+    for seed, run in enumerate(runs):
+        values = np.random.default_rng(seed).random((len(rows), 1), np.float32)
+        valid = Predictions(store.ids[rows], store.labels[rows], values, VIEWS["none"])
+        run.save_predictions("valid", valid)
+        run.save_predictions("test", predictions(store, seed))
+    out = Path("out.csv")
+    expected = [one_csv(run, out) for run in runs]
+    assert expected[0] != expected[1]
+    for _ in range(10):
+        out.write_text("something else\n", encoding="utf-8")
+        with ThreadPoolExecutor(4) as threads:
+            done = list(threads.map(one_csv, runs * 2, [out] * 4))
+        assert done == expected * 2
+        assert hashlib.sha256(out.read_bytes()).hexdigest() in expected
+        others = {path.read_text(encoding="utf-8") for path in Path().glob("out.*.csv")}
+        assert "something else\n" in others
+
+
+def one_csv(run: Run, out: Path) -> str:
+    """The hash of the CSV that `predict` says it wrote."""
+    request = PredictRequest(out=out)
+    result = predict([run], request, Workspace(submissions=Path("submissions")))
+    return result.csv.sha256

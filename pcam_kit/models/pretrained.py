@@ -4,23 +4,22 @@
 
 from __future__ import annotations
 
+import io
 import os
-import shutil
 import sys
-import tempfile
 import warnings
-import zipfile
 from collections import Counter
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 
 from pcam_kit.config.schema import Model, Transfer
-from pcam_kit.data.sources.hdf5_safety import check_tree, opened
-from pcam_kit.errors import ConfigError, DataError
+from pcam_kit.errors import ConfigError
+from pcam_kit.models.saved import WEIGHTS, arrays_of, read_members
 from pcam_kit.models.transfer import (
     BACKBONE,
     DEVIATION,
@@ -31,8 +30,6 @@ from pcam_kit.models.transfer import (
 )
 from pcam_kit.parsing import open_regular, parsing
 
-INSIDE = "model.weights.h5"  # the weights in a .keras file
-WEIGHT_BYTES = 4 << 30  # the most that such a file may take
 SIZE = 32  # side in pixels while reading; weights do not depend on it
 
 
@@ -64,42 +61,13 @@ def read_pretrained(config: Transfer) -> list[Any]:
 
 
 def _read_file(path: Path, name: str) -> keras.Model:
-    """The application with the weights of a file.
-
-    From a .keras file only the weights are taken: the network in it is never built.
-    """
-
-    def fault(reason: str) -> ConfigError:
-        return _wrong_weights(path, name, f"it cannot be read: {reason}")
-
-    with tempfile.TemporaryDirectory() as folder:
-        weights = path
-        with parsing(fault):
-            if path.suffix == ".keras":
-                weights = Path(folder, INSIDE)
-                _unpack(path, weights)
-        shapes = _read_shapes(weights, path, name)
-        application = build_application(name, SIZE)
-        _compare_shapes(shapes, path, name, application)
-        with parsing(lambda reason: _wrong_weights(path, name, reason)):
-            application.load_weights(weights)
+    """The application with the weights of a file."""
+    shapes = _read_shapes(path, name)
+    application = build_application(name, SIZE)
+    _compare_shapes(shapes, path, name, application)
+    with parsing(lambda reason: _wrong_weights(path, name, reason)):
+        application.load_weights(path)
     return application
-
-
-def _unpack(path: Path, target: Path) -> None:
-    """The weights in a .keras file, as a file. Raises ValueError for too many, and as zipfile does.
-
-    Memory does not grow with what the file declares.
-    """
-    with (
-        open_regular(path) as handle,
-        zipfile.ZipFile(handle) as archive,
-        archive.open(INSIDE) as source,
-        open(target, "wb") as out,
-    ):
-        if archive.getinfo(INSIDE).file_size > min(WEIGHT_BYTES, 100 * path.stat().st_size):
-            raise ValueError(f"{INSIDE} in it unpacks to more than 100 times its size")
-        shutil.copyfileobj(source, out)
 
 
 def _download(name: str) -> keras.Model:
@@ -120,21 +88,23 @@ def _download(name: str) -> keras.Model:
         ) from error
 
 
-def _read_shapes(weights: Path, path: Path, name: str) -> Counter[tuple[int, ...]]:
-    """The number of weights of each shape in the file `weights`, which `path` is or contains.
+def _read_shapes(path: Path, name: str) -> Counter[tuple[int, ...]]:
+    """The number of weights of each shape in a file.
 
-    It is Keras' .weights.h5, or the older .h5; it may name no other file, as Keras follows links.
+    The file is Keras' .weights.h5, a .keras that contains one, or the older .h5.
     """
     shapes: Counter[tuple[int, ...]] = Counter()
-    try:
-        with opened(weights, path.name) as file:
-            for key, item in check_tree(file, path.name):
-                parts = key.split("/")
+    with parsing(lambda reason: _wrong_weights(path, name, f"it cannot be read: {reason}")):
+        if path.suffix == ".keras":
+            source: Any = io.BytesIO(read_members(path)[WEIGHTS])
+        else:
+            source = open_regular(path)
+        with source, h5py.File(source, "r") as file:
+            for key, shape in arrays_of(file):
+                parts = key.strip("/").split("/")
                 # variables of the optimiser and states of dropout are not weights
                 if not parts[0].startswith("optimizer") and "seed_generator" not in parts:
-                    shapes[tuple(item.shape)] += 1
-    except DataError as error:
-        raise _wrong_weights(path, name, f"it cannot be read: {error.message}") from error
+                    shapes[shape] += 1
     return shapes
 
 

@@ -27,13 +27,12 @@ import h5py
 import keras
 
 from pcam_kit.errors import PcamError
+from pcam_kit.models.weights import MAX_EXPANSION, SPARE, arrays_of
 from pcam_kit.parsing import open_regular, parse_json, parsing, printable
 
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
 # keys of metadata.json that say which run wrote the file, and with what in it
 OWNER, DIGEST = "pcam_run", "sha256"
-# Keras stores without compression: what unpacks to much more than the file has is a bomb
-MAX_EXPANSION, SPARE = 4, 1 << 20
 # layers that hold code, call other libraries or read files by name
 REFUSED = {
     "FlaxLayer",
@@ -59,7 +58,6 @@ PARTS = {
     "random",
     "regularizers",
 }
-USUAL_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 PLAIN = {"__bytes__", "__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__"}
 TOP = {"DTypePolicy", "Functional", "Model", "Sequential"}  # of the module `keras` itself
 OWN = __name__.split(".")[0]
@@ -89,7 +87,7 @@ def read_model(
     *,
     owner: str = "",
     custom: bool = False,
-) -> keras.Model:
+) -> Any:
     """The model in a `.keras` file; everything that cannot be trusted is `to_error(reason)`.
 
     owner: the id of the run that must have written it; "" for any. custom: whether layers that are
@@ -267,45 +265,6 @@ def _check_owner(members: Mapping[str, bytes], owner: str) -> None:
         raise ValueError("it is not the model that this run wrote")
     if metadata.get(DIGEST) != _digest(members):
         raise ValueError("it was changed since this run wrote it")
-
-
-def arrays_of(file: h5py.File) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Name and shape of each array in a file of weights.
-
-    Raises ValueError for what Keras does not write: links, filters, data in other files, and
-    arrays with fewer bytes than they declare.
-    """
-    seen: set[Any] = set()
-    waiting: list[Any] = [file]
-    while waiting:
-        group = waiting.pop()
-        for name in group:
-            where = printable(f"{group.name.rstrip('/')}/{name}")
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise ValueError(f"{where} in its weights is a link")
-            item = group[name]
-            address = h5py.h5o.get_info(item.id).addr
-            if address in seen:
-                continue
-            seen.add(address)
-            if isinstance(item, h5py.Group):
-                waiting.append(item)
-            elif isinstance(item, h5py.Dataset):
-                _check_array(item, where)
-                yield where, tuple(item.shape)
-
-
-def _check_array(item: h5py.Dataset, where: str) -> None:
-    if item.shape is None or item.dtype.kind not in "biufV" or item.dtype.hasobject:
-        raise ValueError(f"{where} in its weights holds no numbers")
-    plan = item.id.get_create_plist()
-    filters = {plan.get_filter(i)[0] for i in range(plan.get_nfilters())}
-    if item.is_virtual or plan.get_external_count() or filters - USUAL_FILTERS:
-        raise ValueError(f"{where} in its weights is stored otherwise than Keras stores weights")
-    declared, stored = math.prod(item.shape) * item.dtype.itemsize, item.id.get_storage_size()
-    enough = declared == stored if not filters else declared <= MAX_EXPANSION * stored + SPARE
-    if not enough or (declared > 0 and stored == 0):
-        raise ValueError(f"{where} in its weights has fewer values than it declares")
 
 
 def _check_size(config: Any, stored: int) -> None:

@@ -2,23 +2,20 @@
 
 runs/<utc time>-<config name>-<4 hex>/
     config.yaml            the experiment, with all values resolved
-    meta.json              command line, git commit, versions, device, store, seed, times
+    meta.json              id, command line, git commit, versions, device, store, seed, times
     metrics.jsonl          one line per epoch
     state.npz              the checkpoint for `--resume`; deleted when the run is complete
     model.keras            the best weights so far by validation AUC
     predictions/<split>.npz
     result.json            the scores; written last
+
+state.npz, model.keras and predictions carry the run's id and a checksum (`seal.py`, and
+`models/saved.py`); meta.json has the checksum of the final model.keras.
 """
 
 from pcam_kit.run_folders.predictions import Predictions
-from pcam_kit.run_folders.run import (
-    SCHEMA_VERSION,
-    Result,
-    Run,
-    create_run,
-    open_run,
-    update_meta,
-)
+from pcam_kit.run_folders.record import SCHEMA_VERSION, Result
+from pcam_kit.run_folders.run import Run, create_run, open_run, update_meta
 from pcam_kit.run_folders.search import (
     ORDER,
     RunOrder,

@@ -18,7 +18,7 @@ from pcam_kit.parsing import parse_json
 SEAL = "seal"  # the name of the array
 
 
-def sealed(arrays: dict[str, NDArray[Any]], owner: str, what: str) -> dict[str, NDArray[Any]]:
+def sealed(arrays: dict[str, NDArray[Any]], owner: str, what: str) -> dict[str, Any]:
     """The arrays with their seal. owner: the id of the run. what: which of its files this is."""
     text = json.dumps({"run": owner, "what": what, "sha256": _digest(arrays)})
     return {**arrays, SEAL: np.array(text)}

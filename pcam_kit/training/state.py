@@ -145,7 +145,7 @@ def load_state(
         expected |= {f"a{i}": value for i, value in enumerate(average.values)}
     fits = arrays.keys() - {"progress"} == expected.keys() and all(
         arrays[name].shape == tuple(variable.shape)
-        and arrays[name].dtype == keras.ops.convert_to_numpy(variable).dtype
+        and str(arrays[name].dtype) == keras.backend.standardize_dtype(variable.dtype)
         for name, variable in expected.items()
     )
     if not fits:

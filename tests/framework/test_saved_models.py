@@ -23,6 +23,7 @@ from pcam_kit.inference import load_model
 from pcam_kit.models import build_model, with_probability
 from pcam_kit.models.saved import CONFIG, METADATA, WEIGHTS, find_code, save_model
 from pcam_kit.models.task import Task
+from pcam_kit.models.weights import arrays_of
 
 # a Python with Keras 3.5, e.g. from: pip install keras==3.5.0 jax
 OLDEST = os.environ.get("PCAM_OLDEST_KERAS", "")
@@ -341,3 +342,13 @@ class TestOwner:
         write(path, {**members(path), WEIGHTS: members(other)[WEIGHTS]})
         with pytest.raises(RunError, match="changed since this run wrote it"):
             load_model(path, owner="ab")
+
+
+def test_weights_that_hold_themselves_are_looked_through_once() -> None:
+    def loop(file: h5py.File) -> None:
+        file.create_dataset("x", data=np.zeros(3))
+        file["a/b"] = file["/"]
+        file["a/y"] = file["x"]
+
+    with h5py.File(io.BytesIO(hdf5(loop)), "r") as file:
+        assert [shape for _, shape in arrays_of(file)] == [(3,)]

@@ -17,7 +17,6 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pcam_kit.competitions import Competition, Split
-from pcam_kit.data.sources.images import decode
 from pcam_kit.data.raw import (
     SPLITS,
     Images,
@@ -28,6 +27,7 @@ from pcam_kit.data.raw import (
     describe_counts,
 )
 from pcam_kit.data.sources.files import is_packed, unpack_file, unpacked_bytes
+from pcam_kit.data.sources.images import decode
 from pcam_kit.data.sources.names import SPLIT_FOLDERS, plain_name
 from pcam_kit.data.sources.samples import find_sample, row_ids
 from pcam_kit.data.sources.search import missing_error

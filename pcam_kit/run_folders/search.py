@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -13,7 +11,8 @@ from pcam_kit.config.faults import suggestion
 from pcam_kit.errors import PcamError, RunError
 from pcam_kit.files import is_locked, read_json_object
 from pcam_kit.parsing import parsing, printable
-from pcam_kit.run_folders.run import DAMAGED, Run, open_run
+from pcam_kit.run_folders.record import DAMAGED
+from pcam_kit.run_folders.run import Run, open_run
 
 LIST_HINT = "see what there is: pcam runs"
 LISTED = 20  # of the names that fit a part, in a message
@@ -146,11 +145,7 @@ def _open(path: Path) -> Run:
     """Read a run folder. Raises RunError, whatever is wrong with it."""
     where = printable(str(path))
     with parsing(lambda reason: RunError(f"cannot read {where}: {reason}", hint=DAMAGED)):
-        run = open_run(path)
-        for key, value in ({} if run.result is None else asdict(run.result)).items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"{key} in result.json is {value}, expected a finite number")
-    return run
+        return open_run(path)
 
 
 def _locate(runs_dir: Path, name: str) -> Path:

@@ -30,6 +30,7 @@ from pcam_kit.kaggle_client import (
     download_file,
     http,
     list_files,
+    parts,
     retry,
     transfer,
 )

@@ -319,30 +319,3 @@ def check_filled(data: Any, start: int, values: NDArray[Any], key: str, label: s
             data.id.read_direct_chunk(tuple(offset))
         except Exception as error:
             raise _incomplete(label, key, f"the chunk at {offset} is missing") from error
-
-
-def check_tree(file: Any, label: str) -> list[tuple[str, Any]]:
-    """All datasets of a file, each safe to read, by path; links of any kind are refused.
-
-    For files whose reader is not ours. Raises DataError.
-    """
-    found: list[tuple[str, Any]] = []
-    seen: set[Any] = set()
-    waiting: list[tuple[str, Any]] = [("", file["/"])]
-    while waiting:
-        path, group = waiting.pop()
-        token = LOW.h5o.get_info(group.id).addr
-        if token in seen or len(seen) + len(found) > MAX_OBJECTS:
-            raise DataError(f"{label}: {path or '/'} is in it more than once", hint=DAMAGED)
-        seen.add(token)
-        for name in group.id:
-            inner = f"{path}/{printable(name.decode('utf-8', 'surrogateescape'))}".lstrip("/")
-            if group.id.links.get_info(name).type != LOW.h5l.TYPE_HARD:
-                raise _not_inside(label, inner, "a link")
-            item = group[name]
-            if isinstance(item, h5py.Group):
-                waiting.append((inner, item))
-            elif isinstance(item, h5py.Dataset):
-                check_dataset(item, inner, label)
-                found.append((inner, item))
-    return found

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from functools import partial
 
-from pcam_kit.data.sources.files import UNREADABLE, RawFiles, read_head, unreadable_error
+from pcam_kit.data.sources.files import RawFiles, read_head, unreadable_error
 from pcam_kit.data.sources.names import base_name, is_image, plain_name
 from pcam_kit.data.sources.source import SourceFiles
 from pcam_kit.errors import DataError
 from pcam_kit.formatting import few
-from pcam_kit.parsing import printable
+from pcam_kit.parsing import parsing, printable
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 # by the version of HDF5's first block: where it has the size of the whole file, and the width of
@@ -93,11 +94,8 @@ def _equal(files: SourceFiles, one: str, other: str) -> bool:
 
 
 def _bytes(files: SourceFiles, name: str) -> bytes:
-    try:
-        with files.open(name) as stream:
-            return stream.read()
-    except UNREADABLE as error:
-        raise unreadable_error(files, name, error) from error
+    with parsing(partial(unreadable_error, files, name)), files.open(name) as stream:
+        return stream.read()
 
 
 def _is_other_table(files: SourceFiles, chosen: str, name: str) -> bool:

@@ -165,7 +165,7 @@ class TestDescribeBytes:
             (b"<?xml version='1.0'?><Error>AccessDenied", "the answer of a server", "download"),
             (b'{"error": "quota"}', 'JSON text: \'{"error"', "download"),
             (b"PK\x03\x04....", "a zip archive", ".zip"),
-            (gzip.compress(b"x"), "a gzip file", ".gz"),
+            (gzip.compress(b"x", mtime=0), "a gzip file", ".gz"),
             (bytes(100) + b"x" + bytes(156) + b"ustar\x0000", "a tar archive", "unpack"),
             (b"RIFF\x10\0\0\0WEBPVP8 ", "a WebP picture", "convert"),
             (b"\x89HDF\r\n\x1a\n\0\0", "an HDF5 file", ".h5"),

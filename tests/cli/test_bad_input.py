@@ -299,10 +299,9 @@ class TestRuns:
             )
         assert tree(untouched.path) == before
 
-    def test_labels_that_are_not_known(self, real_store_without_test_labels: Project) -> None:
-        real_store_without_test_labels.pcam("evaluate", "--split", "test").refused(
-            2, "test split", "--split valid"
-        )
+    def test_predictions_that_somebody_edited(self, with_edited_predictions: Project) -> None:
+        for command in (["evaluate", "--split", "test"], ["predict"]):
+            with_edited_predictions.pcam(*command).refused(4, "test.npz", "changed", "delete")
 
     def test_resume_with_set(self, untouched: Project) -> None:
         before = tree(untouched.path)
@@ -329,8 +328,8 @@ class TestRuns:
 
 
 @pytest.fixture
-def real_store_without_test_labels(project: Project) -> Project:
-    """The newest run's test predictions with labels unknown, as a competition's are."""
+def with_edited_predictions(project: Project) -> Project:
+    """The newest run's test predictions with other labels."""
     path = run_called(project, "tiny0") / "predictions" / "test.npz"
     with np.load(path) as arrays:
         kept = dict(arrays)

@@ -19,9 +19,10 @@ from pcam_kit.config.schema import Experiment, External, LabCnn
 from pcam_kit.data.folds import patch_names
 from pcam_kit.data.layouts import open_raw
 from pcam_kit.data.store import Store, build_store
-from pcam_kit.errors import DataError, RunError
+from pcam_kit.errors import DataError, RunError, UsageError
 from pcam_kit.run_folders import Predictions, Result, Run, create_run, open_run
 from pcam_kit.views import VIEWS
+from pcam_kit.workflows.evaluate import evaluate_runs
 from pcam_kit.workflows.external import import_predictions
 from pcam_kit.workflows.predict import PredictRequest, predict
 from pcam_kit.workflows.predictions import predictions_of
@@ -351,3 +352,9 @@ def one_csv(run: Run, out: Path) -> str:
     request = PredictRequest(out=out)
     result = predict([run], request, Workspace(submissions=Path("submissions")))
     return result.csv.sha256
+
+
+def test_labels_that_are_not_known_cannot_be_evaluated(store: Store) -> None:
+    with pytest.raises(UsageError, match="labels of the test split are not known") as caught:
+        evaluate_runs([make(store)], "test", Workspace())
+    assert "--split valid" in caught.value.hint

@@ -226,9 +226,20 @@ def read_npz(path: Path, limit: int = NPZ_BYTES) -> dict[str, NDArray[Any]]:
     except MemoryError:
         raise
     except zipfile.BadZipFile as error:
-        raise ValueError(f"it is no .npz file, or damaged: {reason_of(error)}") from error
+        raise ValueError(
+            f"it is no .npz file, or damaged: {_other_than_zip(path, error)}"
+        ) from error
     except Exception as error:
         raise ValueError(reason_of(error)) from error
+
+
+def _other_than_zip(path: Path, error: zipfile.BadZipFile) -> str:
+    """What a file is that is no zip, or why a zip cannot be read."""
+    with open_regular(path) as handle:
+        kind = describe_bytes(handle.read(HEAD_BYTES))
+    if kind and not kind.endswith("zip archive"):
+        return f"found {kind}"
+    return reason_of(error)
 
 
 def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:

@@ -80,6 +80,10 @@ def test_a_single_array_and_a_missing_file(tmp_path: Path):
         mnist.from_npz(tmp_path / "mnist.npy")
     with pytest.raises(DataError, match="no file"):
         mnist.from_npz(tmp_path / "gone.npz")
+    (tmp_path / "page.npz").write_text("<html><title>404</title></html>", encoding="utf-8")
+    with pytest.raises(DataError, match=r"no \.npz file.*found a web page: '404'") as caught:
+        mnist.from_npz(tmp_path / "page.npz")
+    assert "pickle" not in str(caught.value) + caught.value.hint
 
 
 @pytest.mark.usefixtures("no_warning")

@@ -23,8 +23,15 @@ demo: $(VENV)/.installed  ## the whole road on synthetic tissue, no account, abo
 test: $(VENV)/.installed-dev  ## all tests, or some: make test ARGS='-k resume'
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
-test-lowest:  ## all tests on the lowest versions that pyproject.toml allows, in .venv-lowest
-	$(MAKE) test VENV=.venv-lowest CONSTRAINTS=tests/lowest.txt GROUP=test
+# and in a second one the oldest Keras that saved models must load in
+test-lowest: .venv-keras/.installed  ## all tests on the lowest versions allowed, in .venv-lowest
+	PCAM_OLDEST_KERAS=$(CURDIR)/.venv-keras/bin/python \
+	  $(MAKE) test VENV=.venv-lowest CONSTRAINTS=tests/lowest.txt GROUP=test
+
+.venv-keras/.installed:
+	$(PYTHON) -m venv .venv-keras
+	.venv-keras/bin/python -m pip --disable-pip-version-check install --quiet keras==3.5.0 jax
+	@touch $@
 
 quick: PLATFORMS = Windows  # it lacks the most
 quick: lint types imports  ## linters and the fast tests, under a minute; ARGS as for test
@@ -63,8 +70,8 @@ docs-check: $(VENV)/.installed
 bench: $(VENV)/.installed  ## how long the parts take on this machine
 	$(BIN)/python benchmarks/speed.py
 
-clean:  ## remove .venv, .venv-lowest, caches and demo/; never data, runs or submissions
-	rm -rf $(VENV) .venv-lowest .pytest_cache .ruff_cache .hypothesis demo
+clean:  ## remove .venv and the like, caches and demo/; never data, runs or submissions
+	rm -rf $(VENV) .venv-lowest .venv-keras .pytest_cache .ruff_cache .hypothesis demo
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, {sys.executable} is {v[0]}.{v[1]}; try: make PYTHON=python3.12")'

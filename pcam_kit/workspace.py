@@ -103,15 +103,20 @@ class Workspace:
         """The record of all submissions."""
         return Ledger(self.submissions / "ledger.jsonl")
 
+    def fetch_times(self) -> dict[str, str]:
+        """When each competition with a store was fetched, by slug; they sort as text."""
+        return {
+            path.parent.name: str(read_json_object(path).get("time", ""))
+            for path in self.data.glob("*/fetched.json")
+            if (path.parent / "store" / "manifest.json").is_file()
+        }
+
     def last_fetched(self) -> str:
         """The slug of the competition fetched last.
 
         Raises UsageError when there is no store at all.
         """
-        times: dict[str, str] = {}
-        for path in self.data.glob("*/fetched.json"):
-            if (path.parent / "store" / "manifest.json").is_file():
-                times[path.parent.name] = str(read_json_object(path).get("time", ""))
+        times = self.fetch_times()
         if not times:
             raise UsageError(
                 f"no competition's data in {self.data}",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+from pcam_kit.clock import behind
 from pcam_kit.config.faults import suggestion
 from pcam_kit.errors import PcamError, RunError
 from pcam_kit.files import is_locked, read_json_object
@@ -56,14 +56,7 @@ def next_order(runs_dir: Path, started: str) -> str:
     back: then it is just after the latest one.
     """
     metas = [read_json_object(path) for path in runs_dir.glob("*/meta.json")]
-    latest = max((str(meta.get(ORDER, meta.get("started", ""))) for meta in metas), default="")
-    if latest < started:
-        return started
-    try:
-        after = datetime.fromisoformat(latest) + timedelta(milliseconds=1)
-    except (ValueError, OverflowError):  # not written by this package
-        return started
-    return after.isoformat(timespec="milliseconds")
+    return behind((str(meta.get(ORDER, meta.get("started", ""))) for meta in metas), started)
 
 
 def select_runs(

@@ -21,11 +21,12 @@ import logging
 import math
 import secrets
 from collections.abc import Callable, Collection, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from pcam_kit import files
+from pcam_kit.clock import PRECISION, now
 from pcam_kit.errors import SubmissionError
 from pcam_kit.formatting import few
 from pcam_kit.submissions.csv_file import CheckedCsv
@@ -108,7 +109,7 @@ class Ledger:
 
         kaggle_time: now by Kaggle's clock, so that another process can tell how long ago it was.
         """
-        time = None if kaggle_time is None else kaggle_time.isoformat(timespec="milliseconds")
+        time = None if kaggle_time is None else kaggle_time.isoformat(timespec=PRECISION)
         self._append("submitting", id=id, kaggle_time=time)
 
     def record_missing(self, id: str) -> None:
@@ -198,7 +199,7 @@ class Ledger:
 
     def _append(self, event: str, **values: Any) -> None:
         files.append_json_line(
-            self.path, {"schema_version": SCHEMA_VERSION, "event": event, "time": _now(), **values}
+            self.path, {"schema_version": SCHEMA_VERSION, "event": event, "time": now(), **values}
         )
 
     def _append_result(
@@ -243,7 +244,3 @@ def _last(entries: Sequence[Entry], matches: Callable[[Entry], bool]) -> Entry |
 
 def _finite_or_none(score: float | None) -> float | None:
     return float(score) if score is not None and math.isfinite(score) else None
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

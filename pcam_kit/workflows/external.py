@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pcam_kit.clock import now
 from pcam_kit.config.schema import Evaluation, Experiment, External
 from pcam_kit.data.raw import find_repeated
 from pcam_kit.data.store import Store
@@ -24,7 +25,7 @@ from pcam_kit.parsing import parsing, printable, read_bytes, read_npz, reason_of
 from pcam_kit.run_folders import ORDER, Predictions, Run, create_run, next_order, update_meta
 from pcam_kit.views import AS_IS
 from pcam_kit.workflows.predictions import complete_run
-from pcam_kit.workflows.provenance import now, provenance
+from pcam_kit.workflows.provenance import provenance
 from pcam_kit.workspace import Workspace
 
 log = logging.getLogger(__name__)

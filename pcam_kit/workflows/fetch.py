@@ -8,12 +8,12 @@ import os
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pcam_kit import kaggle_client
+from pcam_kit.clock import behind, now
 from pcam_kit.competitions import Competition, find_competition
 from pcam_kit.config.schema import StainMethod
 from pcam_kit.data.layouts import open_raw
@@ -133,7 +133,8 @@ def fetch(
                 raise DataError(error.message, hint=hint) from error
         if request.keep_raw:
             _keep_raw(raw, home, progress)
-        write_json(home / RECORD, {**wanted, "time": datetime.now(UTC).isoformat()})
+        time = behind(workspace.fetch_times().values(), now())
+        write_json(home / RECORD, {**wanted, "time": time})
     return store
 
 

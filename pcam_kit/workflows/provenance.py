@@ -6,12 +6,12 @@ import os
 import platform
 import subprocess
 import sys
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from pcam_kit import __version__
+from pcam_kit.clock import now
 
 PACKAGES = (
     "tensorflow",
@@ -42,11 +42,6 @@ def provenance(overrides: list[str]) -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "packages": {name: version for name, version in versions.items() if version},
     }
-
-
-def now() -> str:
-    """The time as ISO 8601 in UTC, to the millisecond, as short runs start in the same second."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def git_state() -> dict[str, Any] | None:

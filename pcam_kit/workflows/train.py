@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pcam_kit.clock import now
 from pcam_kit.config.load import load_experiment
 from pcam_kit.config.schema import Experiment
 from pcam_kit.data.store import Store
@@ -62,7 +63,7 @@ from pcam_kit.workflows.plan import (
     resolve_experiment,
 )
 from pcam_kit.workflows.predictions import complete_run, predict_split
-from pcam_kit.workflows.provenance import now, provenance
+from pcam_kit.workflows.provenance import provenance
 from pcam_kit.workspace import Workspace
 
 log = logging.getLogger(__name__)

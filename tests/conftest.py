@@ -51,14 +51,19 @@ FAINT = (
 )
 
 
-@pytest.fixture
-def messages() -> Iterator[None]:
-    """What the library logs goes to stderr, as on the command line."""
+@pytest.fixture(autouse=True)
+def _logger_as_it_was() -> Iterator[None]:
+    """What runs commands in this process shows messages from then on; the next test hears none."""
     logger = logging.getLogger("pcam_kit")
     before = logger.handlers[:], logger.level, logger.propagate
-    show_messages()
     yield
     logger.handlers[:], logger.level, logger.propagate = before
+
+
+@pytest.fixture
+def messages() -> None:
+    """What the library logs goes to stderr, as on the command line."""
+    show_messages()
 
 
 @pytest.fixture(scope="session")

@@ -517,13 +517,13 @@ class TestKaggle:
 
 class TestFiles:
     def test_a_disk_too_small(self, empty: Project, quick: dict[str, str]) -> None:
-        profile(empty, train=10**12)
+        profile(empty, train=10**8)
         found = lines(empty.pcam("doctor", "small", "--offline", "--json", **quick), code=1)
         one(
             found,
             "disk",
             "problem",
-            "small needs 27904000.0 GB for its store",
+            "small needs 2790.4 GB for its store",
             fix="free some space",
         )
 

@@ -73,6 +73,9 @@ def start(kaggle: Loopback, monkeypatch: pytest.MonkeyPatch) -> Iterator[StartPr
         proxy = Proxy(answer, certificate)
         started.append(proxy)
         monkeypatch.delenv("KAGGLE_API_ENVIRONMENT")
+        # the client read that variable when it was imported, by an earlier test
+        kaggle_api = pytest.importorskip("kaggle.api.kaggle_api_extended")
+        monkeypatch.setattr(kaggle_api.KaggleApi, "args", [])
         monkeypatch.delenv("http_proxy")
         for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
             monkeypatch.delenv(name, raising=False)

@@ -266,6 +266,7 @@ def test_another_error_of_a_lock_is_no_lack_of_locks(
         pytest.fail("not locked at all")
 
 
+@pytest.mark.skipif(files.os.name == "nt", reason="Windows opens no folders")
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
 @pytest.mark.usefixtures("fresh_warnings")
 def test_a_file_system_that_syncs_no_folders(

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import stat
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Generator
@@ -258,6 +259,8 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]
             raise ValueError(f"{info.filename} is damaged: {error}") from error
         if dtype.hasobject:
             raise ValueError(f"{info.filename} holds Python objects, not numbers or text")
+        if dtype.names is not None:
+            raise ValueError(f"{info.filename} holds records, not numbers or text")
         count = 1
         for side in shape:  # Python's numbers: NumPy's would overflow
             if side < 0:
@@ -269,6 +272,9 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]
     array = np.frombuffer(bytearray(data), dtype=dtype) if count and dtype.itemsize else None
     if array is None:
         return np.zeros(shape, dtype)
+    # as numbers: Python itself cannot hold, or show, characters beyond the last
+    if dtype.kind == "U" and array.view(f"{dtype.byteorder}u4").max() > sys.maxunicode:
+        raise ValueError(f"{info.filename} holds text with characters that do not exist")
     return array.reshape(shape, order="F" if fortran else "C")
 
 

@@ -108,6 +108,24 @@ class TestNpz:
             with pytest.raises(ValueError, match=r"than it declares|has the shape"):
                 parsing.read_npz(path)
 
+    @pytest.mark.parametrize("order", "<>")
+    def test_characters_that_do_not_exist(self, tmp_path: Path, order: str) -> None:
+        """Python would hold such a text, and end in a SystemError when it is shown."""
+        header = {"descr": f"{order}U2", "fortran_order": False, "shape": (2,)}
+        texts = np.array(["ab", "c"], f"{order}U2").tobytes()
+        assert list(parsing.read_npz(crafted(tmp_path / "a.npz", header, texts))["a"]) == [
+            "ab",
+            "c",
+        ]
+        beyond = np.array([97, 98, 0x110000, 0], f"{order}u4").tobytes()
+        with pytest.raises(ValueError, match="characters that do not exist"):
+            parsing.read_npz(crafted(tmp_path / "a.npz", header, beyond))
+
+    def test_records(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "a.npz", a=np.zeros(3, [("id", "U3"), ("p", "f4")]))
+        with pytest.raises(ValueError, match=r"a\.npy holds records"):
+            parsing.read_npz(tmp_path / "a.npz")
+
     def test_zeros_that_unpack_to_too_much(self, tmp_path: Path) -> None:
         np.savez_compressed(tmp_path / "a.npz", zeros=np.zeros(1_000_000))
         with pytest.raises(ValueError, match="expected at most 100,000"):

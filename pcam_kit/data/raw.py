@@ -58,7 +58,7 @@ class RawCompetition:
     unpack_bytes: int = 0  # disk space that unpacking takes, about
     # how the pixels were normalised, and from which store; None: they are as published
     stain: dict[str, Any] | None = None
-    # what whoever sends predictions must know about the test ids, such as that they are made up
+    # what whoever sends predictions must know about the test ids, such as that they are row numbers
     id_warnings: tuple[str, ...] = ()
     # closes the files that `unpacked` opened in its folder: Windows deletes no open file
     close: Callable[[], None] = field(default=lambda: None, repr=False)

@@ -45,7 +45,9 @@ def build_model(config: Model, task: Task, *, precision: Precision = "float32") 
     try:
         with parsing(lambda reason: _cannot_build(config, task, reason)):
             model = builder_of(config)(config, task)
-            if any(0 in weight.shape for weight in model.weights):
+            outputs = keras.tree.flatten([layer.output for layer in model.layers])
+            # Keras before 3.15 lets a layer give an image of 0 x 0 pixels
+            if any(0 in array.shape for array in (*model.weights, *outputs)):
                 raise ValueError("nothing is left of the patch before its last layers")
             return model
     finally:

@@ -40,10 +40,10 @@ def predictions_of(
     if (folder / "manifest.json").exists():
         store = workspace.store_of(run)
         check_patches(run, split, kept, store)
-        against = f"for the store {store.path}"
+        against = f"of {store.path}"
     else:
         against = f"not compared with its store, which is not in {workspace.data}"
-    log.info(f"{run.name}: {split} predictions are cached ones, computed before; {against}")
+    log.info(f"{run.name}: cached {split} predictions, {against}")
     return kept
 
 

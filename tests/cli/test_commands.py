@@ -212,12 +212,12 @@ def test_a_closed_pipe_is_no_accident(project: Project) -> None:
 
 
 def test_predict_repeats_what_is_known_of_the_ids(project: Project) -> None:
-    assert "made up" not in project.quick("predict").ok().err
+    assert "row numbers" not in project.quick("predict").ok().err
     manifest = project.path / "data/tiny/store/manifest.json"
     values = json.loads(manifest.read_bytes())
     assert values["id_warnings"] == [], "synthetic tissue has no ids but its own"
-    values["id_warnings"] = ["the ids are made up"]
+    values["id_warnings"] = ["the ids are row numbers"]
     manifest.write_text(json.dumps(values), encoding="utf-8")
     done = project.quick("predict").ok()
-    assert "warning: the ids are made up; compare them with the competition's" in done.err
-    assert "made up" not in project.quick("predict", "--split", "valid").ok().err
+    assert "warning: the ids are row numbers; compare them with the competition's" in done.err
+    assert "row numbers" not in project.quick("predict", "--split", "valid").ok().err

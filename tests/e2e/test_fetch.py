@@ -370,7 +370,7 @@ def test_an_exposed_key_is_told_with_its_fix(
 def test_a_listing_with_a_zip_and_a_sample_beside_it(
     pcam: Callable[..., Done], data: Path, kaggle: Loopback, lab: Path, tmp_path: Path
 ) -> None:
-    """The table outside the zip was ignored once, and row numbers were made up in its place."""
+    """The table outside the zip was ignored once, and row numbers were taken in its place."""
     listed = tmp_path / "listed"
     listed.mkdir()
     with zipfile.ZipFile(listed / "images.zip", "w") as archive:
@@ -381,7 +381,7 @@ def test_a_listing_with_a_zip_and_a_sample_beside_it(
     (listed / "sample_submission.csv").write_text(text, encoding="utf-8")
     kaggle.serve(LAB, listed)
     done = pcam("fetch", LAB).ok()
-    assert "made up" not in done.err
+    assert "are row numbers" not in done.err
     store = open_store(data / LAB / "store")
     assert store.ids[store.rows("test")].tolist() == ids
     assert "nothing to do" in pcam("fetch", LAB).ok().err
@@ -397,9 +397,9 @@ def test_a_sample_of_another_length_stops(
     assert not (data / LAB / "store").exists()
 
 
-def test_made_up_ids_are_said(pcam: Callable[..., Done], data: Path, lab: Path) -> None:
+def test_ids_that_are_row_numbers_are_said(pcam: Callable[..., Done], data: Path, lab: Path) -> None:
     done = pcam("fetch", LAB, "--from", lab).ok()
-    assert "row numbers, made up" in done.err
+    assert "are row numbers" in done.err
     assert len(open_store(data / LAB / "store").id_warnings) == 1
 
 

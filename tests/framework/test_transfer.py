@@ -202,10 +202,10 @@ def test_files_that_do_not_fit_are_refused_with_what_was_expected_and_found(
     linked = tmp_path / "linked.weights.h5"
     with h5py.File(linked, "w") as file:
         file["layers"] = h5py.ExternalLink(files[".weights.h5"], "/layers")
-    refused(linked, "layers is not in this file: it is a link, which is not followed")
+    refused(linked, "layers in its weights is a link")
     with h5py.File(linked, "w") as file:
         file["again"] = file["/"]
-    refused(linked, "again is in it more than once")
+    refused(linked, "expected 206 arrays, found 0")
     inner = keras.Model(whole(SMALL).input, layers.Dense(7)(whole(SMALL).output))
     inner.save_weights(tmp_path / "top.weights.h5")
     refused(

@@ -42,6 +42,6 @@ def test_is_refused_or_right(target: Target) -> None:
     again = f"python tests/fuzz/worker.py {target.name} --keep inputs --count 1 --first SEED"
     assert failures == [], f"{again}\n{done.stdout}"
     assert sum(counts["counts"].values()) == count, done.stdout
-    # else the good files are bad, or the changes are none
-    assert counts["counts"].get("error", 0) > 0 or target.name == "record"
+    # else the changes are none; a bad record is ignored, and so is a bad line of a ledger
+    assert counts["counts"].get("error", 0) > 0 or target.name in {"ledger", "record"}
     print(target.name, counts)

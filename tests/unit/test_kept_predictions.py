@@ -78,7 +78,7 @@ def test_kept_predictions_are_used_and_said_to_be_cached(
     run = make(store)
     kept = predictions_of(run, "test", "none", Workspace())
     np.testing.assert_array_equal(kept.probabilities, predictions(store).probabilities)
-    assert "test predictions are cached" in caplog.text
+    assert "cached test predictions, of " in caplog.text
     assert str(store.path.relative_to(Path.cwd())) in caplog.text
 
 

@@ -200,7 +200,7 @@ def test_a_store_from_a_zip_of_zips_leaves_nothing_unpacked(tmp_path: Path) -> N
 
 
 def test_the_sample_outside_the_zip_counts(tmp_path: Path) -> None:
-    """Its ids were ignored once, and row numbers made up in their place."""
+    """Its ids were ignored once, and row numbers taken in their place."""
     out = tmp_path / "out"
     out.mkdir()
     pack(out / "X.zip", write_lab(tmp_path / "raw"), "patchcam")
@@ -224,8 +224,8 @@ def test_the_sample_outside_the_zip_counts(tmp_path: Path) -> None:
 def test_made_up_ids_are_said_and_kept(layout: str, tmp_path: Path) -> None:
     raw = open_raw(profile(layout), LAYOUTS[layout](tmp_path / "raw"))
     store = build_store(raw, tmp_path / "data/store")
-    assert any("made up" in note for note in store.notes)
-    assert [warning for warning in store.id_warnings if "made up" in warning]
+    assert any("row numbers" in note for note in store.notes)
+    assert [warning for warning in store.id_warnings if "row numbers" in warning]
     write_csv(tmp_path / "raw/sample_submission.csv", ("id", "label"), [(i, 0) for i in range(6)])
     again = build_store(
         open_raw(profile(layout), tmp_path / "raw"), tmp_path / "data/store"

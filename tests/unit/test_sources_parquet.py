@@ -58,7 +58,7 @@ def test_parquet_copies(layout: str, packed: bool, plain: bool, tmp_path: Path) 
     parts = raw.unpacked(tmp_path / "work", lambda *_: None).parts
     for part in parts:
         np.testing.assert_array_equal(part.labels, labels(part.n))
-    assert any("made up" in warning for warning in raw.id_warnings)
+    assert any("row numbers" in warning for warning in raw.id_warnings)
 
 
 def test_parquet_with_a_sample(tmp_path: Path) -> None:

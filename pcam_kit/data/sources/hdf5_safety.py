@@ -300,7 +300,7 @@ def _measure(data: Any, offset: tuple[int, ...], size: int, label: str, filters:
 
 
 def check_filled(data: Any, start: int, values: NDArray[Any], key: str, label: str) -> None:
-    """Check that no chunk of `values`, read from row `start` on, was made up.
+    """Check that no chunk of `values`, read from row `start` on, is missing in the file.
 
     Where the index of chunks is damaged, HDF5 finds some when it lists them and not when it reads
     them; then it gives the fill value. So chunks of nothing else are asked for by themselves.

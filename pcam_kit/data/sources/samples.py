@@ -14,7 +14,7 @@ from pcam_kit.formatting import few
 from pcam_kit.parsing import printable
 
 NAMES = ("sample_submission.csv", "sampleSubmission.csv", "sample_submission.csv.gz")
-MADE_UP = "there was no sample submission: the ids of the test patches are row numbers, made up"
+MADE_UP = "no sample submission: the ids of the test patches are row numbers"
 
 
 @dataclass(frozen=True)

@@ -397,7 +397,9 @@ def test_a_sample_of_another_length_stops(
     assert not (data / LAB / "store").exists()
 
 
-def test_ids_that_are_row_numbers_are_said(pcam: Callable[..., Done], data: Path, lab: Path) -> None:
+def test_ids_that_are_row_numbers_are_said(
+    pcam: Callable[..., Done], data: Path, lab: Path
+) -> None:
     done = pcam("fetch", LAB, "--from", lab).ok()
     assert "are row numbers" in done.err
     assert len(open_store(data / LAB / "store").id_warnings) == 1

@@ -222,8 +222,10 @@ class TestFilters:
         assert len(pattern.findall(data)) == 1
         train(lab).write_bytes(pattern.sub(b"\1\1" + bytes(6) + code.to_bytes(2, "little"), data))
         name = hdf5_safety.FILTERS.get(code, f"number {code}")
-        message = fails("lab_h5", lab, f"x is packed with {name}", "expected gzip, LZF")
-        assert "train.h5" in message
+        message = fails("lab_h5", lab, "train.h5")
+        is_named = f"x is packed with {name}" in message and "expected gzip, LZF" in message
+        # the options of szip, which older h5py reads when it opens a dataset, are not there
+        assert is_named or (code == 4 and "cannot be read" in message)
 
     def test_values_shuffled_as_others(self, lab: Path) -> None:
         """The order of bytes is an option of the filter, and wrong ones give other pixels."""

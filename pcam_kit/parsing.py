@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 JSON_BYTES = 64 << 20  # the largest JSON file that is read: a manifest or ledger has a few MB
 NPZ_BYTES = 2 << 30  # the most that the arrays of one .npz may take
 GZIP = b"\x1f\x8b"
+HDF5 = b"\x89HDF\r\n\x1a\n"
 BOLD = re.compile(r"\x1b\[[01]m")
 CALLING = "Exception encountered when calling"
 HEAD_BYTES = 512  # enough for `describe_bytes`
@@ -56,7 +57,7 @@ _KINDS: tuple[tuple[bytes, int, str, str], ...] = (
     (b"7z\xbc\xaf\x27\x1c", 0, "a 7-Zip archive", _UNPACK),
     (b"Rar!\x1a\x07", 0, "a RAR archive", _UNPACK),
     (b"ustar", 257, "a tar archive", _UNPACK),
-    (b"\x89HDF\r\n\x1a\n", 0, "an HDF5 file", _RENAME.format(".h5")),
+    (HDF5, 0, "an HDF5 file", _RENAME.format(".h5")),
     (b"\x93NUMPY", 0, "a NumPy array (.npy)", _CONVERT),
     (b"PAR1", 0, "a Parquet file", _CONVERT),
     (b"II*\0", 0, "a TIFF picture", _CONVERT),

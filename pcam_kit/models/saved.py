@@ -28,7 +28,7 @@ import keras
 
 from pcam_kit.errors import PcamError
 from pcam_kit.models.weights import MAX_EXPANSION, SPARE, arrays_of
-from pcam_kit.parsing import open_regular, parse_json, parsing, printable
+from pcam_kit.parsing import HDF5, open_regular, parse_json, parsing, printable
 
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
 # keys of metadata.json that say which run wrote the file, and with what in it
@@ -238,7 +238,7 @@ def _is_imported(entry: Mapping[str, Any]) -> bool:
 def read_members(path: Path) -> dict[str, bytes]:
     """The three parts of the file, each compared with its checksum. Raises ValueError."""
     with open_regular(path) as handle:
-        if handle.read(8) == b"\x89HDF\r\n\x1a\n":
+        if handle.read(len(HDF5)) == HDF5:
             raise ValueError(
                 "it has the older format .h5: open it in Keras and save it again as a .keras file"
             )

@@ -26,6 +26,7 @@ from pcam_kit.data.sources.zips import FREE_BYTES, MAX_RATIO
 from pcam_kit.errors import DataError
 from pcam_kit.formatting import few
 from pcam_kit.parsing import (
+    HDF5,
     HEAD_BYTES,
     advice_for,
     describe_bytes,
@@ -37,11 +38,9 @@ from pcam_kit.parsing import (
 log = logging.getLogger(__name__)
 LOW: Any = h5py  # its modules h5d, h5l and h5o have no types
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
 DAMAGED = "the file is damaged or cut short: download it again"
 COPY = "copy it into one plain file: h5repack -f NONE OLD.h5 NEW.h5"
 MAX_HOPS = 16  # soft links on the way to a dataset
-MAX_OBJECTS = 100_000  # of a file with weights
 GZIP, SHUFFLE, CHECKSUM, LZF = 1, 2, 3, 32000  # HDF5's numbers of filters that are safe to run
 FILTERS = {
     4: "szip",
@@ -85,10 +84,10 @@ def opened(path: Path, label: str) -> Generator[Any]:
 
 def check_signature(head: bytes, label: str) -> None:
     """Raises DataError, about `label`, when a file does not begin as HDF5; it says what it is."""
-    if head.startswith(SIGNATURE):
+    if head.startswith(HDF5):
         return
     kind = describe_bytes(head)
-    found = f"it is {kind}" if kind else f"expected {SIGNATURE[:4]!r}, found {head[:4]!r}"
+    found = f"it is {kind}" if kind else f"expected {HDF5[:4]!r}, found {head[:4]!r}"
     raise DataError(f"{label} is not HDF5: {found}", hint=advice_for(head) or DAMAGED)
 
 

@@ -11,9 +11,8 @@ from pcam_kit.data.sources.names import base_name, is_image, plain_name
 from pcam_kit.data.sources.source import SourceFiles
 from pcam_kit.errors import DataError
 from pcam_kit.formatting import few
-from pcam_kit.parsing import parsing, printable
+from pcam_kit.parsing import HDF5, parsing, printable
 
-HDF5 = b"\x89HDF\r\n\x1a\n"
 # by the version of HDF5's first block: where it has the size of the whole file, and the width of
 # such numbers
 HDF5_SIZE = {0: 40, 1: 44, 2: 28, 3: 28}

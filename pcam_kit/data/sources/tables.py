@@ -83,19 +83,6 @@ def _rows(data: bytes, path: str) -> Generator[tuple[int, list[str]]]:
         yield line, row
 
 
-def read_ids(files: RawFiles, name: str, column: str) -> list[str]:
-    """The ids of a sample submission, in its order. Raises DataError for repeated or empty ones."""
-    ids = read_columns(files, name, [column])[0]
-    _check_ids(files, name, ids)
-    repeated = find_repeated(ids)
-    if repeated:
-        raise DataError(
-            f"{files.location}: {name} repeats {len(repeated):,} ids: "
-            f"{few(repeated, len(repeated))}"
-        )
-    return ids
-
-
 def read_labels(
     files: RawFiles, name: str, id_column: str, target_column: str
 ) -> tuple[list[str], Labels]:

@@ -35,7 +35,7 @@ FAST = {  # both commands of every row wait this much less
 }
 LONGEST = 40.0  # seconds; a command that takes longer hangs
 ROUTINE = (
-    "there was no sample submission: ",
+    "no sample submission: ",
     "next: pcam train",
     "the validation part was cut from train",
     "unpacked ",

@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 # for test-lowest: a file of versions, and no linters, which need newer ones
 CONSTRAINTS ?=
 GROUP ?= dev
+# what pyproject.toml calls optional: formats, trackers; a test of a missing one skips
+EXTRAS ?= [all]
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet \
 	$(addprefix --constraint ,$(CONSTRAINTS))
 WORKERS ?= 2
@@ -26,7 +28,7 @@ test: $(VENV)/.installed-dev  ## all tests, or some: make test ARGS='-k resume'
 # and in a second one the oldest Keras that saved models must load in
 test-lowest: .venv-keras/.installed  ## all tests on the lowest versions allowed, in .venv-lowest
 	PCAM_OLDEST_KERAS=$(CURDIR)/.venv-keras/bin/python \
-	  $(MAKE) test VENV=.venv-lowest CONSTRAINTS=tests/lowest.txt GROUP=test
+	  $(MAKE) test VENV=.venv-lowest CONSTRAINTS=tests/lowest.txt GROUP=test EXTRAS=
 
 .venv-keras/.installed:
 	$(PYTHON) -m venv .venv-keras
@@ -85,5 +87,5 @@ $(VENV)/.installed: $(VENV)/.python pyproject.toml $(CONSTRAINTS)
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) --group $(GROUP)
+	$(PIP) --group $(GROUP) --editable ".$(EXTRAS)"
 	@touch $@

@@ -1,0 +1,70 @@
+"""The Python interface: what the commands do, as functions. The commands call exactly these.
+
+    import pcam_kit as pcam
+
+    store = pcam.fetch("synthetic")
+    run = pcam.train("demo", overrides={"training.epochs": 2})
+    pcam.evaluate(run).scores.auc
+
+Every function takes `workspace`: a folder with `data/`, `runs/` and `submissions/` below it, a
+`Workspace`, or None for PCAM_DATA_DIR, PCAM_RUNS_DIR and PCAM_SUBMISSIONS_DIR, where unset the
+working directory's. Those that take time have `display`: None shows the progress on a terminal and
+in a notebook, `progress.SILENT` shows nothing. Messages go to the logger "pcam_kit". Errors are
+`PcamError`s with a `hint`.
+"""
+
+from __future__ import annotations
+
+from pcam_kit.api.arguments import (
+    load_run,
+)
+from pcam_kit.api.data import (
+    colour_shift,
+    download,
+    fetch,
+    find_copies,
+    open_store,
+    synthetic,
+)
+from pcam_kit.api.results import (
+    ensemble,
+    evaluate,
+    predict,
+    runs,
+)
+from pcam_kit.api.submissions import (
+    list_submissions,
+    refresh_submissions,
+    submit,
+)
+from pcam_kit.api.training import (
+    configs,
+    import_predictions,
+    load_config,
+    train,
+    train_series,
+)
+from pcam_kit.workspace import Workspace
+
+__all__ = [
+    "Workspace",
+    "colour_shift",
+    "configs",
+    "download",
+    "ensemble",
+    "evaluate",
+    "fetch",
+    "find_copies",
+    "import_predictions",
+    "list_submissions",
+    "load_config",
+    "load_run",
+    "open_store",
+    "predict",
+    "refresh_submissions",
+    "runs",
+    "submit",
+    "synthetic",
+    "train",
+    "train_series",
+]

@@ -1,0 +1,137 @@
+"""Results: runs, their scores, their predictions."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, overload
+
+from pcam_kit.api.arguments import (
+    RunLike,
+    WorkspaceLike,
+    display_of,
+    is_run,
+    path_of,
+    runs_of,
+    workspace_of,
+)
+from pcam_kit.run_folders import Run, RunOrder, State, list_runs, select_runs
+
+if TYPE_CHECKING:
+    from pcam_kit.config.schema import Tta
+    from pcam_kit.evaluation.ensemble import Averaging
+    from pcam_kit.progress import Display
+    from pcam_kit.workflows.ensemble import Ensemble, Weights
+    from pcam_kit.workflows.evaluate import CustomMetric, RunEvaluation
+    from pcam_kit.workflows.predict import PredictionResult
+
+log = logging.getLogger(__name__)
+
+
+def runs(
+    *,
+    sort: RunOrder = "auc",
+    state: State | None = None,
+    competition: str | None = None,
+    name: str | None = None,
+    workspace: WorkspaceLike | None = None,
+) -> list[Run]:
+    """All runs, best validation AUC first; damaged ones are left out, and logged.
+
+    sort: "auc", "accuracy", "newest" or "name". state, competition (its slug), name (a part of it):
+    those runs only.
+    """
+    listed = list_runs(workspace_of(workspace).runs, log.warning)
+    return select_runs(listed, sort=sort, state=state, competition=competition, name=name)
+
+
+@overload
+def evaluate(
+    runs: RunLike | None = None,
+    split: str = "valid",
+    *,
+    metrics: Mapping[str, CustomMetric] | None = None,
+    workspace: WorkspaceLike | None = None,
+    display: Display | None = None,
+) -> RunEvaluation: ...
+
+
+@overload
+def evaluate(
+    runs: Sequence[RunLike],
+    split: str = "valid",
+    *,
+    metrics: Mapping[str, CustomMetric] | None = None,
+    workspace: WorkspaceLike | None = None,
+    display: Display | None = None,
+) -> list[RunEvaluation]: ...
+
+
+def evaluate(
+    runs: RunLike | Sequence[RunLike] | None = None,
+    split: str = "valid",
+    *,
+    metrics: Mapping[str, CustomMetric] | None = None,
+    workspace: WorkspaceLike | None = None,
+    display: Display | None = None,
+) -> RunEvaluation | list[RunEvaluation]:
+    """Score a run, or several, on patches with known labels.
+
+    runs: one, or None for the newest finished one, gives its evaluation; a list gives a list, each
+    run compared with the first. In a list of several, folders that are no finished run are left
+    out, with a warning: `runs/*` has them all. metrics: further ones by name, (labels [n],
+    probabilities [n]) -> a number. Raises RunError, UsageError.
+    """
+    from pcam_kit.workflows.evaluate import evaluate_runs
+
+    place = workspace_of(workspace)
+    chosen = runs_of(runs, place, skip_unfinished=True)
+    evaluations = evaluate_runs(chosen, split, place, metrics=metrics, display=display_of(display))
+    return evaluations[0] if runs is None or is_run(runs) else evaluations
+
+
+def predict(
+    runs: RunLike | Sequence[RunLike] | None = None,
+    split: str = "test",
+    *,
+    tta: Tta | None = None,
+    averaging: Averaging | None = None,
+    weights: Weights | None = None,
+    out: str | os.PathLike[str] | None = None,
+    assume_positive: float | None = None,
+    workspace: WorkspaceLike | None = None,
+    display: Display | None = None,
+) -> PredictionResult:
+    """Write and check the CSV of a run, or of several combined, in the competition's format.
+
+    runs None: the newest finished one. tta None: as each run was measured. averaging, weights: how
+    several are combined; None: the mean of logits, equal weights. out None: a file in the
+    submissions folder. assume_positive: the share of positive patches, where it is known. Raises
+    UsageError, RunError, DataError.
+    """
+    from pcam_kit.workflows import predict as workflow
+
+    place = workspace_of(workspace)
+    request = workflow.PredictRequest(split, tta, averaging, weights, path_of(out), assume_positive)
+    return workflow.predict(runs_of(runs, place), request, place, display=display_of(display))
+
+
+def ensemble(
+    runs: Sequence[RunLike],
+    *,
+    averaging: Averaging = "logits",
+    weights: Weights = "equal",
+    tta: Tta | None = None,
+    workspace: WorkspaceLike | None = None,
+    display: Display | None = None,
+) -> Ensemble:
+    """Combine runs on their validation patches, without writing a CSV.
+
+    Raises UsageError, RunError.
+    """
+    from pcam_kit.workflows.ensemble import Combination, measure_ensemble
+
+    place = workspace_of(workspace)
+    combination = Combination(averaging, weights, tta)
+    return measure_ensemble(runs_of(runs, place), combination, place, display=display_of(display))

@@ -22,12 +22,45 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Confusion:
-    """Counts of true and false negatives and positives at one threshold."""
+    """Counts of true and false negatives and positives at one threshold.
+
+    The shares below are None where nothing could be counted, e.g. the sensitivity without positive
+    patches.
+    """
 
     tn: int
     fp: int
     fn: int
     tp: int
+
+    @property
+    def sensitivity(self) -> float | None:
+        """The share of positive patches that are called positive; also called recall."""
+        return _share(self.tp, self.tp + self.fn)
+
+    @property
+    def specificity(self) -> float | None:
+        """The share of negative patches that are called negative."""
+        return _share(self.tn, self.tn + self.fp)
+
+    @property
+    def precision(self) -> float | None:
+        """The share of patches called positive that are positive."""
+        return _share(self.tp, self.tp + self.fp)
+
+    @property
+    def f1(self) -> float | None:
+        """The harmonic mean of precision and sensitivity."""
+        return _share(2 * self.tp, 2 * self.tp + self.fp + self.fn)
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of patches whose class is right."""
+        return _share(self.tn + self.tp, self.tn + self.fp + self.fn + self.tp)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
 
 
 @dataclass(frozen=True)

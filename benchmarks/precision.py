@@ -63,8 +63,8 @@ def measure(config: str, rounds: int) -> dict[str, Any]:
 
     from pcam_kit.config.load import load_experiment
     from pcam_kit.config.schema import Precision
-    from pcam_kit.training.fit import compile_model
     from pcam_kit.training.hardware import read_hardware
+    from pcam_kit.training.networks import compile_model
     from pcam_kit.training.precision import choose_precision, measure_precision
 
     experiment, side = load_experiment(config), NETWORKS[config]

@@ -28,7 +28,7 @@ from pcam_kit.inference import predict
 from pcam_kit.pipeline.augment import Augmenter
 from pcam_kit.pipeline.batches import Batches, take
 from pcam_kit.pipeline.transforms.others import Albumentations
-from pcam_kit.training.fit import compile_model
+from pcam_kit.training.networks import compile_model
 
 
 def main() -> None:

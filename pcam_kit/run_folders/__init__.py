@@ -3,7 +3,7 @@
 runs/<utc time>-<config name>-<4 hex>/
     config.yaml            the experiment, with all values resolved
     meta.json              id, command line, git commit, versions, device, store, seed, times
-    metrics.jsonl          one line per epoch
+    metrics.jsonl          one line per epoch (`epochs.py`)
     state.npz              the checkpoint for `--resume`; deleted when the run is complete
     model.keras            the best weights so far by validation AUC
     predictions/<split>.npz
@@ -13,6 +13,7 @@ state.npz, model.keras and predictions carry the run's id and a checksum (`seal.
 `models/saved.py`); meta.json has the checksum of the final model.keras.
 """
 
+from pcam_kit.run_folders.epochs import read_metrics
 from pcam_kit.run_folders.predictions import Predictions
 from pcam_kit.run_folders.record import SCHEMA_VERSION, Result
 from pcam_kit.run_folders.run import Run, create_run, open_run, update_meta
@@ -40,6 +41,7 @@ __all__ = [
     "list_runs",
     "next_order",
     "open_run",
+    "read_metrics",
     "select_runs",
     "state_of",
     "update_meta",

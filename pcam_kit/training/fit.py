@@ -9,7 +9,6 @@ last batch for seconds (tf.data's autotune).
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import threading
@@ -19,32 +18,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from pcam_kit.config.schema import Experiment, Precision, Training, Transfer
 from pcam_kit.errors import Interrupted, RunError, TrainingError
-from pcam_kit.files import write_bytes, writing
-from pcam_kit.models import build_model, with_probability
-from pcam_kit.models.pretrained import load_pretrained
+from pcam_kit.files import writing
+from pcam_kit.models import with_probability
 from pcam_kit.models.saved import check_saved, save_model
-from pcam_kit.models.task import Task
-from pcam_kit.models.transfer import rate_factors
 from pcam_kit.pipeline.batches import Batches
 from pcam_kit.progress import TrainingMonitor
+from pcam_kit.run_folders.epochs import write_metrics
 from pcam_kit.training.backend import quiet_import
 from pcam_kit.training.devices import data_parallel
-from pcam_kit.training.schedule import Phases, build_optimizer
-from pcam_kit.training.state import (
-    TrainingState,
-    WeightAverage,
-    load_state,
-    save_state,
-    using_weights,
-    weights_of,
-)
+from pcam_kit.training.networks import Networks, build_networks
+from pcam_kit.training.state import TrainingState, load_state, save_state, using_weights
+from pcam_kit.training.validation import Validation
 
 CHECKPOINT_SECONDS = 60.0  # between two checkpoints inside an epoch
 # a lost connection sends SIGHUP; Ctrl-Break is what consoles of Windows have besides Ctrl-C
@@ -65,8 +56,8 @@ class TrainingFiles:
     owner: str = ""
 
 
-# a model with logit output -> AUC on the whole validation split
-Validate = Callable[[keras.Model], float]
+# a model with logit output -> its scores on the whole validation split
+Validate = Callable[[keras.Model], Validation]
 
 
 def fit(
@@ -92,7 +83,7 @@ def fit(
         keras.utils.set_random_seed(experiment.seed)
     new = not files.state.is_file()
     with data_parallel(devices), _stop_requests() as stop:
-        networks = _build_networks(experiment, batches, precision, new=new)
+        networks = build_networks(experiment, batches, precision, new=new)
         state = TrainingState()
         if not new:
             state = load_state(files.state, networks.trained, networks.average, files.owner)
@@ -100,7 +91,7 @@ def fit(
                 _check_best(files)
         elif isinstance(experiment.model, Transfer) and experiment.model.weights is not None:
             # so that a resume never needs the pretrained weights, or their download, again
-            networks.save_state(files, state)
+            _save(networks, files, state)
         monitor.started(config.epochs, batches.steps, state.epoch * batches.steps + state.step)
         while not is_finished(state, config):
             _run_epoch(networks, batches, state, files, monitor, stop, checkpoint_seconds)
@@ -118,42 +109,8 @@ def _check_best(files: TrainingFiles) -> None:
     check_saved(files.model, unusable, files.owner)
 
 
-@dataclass(frozen=True)
-class _Networks:
-    """The network that is trained, the one that is validated and saved, and the weight average.
-
-    eval_model: always float32; the same object as `trained` when that is float32, too.
-    """
-
-    trained: keras.Model
-    eval_model: keras.Model
-    average: WeightAverage | None
-
-    def eval_weights(self) -> list[NDArray[np.float32]] | None:
-        """The weights to validate; None when `eval_model` has them already."""
-        if self.average is not None:
-            return self.average.values
-        if self.eval_model is self.trained:
-            return None
-        return weights_of(self.trained)
-
-    def save_state(self, files: TrainingFiles, state: TrainingState) -> None:
-        save_state(files.state, self.trained, self.average, state, files.owner)
-
-
-def _build_networks(
-    experiment: Experiment, batches: Batches, precision: Precision, *, new: bool
-) -> _Networks:
-    config = experiment.training
-    steps = config.epochs * batches.steps
-    model = compile_model(experiment, batches.crop, steps, precision=precision)
-    if new:
-        load_pretrained(model, experiment.model)
-    eval_model = model
-    if precision != "float32":
-        eval_model = build_model(experiment.model, Task(batches.crop))
-    average = WeightAverage(model, config.ema) if config.ema is not None else None
-    return _Networks(model, eval_model, average)
+def _save(networks: Networks, files: TrainingFiles, state: TrainingState) -> None:
+    save_state(files.state, networks.trained, networks.average, state, files.owner)
 
 
 def is_finished(state: TrainingState, config: Training) -> bool:
@@ -164,37 +121,8 @@ def is_finished(state: TrainingState, config: Training) -> bool:
     return patience is not None and state.epoch - state.best_epoch >= patience
 
 
-def compile_model(
-    experiment: Experiment, size: int, steps: int, *, precision: Precision = "float32"
-) -> keras.Model:
-    """The untrained model with its loss and its optimiser.
-
-    size: side of the patches in pixels. steps: of the whole training. In float16 the loss is
-    scaled, so that small gradients do not become zero.
-    """
-    config = experiment.training
-    model = build_model(experiment.model, Task(size), precision=precision)
-    loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=config.label_smoothing)
-    optimizer = build_optimizer(config, steps, _phases(model, experiment, steps))
-    if precision == "float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    model.compile(optimizer, loss)
-    model.optimizer.build(model.trainable_variables)
-    return model
-
-
-def _phases(model: keras.Model, experiment: Experiment, steps: int) -> Phases | None:
-    """Transfer learning: first the head alone, then all variables, each at its own rate."""
-    config = experiment.model
-    if not isinstance(config, Transfer):
-        return None
-    before, after = rate_factors(model, config)
-    switch = config.head_epochs * steps // experiment.training.epochs
-    return Phases(switch, tuple(before), tuple(after))
-
-
 def _run_epoch(
-    networks: _Networks,
+    networks: Networks,
     batches: Batches,
     state: TrainingState,
     files: TrainingFiles,
@@ -207,9 +135,12 @@ def _run_epoch(
     seconds_before = state.seconds
     for images, labels in batches.epoch(epoch, start=state.step):
         networks.trained.reset_metrics()  # else Keras before 3.15 gives the mean over all steps
-        loss = float(np.asarray(networks.trained.train_on_batch(images, labels)))
+        scores: Any = networks.trained.train_on_batch(images, labels, return_dict=True)
+        loss = float(np.asarray(scores["loss"]))
         state.step += 1
         state.loss_sum += loss
+        state.accuracy_sum += float(np.asarray(scores["accuracy"]))
+        state.accuracy_steps += 1
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss became {loss} in epoch {epoch}, step {state.step} of {batches.steps}",
@@ -226,7 +157,7 @@ def _run_epoch(
             if not stop.is_set():
                 raise
         if stop.is_set() or now - saved > checkpoint_seconds:
-            networks.save_state(files, state)
+            _save(networks, files, state)
             saved = now
         if stop.is_set():
             raise Interrupted(
@@ -236,7 +167,7 @@ def _run_epoch(
 
 
 def _finish_epoch(
-    networks: _Networks,
+    networks: Networks,
     validate: Validate,
     state: TrainingState,
     files: TrainingFiles,
@@ -245,27 +176,33 @@ def _finish_epoch(
     """Validate, keep the model if it is the best so far, write metrics and checkpoint."""
     began = time.monotonic()
     with using_weights(networks.eval_model, networks.eval_weights()):
-        auc = validate(networks.eval_model)
+        scores = validate(networks.eval_model)
         state.epoch += 1
-        if auc > state.best_auc:
-            state.best_auc, state.best_epoch = auc, state.epoch
+        if scores.auc > state.best_auc:
+            state.best_auc, state.best_epoch = scores.auc, state.epoch
             with writing(files.model) as temporary:
                 save_model(with_probability(networks.eval_model), temporary, owner=files.owner)
     rate = float(np.asarray(networks.trained.optimizer.learning_rate))
     state.seconds += time.monotonic() - began
+    accuracy = None  # resumed after the last step from a checkpoint of version 0.1
+    if state.accuracy_steps > 0:
+        accuracy = state.accuracy_sum / state.accuracy_steps
     metrics = {
         "epoch": state.epoch,
         "loss": state.loss_sum / state.step,
-        "valid_auc": auc,
+        "accuracy": accuracy,
+        "valid_loss": scores.loss,
+        "valid_auc": scores.auc,
+        "valid_accuracy": scores.accuracy,
         "best": state.best_epoch == state.epoch,
         "learning_rate": rate,
         "seconds": round(state.seconds, 3),
     }
     state.history.append(metrics)
-    state.step, state.loss_sum = 0, 0.0
-    lines = [f"{json.dumps(line, allow_nan=False)}\n" for line in state.history]
-    write_bytes(files.metrics, "".join(lines).encode())
-    networks.save_state(files, state)
+    state.step = state.accuracy_steps = 0
+    state.loss_sum = state.accuracy_sum = 0.0
+    write_metrics(files.metrics, state.history)
+    _save(networks, files, state)
     monitor.epoch(metrics)
 
 

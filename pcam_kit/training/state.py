@@ -33,6 +33,8 @@ class TrainingState:
     """How far a training has come.
 
     `history` has one entry per finished epoch; `best_epoch` counts from 1, 0 means none yet.
+    accuracy_sum: of the training batches, over `accuracy_steps` of the current epoch; those are
+    fewer than `step` after a resume from a checkpoint of version 0.1, which had no accuracy.
     """
 
     epoch: int = 0  # finished epochs
@@ -42,6 +44,8 @@ class TrainingState:
     best_epoch: int = 0
     best_auc: float = -1.0
     history: list[dict[str, Any]] = field(default_factory=list)
+    accuracy_sum: float = 0.0
+    accuracy_steps: int = 0
 
 
 class WeightAverage:
@@ -167,9 +171,10 @@ def _progress(values: dict[str, Any]) -> TrainingState:
         value, usual = getattr(state, field_.name), getattr(TrainingState(), field_.name)
         if type(value) is not type(usual):
             raise ValueError(f"{field_.name} should be a {type(usual).__name__}, found {value!r}")
-    numbers = [state.loss_sum, state.seconds, state.best_auc]
-    counts = [state.epoch, state.step, state.best_epoch]
-    if not all(map(math.isfinite, numbers)) or min(counts) < 0 or state.best_epoch > state.epoch:
+    numbers = [state.loss_sum, state.seconds, state.best_auc, state.accuracy_sum]
+    counts = [state.epoch, state.step, state.best_epoch, state.accuracy_steps]
+    possible = state.best_epoch <= state.epoch and state.accuracy_steps <= state.step
+    if not all(map(math.isfinite, numbers)) or min(counts) < 0 or not possible:
         raise ValueError(f"its progress is impossible: {numbers + counts}")
     lines = [line for line in state.history if isinstance(line, dict)]
     if not len(lines) == len(state.history) == state.epoch:

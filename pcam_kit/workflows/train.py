@@ -19,7 +19,6 @@ from pcam_kit.data.store import Store
 from pcam_kit.errors import Interrupted, UsageError
 from pcam_kit.files import clear_partial, locked
 from pcam_kit.formatting import counted, duration
-from pcam_kit.metrics import roc_auc
 from pcam_kit.pipeline.augment import CustomAugmentation
 from pcam_kit.progress import HEADING, SILENT, Display
 from pcam_kit.run_folders import (
@@ -33,6 +32,7 @@ from pcam_kit.run_folders import (
     update_meta,
 )
 from pcam_kit.training.backend import quiet_import
+from pcam_kit.training.validation import Validation, score_logits
 from pcam_kit.workflows.compute import (
     DEFAULT_RESOURCES,
     Compute,
@@ -309,10 +309,10 @@ def _finish(training: _Training, workspace: Workspace, display: Display) -> Run:
     labels = plan.valid_labels
     plan = plan.with_targets(blended_targets(run, plan, workspace, display=display))
 
-    def validate(model: Any) -> float:
+    def validate(model: Any) -> Validation:
         outputs = predict(model, plan.store.images, plan.valid_rows, crop=plan.crop)
         check_finite(outputs)
-        return roc_auc(labels, outputs[:, 0])
+        return score_logits(labels, outputs[:, 0])
 
     files = TrainingFiles(run.state_file, run.model_file, run.metrics_file, run.id)
     with display.training() as monitor:

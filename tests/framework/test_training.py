@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from dataclasses import replace
@@ -25,12 +26,15 @@ from pcam_kit.config.schema import (
 )
 from pcam_kit.errors import Interrupted, RunError, TrainingError
 from pcam_kit.inference import load_model, predict
-from pcam_kit.metrics import roc_auc
+from pcam_kit.metrics import accuracy, log_loss, roc_auc
 from pcam_kit.pipeline.augment import Augmenter
 from pcam_kit.pipeline.batches import Batches
-from pcam_kit.training.fit import TrainingFiles, compile_model, fit, is_finished
+from pcam_kit.run_folders.epochs import Epoch
+from pcam_kit.training.fit import TrainingFiles, fit, is_finished
+from pcam_kit.training.networks import compile_model
 from pcam_kit.training.schedule import build_optimizer, build_schedule
 from pcam_kit.training.state import TrainingState, WeightAverage, load_state, weights_of
+from pcam_kit.training.validation import Validation, score_logits
 from pcam_kit.views import VIEWS
 
 from .conftest import Patches
@@ -92,8 +96,8 @@ def run(
         config.seed,
     )
 
-    def validate(model: keras.Model) -> float:
-        return roc_auc(
+    def validate(model: keras.Model) -> Validation:
+        return score_logits(
             patches.labels[patches.valid],
             predict(model, patches.images, patches.valid, crop=16)[:, 0],
         )
@@ -338,6 +342,58 @@ def test_in_half_precision_it_learns_resumes_exactly_and_the_model_kept_is_float
     assert {layer.compute_dtype for layer in kept.layers} == {"float32"}
     scores = predict(kept, patches.images, patches.valid, crop=16)[:, 0]
     assert roc_auc(patches.labels[patches.valid], scores) == pytest.approx(whole.best_auc, abs=1e-9)
+
+
+def test_the_accuracy_of_a_step_is_that_of_its_logits_against_targets_at_half(patches: Patches):
+    model = compile_model(experiment(LabCnn(name="lab_cnn")), 16, 10)  # no dropout
+    rng = np.random.default_rng(0)
+    images = patches.images[:20]
+    for _ in range(2):  # the second step forgets the first
+        soft = rng.uniform(size=(20, 1)).astype(np.float32)
+        soft[0] = 0.5  # counts as positive
+        logits = np.asarray(model.predict_on_batch(images))
+        scores = model.train_on_batch(images, soft, return_dict=True)
+        expected = float(((logits >= 0) == (soft >= 0.5)).mean())
+        assert float(scores["accuracy"]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_epoch_has_the_curves_of_training_and_validation(patches: Patches, tmp_path: Path):
+    history = run(patches, tmp_path, experiment(epochs=6)).history
+    last = history[-1]
+    assert list(last) == list(Epoch.model_fields)
+    assert last["accuracy"] > history[0]["accuracy"]
+    assert last["accuracy"] > 0.6
+    assert (6 * 16 * last["accuracy"]) == pytest.approx(round(6 * 16 * last["accuracy"]), abs=1e-3)
+    best = max(history, key=lambda line: line["valid_auc"])
+    labels = patches.labels[patches.valid]
+    kept = predict(load_model(tmp_path / "model.keras"), patches.images, patches.valid, crop=16)
+    assert best["valid_accuracy"] == accuracy(labels, kept[:, 0], 0.5)
+    assert best["valid_loss"] == pytest.approx(log_loss(labels, kept[:, 0]), rel=1e-5)
+
+
+def test_a_checkpoint_without_accuracy_goes_on_with_that_of_the_other_steps(
+    patches: Patches, tmp_path: Path
+):
+    """As version 0.1 wrote it, in the middle of an epoch."""
+    config = experiment(epochs=2)
+    with pytest.raises(SystemError):
+        run(patches, tmp_path, config, Silent((2, 4), SystemError), checkpoint_seconds=0.0)
+    state = tmp_path / "state.npz"
+    with np.load(state) as file:
+        arrays = {name: array for name, array in file.items() if name != "seal"}
+    progress = json.loads(str(arrays["progress"]))
+    for key in ("accuracy_sum", "accuracy_steps"):
+        del progress[key]
+    for line in progress["history"]:
+        for key in ("accuracy", "valid_loss", "valid_accuracy"):
+            del line[key]
+    arrays["progress"] = np.array(json.dumps(progress))
+    np.savez(state, **arrays)
+    first, second = run(patches, tmp_path, config).history
+    assert "accuracy" not in first
+    # the checkpoint is of step 3; three of six steps have an accuracy
+    assert 48 * second["accuracy"] == pytest.approx(round(48 * second["accuracy"]), abs=1e-3)
+    assert 0.3 < second["accuracy"] <= 1
 
 
 def test_label_smoothing_is_in_the_loss():

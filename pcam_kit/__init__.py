@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         load_config,
         load_run,
         open_store,
+        plot,
         predict,
         refresh_submissions,
         runs,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         synthetic,
         train,
         train_series,
+        wrong_patches,
     )
     from pcam_kit.errors import PcamError
 
@@ -53,6 +55,7 @@ __all__ = [
     "load_config",
     "load_run",
     "open_store",
+    "plot",
     "predict",
     "refresh_submissions",
     "runs",
@@ -60,6 +63,7 @@ __all__ = [
     "synthetic",
     "train",
     "train_series",
+    "wrong_patches",
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent unless the caller listens

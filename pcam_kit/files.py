@@ -22,7 +22,7 @@ from typing import Any
 
 from filelock import lock_descriptor, unlock_descriptor
 
-from pcam_kit.errors import LockedError, StorageError
+from pcam_kit.errors import LockedError, StorageError, UsageError
 from pcam_kit.parsing import open_own, parse_json, printable, read_json
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ LONGEST_PATH = 259  # characters; longer ones need a setting of Windows
 # or no fsync of folders (CIFS, and some in user space)
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+LARGEST_OWN = 64 << 20  # bytes; of a file that may be replaced because it is ours
 RENAME_SECONDS = 2.0  # virus scanners and the search index have a new file open for so long at most
 
 
@@ -191,6 +192,26 @@ def _warn_once(text: str, path: Path) -> None:
 
 def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
+
+
+def check_replaceable(path: Path, mark: bytes) -> None:
+    """Raises UsageError when something else than a file of ours stands at `path`.
+
+    mark: bytes that every such file holds. A link is something else, too.
+    """
+    if not os.path.lexists(path):
+        return
+    foreign = UsageError(
+        f"{path} exists, and is no file that this command wrote",
+        hint="choose another name with --out, or move that file away",
+    )
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST_OWN:
+        raise foreign
+    try:
+        if mark not in path.read_bytes():
+            raise foreign
+    except OSError as error:
+        raise storage_error(error, path, "read") from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:

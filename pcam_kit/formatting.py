@@ -42,6 +42,43 @@ def few(names: Iterable[str], total: int, show: int = 3) -> str:
     return ", ".join(shown) + (f" and {rest:,} more" if rest > 0 else "")
 
 
+def as_markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table for a README or a notebook; all columns but the first to the right."""
+    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
+    escaped = ([printable(cell).replace("|", r"\|") for cell in line] for line in lines)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in escaped)
+
+
+def as_latex(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A tabular for a paper, with the rules of the package booktabs."""
+
+    def line(cells: Sequence[str]) -> str:
+        return f"{' & '.join(_latex(printable(cell)) for cell in cells)} \\\\\n"
+
+    body = "".join(map(line, rows))
+    head = (
+        f"\\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}\n\\toprule\n{line(columns)}\\midrule\n"
+    )
+    return f"{head}{body}\\bottomrule\n\\end{{tabular}}\n"
+
+
+def _latex(text: str) -> str:
+    """The text with LaTeX's own characters escaped; ± and dashes become commands."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+_LATEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "–": "--",
+    "<": "$<$",
+    ">": "$>$",
+}
+
+
 class Summary:
     """A readable repr, and a table in notebooks, of a result; both come from `summary`."""
 

@@ -26,6 +26,7 @@ from pcam_kit.api.data import (
     open_store,
     synthetic,
 )
+from pcam_kit.api.plots import plot, wrong_patches
 from pcam_kit.api.results import (
     ensemble,
     evaluate,
@@ -60,6 +61,7 @@ __all__ = [
     "load_config",
     "load_run",
     "open_store",
+    "plot",
     "predict",
     "refresh_submissions",
     "runs",
@@ -67,4 +69,5 @@ __all__ = [
     "synthetic",
     "train",
     "train_series",
+    "wrong_patches",
 ]

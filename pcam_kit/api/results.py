@@ -100,6 +100,8 @@ def predict(
     weights: Weights | None = None,
     out: str | os.PathLike[str] | None = None,
     assume_positive: float | None = None,
+    probabilities: bool = False,
+    calibrated: bool = False,
     workspace: WorkspaceLike | None = None,
     display: Display | None = None,
 ) -> PredictionResult:
@@ -107,13 +109,24 @@ def predict(
 
     runs None: the newest finished one. tta None: as each run was measured. averaging, weights: how
     several are combined; None: the mean of logits, equal weights. out None: a file in the
-    submissions folder. assume_positive: the share of positive patches, where it is known. Raises
-    UsageError, RunError, DataError.
+    submissions folder. assume_positive: the share of positive patches, where it is known.
+    probabilities: write them also where the competition wants classes; such a CSV is no submission.
+    calibrated: apply the temperature of the validation patches. Raises UsageError, RunError,
+    DataError.
     """
     from pcam_kit.workflows import predict as workflow
 
     place = workspace_of(workspace)
-    request = workflow.PredictRequest(split, tta, averaging, weights, path_of(out), assume_positive)
+    request = workflow.PredictRequest(
+        split=split,
+        tta=tta,
+        averaging=averaging,
+        weights=weights,
+        out=path_of(out),
+        assume_positive=assume_positive,
+        probabilities=probabilities,
+        calibrated=calibrated,
+    )
     return workflow.predict(runs_of(runs, place), request, place, display=display_of(display))
 
 

@@ -15,12 +15,14 @@ from pcam_kit.cli.evaluate import evaluate
 from pcam_kit.cli.fetch import fetch
 from pcam_kit.cli.import_predictions import import_predictions
 from pcam_kit.cli.leaks import leaks
+from pcam_kit.cli.plot import plot
 from pcam_kit.cli.predict import predict
 from pcam_kit.cli.runs import runs
 from pcam_kit.cli.shift import shift
 from pcam_kit.cli.submissions import submissions
 from pcam_kit.cli.submit import submit
 from pcam_kit.cli.train import train
+from pcam_kit.cli.wrong_patches import errors
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,6 +40,8 @@ COMMANDS = (
     leaks,
     train,
     evaluate,
+    plot,
+    errors,
     predict,
     submit,
     runs,

@@ -61,6 +61,11 @@ def print_lines(*lines: object) -> None:
         print(printable(str(line)))
 
 
+def print_text(text: str) -> None:
+    """Data of several lines on stdout, as it is but for control characters."""
+    print(printable_lines(text), end="")
+
+
 def csv_cell(value: Any) -> Any:
     """A value for a CSV that people open in a spreadsheet. Texts of a list are joined by `;`.
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pcam_kit.cli.console import print_json, print_table, say
+from pcam_kit.cli.console import print_json, print_table, print_text, say
 from pcam_kit.cli.options import DataDir, Debug, Json, Runs, RunsDir, workspace_of
+from pcam_kit.errors import UsageError
 
 if TYPE_CHECKING:
     from pcam_kit.evaluation.comparison import Comparison, Difference
@@ -24,6 +25,18 @@ def evaluate(
     split: Annotated[
         Literal["train", "valid", "test"], typer.Option("--split", help="The patches to score.")
     ] = "valid",
+    by: Annotated[
+        Literal["slide"] | None,
+        typer.Option("--by", help="Score each slide by itself.", show_default=False),
+    ] = None,
+    table: Annotated[
+        Literal["markdown", "latex", "csv"] | None,
+        typer.Option(
+            "--format",
+            help="Print a table for a report: a row a config, mean ± sd over its seeds.",
+            show_default=False,
+        ),
+    ] = None,
     data_dir: DataDir = None,
     runs_dir: RunsDir = None,
     as_json: Json = False,
@@ -37,15 +50,25 @@ def evaluate(
     """
     from pcam_kit import api
     from pcam_kit.display import ConsoleDisplay
+    from pcam_kit.workflows import score_table
 
+    if as_json and table is not None:
+        raise UsageError("--json and --format exclude each other", hint="leave one of them out")
     workspace = workspace_of(data_dir, runs_dir)
     chosen = runs if runs else [api.load_run(workspace=workspace)]
     evaluations = api.evaluate(chosen, split, workspace=workspace, display=ConsoleDisplay())
     if as_json:
-        objects = [evaluation.to_dict() for evaluation in evaluations]
+        objects = [evaluation.to_dict(slides=by is not None) for evaluation in evaluations]
         print_json(objects[0] if len(objects) == 1 else {"runs": objects})
-    else:
+        return
+    if by is None and table is None:
         show(evaluations)
+        return
+    scores = (score_table.by_config if by is None else score_table.by_slide)(evaluations)
+    if table is not None:
+        print_text(scores.render(table))
+    else:
+        print_table(f"{split} split, each slide", scores.headings, scores.texts)
 
 
 def show(evaluations: Sequence[RunEvaluation], *, stderr: bool = False) -> None:
@@ -89,6 +112,9 @@ def show(evaluations: Sequence[RunEvaluation], *, stderr: bool = False) -> None:
             "false negatives / true positives",
             lambda x: f"{x.scores.confusion.fn:,} / {x.scores.confusion.tp:,}",
         ),
+        ("sensitivity", lambda x: _number(x.scores.confusion.sensitivity)),
+        ("specificity", lambda x: _number(x.scores.confusion.specificity)),
+        ("F1", lambda x: _number(x.scores.confusion.f1)),
     ]
     rows += [(key, lambda x, key=key: _number(x.extra.get(key))) for key in first.extra]
     columns = ["", *(evaluation.run.name for evaluation in evaluations)]

@@ -52,6 +52,14 @@ Runs = Annotated[
         show_default=False,
     ),
 ]
+Run = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[RUN]",
+        help="A run folder, a name or a unique part of a name. [default: the newest run]",
+        show_default=False,
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(

@@ -70,6 +70,17 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    probabilities: Annotated[
+        bool,
+        typer.Option(
+            "--probabilities",
+            help="Write probabilities also where the competition wants classes.",
+        ),
+    ] = False,
+    calibrated: Annotated[
+        bool,
+        typer.Option("--calibrated", help="Apply the temperature of the validation patches."),
+    ] = False,
     data_dir: DataDir = None,
     runs_dir: RunsDir = None,
     submissions_dir: SubmissionsDir = None,
@@ -96,6 +107,8 @@ def predict(
         weights=weights,
         out=out,
         assume_positive=assume_positive,
+        probabilities=probabilities,
+        calibrated=calibrated,
         workspace=workspace_of(data_dir, runs_dir, submissions_dir),
         display=ConsoleDisplay(),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pcam_kit.plots.galleries import gallery
 from pcam_kit.plots.scores import (
     Scored,
+    average_precision,
     calibration,
     confusion,
     correlation,
@@ -13,13 +14,15 @@ from pcam_kit.plots.scores import (
     roc,
     slides,
 )
-from pcam_kit.plots.style import FORMATS, VARIABLES, to_bytes, to_svg
+from pcam_kit.plots.style import CREATOR, FORMATS, VARIABLES, to_bytes, to_svg
 from pcam_kit.plots.training import curves, samples
 
 __all__ = [
+    "CREATOR",
     "FORMATS",
     "VARIABLES",
     "Scored",
+    "average_precision",
     "calibration",
     "confusion",
     "correlation",

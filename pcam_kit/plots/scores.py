@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
@@ -79,7 +80,7 @@ def precision_recall(runs: Sequence[Scored]) -> Figure:
         figure, axes = new_axes()
         for i, run in enumerate(runs):
             precision, recall, _ = precision_recall_curve(run.labels, run.probabilities)
-            average = average_precision_score(run.labels, run.probabilities)
+            average = average_precision(run)
             label = _label(run, runs, f"average precision {average:.4f}")
             # the last point is (0, 1) by definition, and no threshold of these patches
             axes.plot(recall[:-1], precision[:-1], color=colour_of(i), label=label)
@@ -93,6 +94,11 @@ def precision_recall(runs: Sequence[Scored]) -> Figure:
         _unit_square(axes)
         _legend(axes, "lower left", point="at the threshold", dashes="by chance")
         return figure
+
+
+def average_precision(run: Scored) -> float:
+    """The mean precision, each weighed by the recall that it adds; scikit-learn's."""
+    return float(average_precision_score(run.labels, run.probabilities))
 
 
 def calibration(run: Scored) -> Figure:
@@ -283,7 +289,5 @@ def _reliability(axes: Axes, labels: NDArray[Any], p: NDArray[Any], i: int, labe
     axes.scatter(means, shares, s=sizes, color=colour_of(i), zorder=3)
 
 
-def _square(corner: tuple[float, float], side: float, colour: str, alpha: float) -> Any:
-    from matplotlib.patches import Rectangle
-
+def _square(corner: tuple[float, float], side: float, colour: str, alpha: float) -> Rectangle:
     return Rectangle(corner, side, side, facecolor=colour, alpha=alpha, linewidth=0)

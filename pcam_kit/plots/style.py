@@ -32,6 +32,7 @@ VARIABLES = {
 }
 DOTS_PER_INCH = 200
 FORMATS = ("png", "svg", "pdf")
+CREATOR = "pcam-kit"
 GROUPS = (ROC_AXES, ROC_POINT) = ("roc-axes", "roc-point")  # ids that a page finds in a plot
 _RC: Any = {
     "font.size": 9,
@@ -83,11 +84,11 @@ def colour_of(i: int) -> str:
 
 
 def to_bytes(figure: Figure, kind: str, caption: str = "") -> bytes:
-    """The figure as a file of `kind`, one of FORMATS; the caption is in its metadata."""
+    """The figure as a file of `kind`, one of FORMATS; CREATOR and caption are in its metadata."""
     keys: dict[str, dict[str, Any]] = {
-        "png": {"Software": None, "Description": caption},
-        "svg": {"Creator": None, "Date": None, "Description": caption},
-        "pdf": {"Creator": None, "Producer": None, "CreationDate": None, "Subject": caption},
+        "png": {"Software": CREATOR, "Description": caption},
+        "svg": {"Creator": CREATOR, "Date": None, "Description": caption},
+        "pdf": {"Creator": CREATOR, "Producer": None, "CreationDate": None, "Subject": caption},
     }
     target = io.BytesIO()
     with matplotlib.rc_context(_RC):

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from pcam_kit.plots.style import INK, MUTED, colour_of, drawing
@@ -98,11 +100,11 @@ def show_patch(axes: Any, patch: NDArray[np.uint8], outline: int | None = None) 
         spine.set_visible(False)
     if outline is None or outline >= patch.shape[0]:
         return
-    from matplotlib.patches import Rectangle
-
     corner = (patch.shape[0] - outline) / 2 - 0.5
-    frame = {"fill": False, "edgecolor": "white", "linewidth": 1.0}
-    axes.add_patch(Rectangle((corner, corner), outline, outline, **frame))
+    frame = Rectangle((corner, corner), outline, outline, fill=False, edgecolor="white")
+    # a dark rim: white alone is lost on background
+    frame.set_path_effects([withStroke(linewidth=2.2, foreground=INK)])
+    axes.add_patch(frame)
 
 
 def _has(histories: Mapping[str, Sequence[Mapping[str, Any]]], keys: Sequence[str]) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pcam_kit.errors import UsageError
+from pcam_kit.evaluation.by_slide import SlideScore, score_slides
 from pcam_kit.evaluation.calibration import apply_temperature, fit_temperature
 from pcam_kit.evaluation.comparison import Answers, Comparison, compare
 from pcam_kit.evaluation.crossfit import cross_fit
@@ -17,6 +18,7 @@ from pcam_kit.evaluation.intervals import Intervals, count_slides, intervals, sa
 from pcam_kit.formatting import Summary, interval
 from pcam_kit.metrics import (
     METRICS,
+    Confusion,
     Evaluation,
     evaluate,
     expected_calibration_error,
@@ -54,8 +56,9 @@ class RunEvaluation(Summary):
     """One run's scores on one split.
 
     slides: how many there are, None where unknown. comparison: with the first of several runs; None
-    for the first. labels, probabilities: [n], what the scores were computed from. extra: the
-    competition's metric where it is none of the usual ones, and metrics that the caller gave.
+    for the first. labels, probabilities: [n], what the scores were computed from; groups: [n],
+    their slides, None where unknown. extra: the competition's metric where it is none of the usual
+    ones, and metrics that the caller gave.
     """
 
     run: Run = field(repr=False)
@@ -67,6 +70,7 @@ class RunEvaluation(Summary):
     comparison: Comparison | None
     labels: NDArray[np.int8] = field(repr=False, compare=False)
     probabilities: NDArray[np.float32] = field(repr=False, compare=False)
+    groups: NDArray[np.int32] | None = field(default=None, repr=False, compare=False)
     extra: dict[str, float] = field(default_factory=dict[str, float])
 
     def summary(self) -> dict[str, str]:
@@ -87,8 +91,20 @@ class RunEvaluation(Summary):
         """What came out of the run's training."""
         return self.run.outcome
 
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON object of `pcam evaluate` for one run; what is not known is null."""
+    def by_slide(self) -> list[SlideScore]:
+        """The scores of each slide. Raises UsageError where the slides are not known."""
+        if self.groups is None or self.slides is None:
+            raise UsageError(
+                f"the slides of the {self.split} patches of {self.run.name} are not known",
+                hint="PCam's own files have them (*_meta.csv): pcam fetch pcam --from FOLDER",
+            )
+        return score_slides(self.labels, self.probabilities, self.scores.threshold, self.groups)
+
+    def to_dict(self, *, slides: bool = False) -> dict[str, Any]:
+        """The JSON object of `pcam evaluate` for one run; what is not known is null.
+
+        slides: with the scores of each slide. Raises then UsageError where they are not known.
+        """
         scores, result = asdict(self.scores), asdict(self.result)
         (auc_low, auc_high), (accuracy_low, accuracy_high) = (
             self.intervals.auc,
@@ -98,6 +114,7 @@ class RunEvaluation(Summary):
             "run": str(self.run.path),
             "split": self.split,
             "n": scores["n"],
+            "positive": scores["positive"],
             "interval": sampling_unit(self.intervals.slides),
             "auc": scores["auc"],
             "auc_low": auc_low,
@@ -109,6 +126,8 @@ class RunEvaluation(Summary):
             "accuracy_cross_fitted": self.calibrated.accuracy,
             "cross_fitted_by": self.calibrated.by,
             **{key: result[key] for key in ("threshold", "threshold_low", "threshold_high")},
+            "confusion": scores["confusion"],
+            **class_scores(self.scores.confusion),
             **{key: scores[key] for key in ("log_loss", "brier", "ece")},
             "temperature": self.calibrated.temperature,
             "log_loss_at_temperature": self.calibrated.log_loss,
@@ -116,6 +135,10 @@ class RunEvaluation(Summary):
         }
         if self.extra:
             values["metrics"] = self.extra
+        if slides:
+            values["slides"] = [
+                asdict(score) | class_scores(score.confusion) for score in self.by_slide()
+            ]
         if self.comparison is not None:
             values["compared"] = {
                 "interval": sampling_unit(self.comparison.slides),
@@ -161,10 +184,21 @@ def evaluate_runs(
             comparison=None if i == 0 else compare(labels, answers[0], answer, groups),
             labels=labels,
             probabilities=np.asarray(answer.probabilities),
+            groups=groups,
             extra=_extra_scores(run, labels, answer, metrics or {}),
         )
         for i, (run, answer) in enumerate(zip(runs, answers, strict=True))
     ]
+
+
+def class_scores(counts: Confusion) -> dict[str, float | None]:
+    """Scores of the classes at one threshold, as JSON objects name them."""
+    return {
+        "sensitivity": counts.sensitivity,
+        "specificity": counts.specificity,
+        "precision": counts.precision,
+        "f1": counts.f1,
+    }
 
 
 def _check_same_patches(

@@ -7,7 +7,7 @@ import logging
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,12 @@ from numpy.typing import NDArray
 from pcam_kit.competitions import Competition
 from pcam_kit.config.schema import Tta
 from pcam_kit.errors import PcamError, UsageError
-from pcam_kit.evaluation.calibration import best_threshold, threshold_for_rate
+from pcam_kit.evaluation.calibration import (
+    apply_temperature,
+    best_threshold,
+    fit_temperature,
+    threshold_for_rate,
+)
 from pcam_kit.evaluation.ensemble import Averaging, combine, correlations
 from pcam_kit.evaluation.intervals import score_interval
 from pcam_kit.files import locked, sha256_file, writing
@@ -47,7 +52,8 @@ class PredictRequest:
 
     tta None: views as each run was measured. averaging None: of logits. weights None: equal. out
     None: a new file. assume_positive: the share of positive patches, where it is known; the
-    threshold is then chosen for it.
+    threshold is then chosen for it. probabilities: write them also where the competition wants
+    classes; such a CSV is no submission. calibrated: at the temperature of the validation patches.
     """
 
     split: str = "test"
@@ -56,6 +62,8 @@ class PredictRequest:
     weights: Weights | None = None
     out: Path | None = None
     assume_positive: float | None = None
+    probabilities: bool = False
+    calibrated: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -121,8 +129,8 @@ def predict(
     it is chosen anew on their validation predictions. Raises UsageError, RunError or DataError.
     """
     check_alike(runs)
-    competition = runs[0].competition
-    _check_share(request.assume_positive, competition)
+    _check_share(request.assume_positive, runs[0].competition)
+    competition = _columns(request, runs[0].competition)
     if request.split != "test" and len(by_fold(runs)) > 1:
         raise UsageError(
             f"runs of different folds have no {request.split} patches in common",
@@ -149,6 +157,15 @@ def predict(
         # the same on the validation patches, with their own, true share
         share = float((ensemble.labels == 1).mean())
         valid_threshold = threshold_for_rate(ensemble.probabilities, share)
+    if request.calibrated:
+        temperature = _temperature(ensemble)
+        log.info(f"probabilities at temperature {temperature:.3f}")
+        mean = apply_temperature(mean, temperature).astype(np.float32)
+        after = apply_temperature(ensemble.probabilities, temperature)
+        ensemble = replace(ensemble, probabilities=after.astype(np.float32))
+        threshold, valid_threshold = apply_temperature(
+            [threshold, valid_threshold], temperature
+        ).tolist()
     scores = ensemble.evaluate(valid_threshold)
     path = request.out
     if path is None:
@@ -157,7 +174,9 @@ def predict(
     # one CSV at a time: what stands at `path` is kept, and the file is read back to be checked
     with locked(workspace.submissions / ".lock-csv", "writing a CSV", wait=True):
         csv = _write(path, competition, ids, mean, threshold)
-    if request.split == "test":
+    if competition.target != runs[0].competition.target:
+        log.info(f"{competition.slug} wants classes: this CSV is no submission")
+    elif request.split == "test":
         origin = _origin(ensemble, scores, request.assume_positive)
         workspace.ledger.record_written(csv, competition.slug, origin)
         _warn_of_ids(runs[0], workspace)
@@ -176,6 +195,10 @@ def _combination(runs: Sequence[Run], request: PredictRequest) -> Combination:
     The mean of logits is the default: a member that is sure counts for more, as independent
     evidence should.
     """
+    if request.averaging == "ranks" and request.calibrated:
+        raise UsageError(
+            "--calibrated needs probabilities, and ranks are none", hint="--mean logits"
+        )
     if len(runs) > 1:
         return Combination(request.averaging or "logits", request.weights or "equal", request.tta)
     if request.averaging is not None or request.weights is not None:
@@ -184,6 +207,22 @@ def _combination(runs: Sequence[Run], request: PredictRequest) -> Combination:
             hint="pcam predict RUN RUN --mean logits",
         )
     return Combination("probabilities", "equal", request.tta)
+
+
+def _columns(request: PredictRequest, competition: Competition) -> Competition:
+    """The competition, with probabilities as its target where they are asked for."""
+    if competition.target != "class":
+        return competition
+    if request.probabilities:
+        changes = {"target": "probability", "target_column": "probability"}
+        return competition.model_copy(update=changes)
+    if request.calibrated:
+        raise UsageError(
+            f"--calibrated changes probabilities, and {competition.slug} wants classes, which stay "
+            "the same",
+            hint="for the probabilities: pcam predict --probabilities --calibrated",
+        )
+    return competition
 
 
 def _check_share(share: float | None, competition: Competition) -> None:
@@ -209,6 +248,16 @@ def _usual_threshold(ensemble: Ensemble) -> float:
     if len(ensemble.runs) == 1 and as_measured:
         return first.outcome.threshold
     return best_threshold(ensemble.labels, ensemble.probabilities).value
+
+
+def _temperature(ensemble: Ensemble) -> float:
+    """The run's own; of several, or of other views, that of their validation predictions."""
+    first = ensemble.runs[0]
+    as_measured = ensemble.combination.tta_of(first) == first.outcome.tta
+    kept = first.outcome.temperature
+    if len(ensemble.runs) == 1 and as_measured and kept is not None:
+        return kept
+    return fit_temperature(ensemble.labels, ensemble.probabilities).value
 
 
 def _threshold_for_share(share: float, mean: NDArray[np.float32], *, usual: float) -> float:
@@ -271,6 +320,10 @@ def _file_name(ensemble: Ensemble, request: PredictRequest) -> str:
         end += f"-{request.split}"
     if request.assume_positive is not None:
         end += f"-positive{request.assume_positive:g}"
+    if request.probabilities:
+        end += "-probabilities"
+    if request.calibrated:
+        end += "-calibrated"
     runs, combination = ensemble.runs, ensemble.combination
     if len(runs) == 1:
         return f"{runs[0].name}-{end}"

@@ -224,6 +224,9 @@ Precision = Literal["float32", "bfloat16", "float16"]
 AskedPrecision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
+TrackerName = Literal["tensorboard", "mlflow", "trackio"]
+
+
 class Teachers(_Part):
     """Knowledge distillation (Hinton, Vinyals and Dean, 2015): targets from other networks."""
 
@@ -257,6 +260,14 @@ class Training(_Part):
     precision: AskedPrecision = "auto"
     # stop after this many epochs without a better validation AUC; null: never
     early_stopping: Count | None = None
+    # experiment trackers that hear of the training; the run is the same with others or none
+    track: list[TrackerName] = Field(default=[], max_length=3)
+
+    @model_validator(mode="after")
+    def _check_track(self) -> Training:
+        if len(set(self.track)) < len(self.track):
+            raise ValueError("track names a tracker twice")
+        return self
 
     @model_validator(mode="after")
     def _check_weight_decay(self) -> Training:
@@ -329,6 +340,8 @@ class FewDigits(_Part):
             raise ValueError(
                 "training.teachers is for pcam train: few digits are learnt from their labels"
             )
+        if self.training.track:
+            raise ValueError("training.track is for pcam train: few digits make no run")
         if isinstance(self.model, Transfer):
             raise ValueError("model transfer is for patches: pcam train")
         if self.augment.stain is not None:

@@ -31,6 +31,7 @@ from pcam_kit.run_folders import (
     open_run,
     update_meta,
 )
+from pcam_kit.tracking import check_installed
 from pcam_kit.training.backend import quiet_import
 from pcam_kit.training.validation import Validation, score_logits
 from pcam_kit.workflows.compute import (
@@ -64,6 +65,7 @@ from pcam_kit.workflows.plan import (
 )
 from pcam_kit.workflows.predictions import complete_run, predict_split
 from pcam_kit.workflows.provenance import provenance
+from pcam_kit.workflows.tracking import tracking
 from pcam_kit.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -170,8 +172,9 @@ def label(experiment: Experiment) -> str:
 
 
 def _anywhere(experiment: Experiment) -> Experiment:
-    """Without `competition`, which only says where the store is looked for."""
-    return experiment.model_copy(update={"competition": None})
+    """Without what makes no other run: where the store is looked for, and who hears of it."""
+    training = experiment.training.model_copy(update={"track": []})
+    return experiment.model_copy(update={"competition": None, "training": training})
 
 
 def _resume_hint(run: Run) -> str:
@@ -193,6 +196,7 @@ def _start(request: TrainRequest, workspace: Workspace, display: Display) -> _Tr
     """A new run folder, after its teachers are trained."""
     experiment = resolve_config(request.config, request.overrides, workspace)
     experiment = with_custom_parts(experiment, request.model, request.augmentation)
+    check_installed(experiment.training.track)
     slug = experiment.competition or workspace.last_fetched()
     store = workspace.store(slug, experiment.data.stain)
     plan = plan_training(
@@ -237,6 +241,7 @@ def _resume(run: Run, request: TrainRequest, workspace: Workspace) -> _Training:
     """A stopped run as it was begun."""
     store = workspace.store_of(run)
     check_backend(run)
+    check_installed(run.experiment.training.track)
     check_unchanged(run)
     check_folds(run, store)
     check_custom_augmentation(run.experiment, request.augmentation)
@@ -315,21 +320,23 @@ def _finish(training: _Training, workspace: Workspace, display: Display) -> Run:
         return score_logits(labels, outputs[:, 0])
 
     files = TrainingFiles(run.state_file, run.model_file, run.metrics_file, run.id)
-    with display.training() as monitor:
-        report = TimeReport(monitor, plan, training.later)
-        state = fit(
-            plan.experiment,
-            plan.batches(training.workers),
-            validate,
-            files,
-            report,
-            precision=compute.precision.used,
-            devices=compute.devices,
-        )
-    tta = plan.experiment.evaluation.tta
-    predictions = predict_split(run, "valid", tta, plan.store, display=display)
-    update_meta(run, ended=now())
-    complete = complete_run(run, predictions, state)
+    with tracking(run) as trackers:
+        with display.training() as monitor:
+            report = TimeReport(trackers.heard_by(monitor), plan, training.later)
+            state = fit(
+                plan.experiment,
+                plan.batches(training.workers),
+                validate,
+                files,
+                report,
+                precision=compute.precision.used,
+                devices=compute.devices,
+            )
+        tta = plan.experiment.evaluation.tta
+        predictions = predict_split(run, "valid", tta, plan.store, display=display)
+        update_meta(run, ended=now())
+        complete = complete_run(run, predictions, state)
+        trackers.completed(complete)
     result = complete.outcome
     teachers = teacher_seconds(run)
     total = f"; with its teachers {duration(teachers + state.seconds)}" if teachers else ""

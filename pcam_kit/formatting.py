@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import statistics
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 
 from pcam_kit.text import printable, printable_lines
 
@@ -33,6 +33,24 @@ def mean_sd(values: Sequence[float]) -> str:
 def counted(n: int, noun: str) -> str:
     """`1 run`, `2 runs`, `1,000 runs`."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float], width: int) -> str:
+    """A curve in one line of at most `width` characters, from the lowest value to the highest.
+
+    Of more values than that, each character has the mean of as many neighbours.
+    """
+    if len(values) > width:
+        edges = [i * len(values) // width for i in range(width + 1)]
+        values = [statistics.fmean(values[a:b]) for a, b in pairwise(edges)]
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    if low == high:
+        return BARS[len(BARS) // 2] * len(values)
+    top = len(BARS) - 1
+    return "".join(BARS[round((value - low) / (high - low) * top)] for value in values)
 
 
 def few(names: Iterable[str], total: int, show: int = 3) -> str:

@@ -1,16 +1,14 @@
-"""Progress for a person: bars on a terminal, in a notebook text that is replaced, else lines."""
+"""Progress for a person: drawn on a terminal, in a notebook text that is replaced, else lines."""
 
 from __future__ import annotations
 
-from pcam_kit.display.console import (
-    ConsoleDisplay,
-    PrintableConsole,
-    TrainingDisplay,
-    messages,
-    new_console,
-)
+from contextlib import AbstractContextManager
+
+from pcam_kit.display.console import PrintableConsole, messages, new_console
 from pcam_kit.display.notebook import NotebookDisplay
-from pcam_kit.progress import SILENT, Display
+from pcam_kit.display.training import TrainingDisplay
+from pcam_kit.display.work import show_work
+from pcam_kit.progress import SILENT, Display, TrainingMonitor, Work
 
 __all__ = [
     "ConsoleDisplay",
@@ -21,6 +19,18 @@ __all__ = [
     "messages",
     "new_console",
 ]
+
+
+class ConsoleDisplay:
+    """Drawn where that is possible, otherwise a plain line now and then. Implements `Display`."""
+
+    def work(self) -> AbstractContextManager[Work]:
+        """Show the progress of jobs while the block runs."""
+        return show_work()
+
+    def training(self) -> AbstractContextManager[TrainingMonitor]:
+        """Show the progress of one training while the block runs."""
+        return TrainingDisplay()
 
 
 def default_display() -> Display:

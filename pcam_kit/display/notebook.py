@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.filesize import decimal
 
-from pcam_kit.display.console import TrainingTexts
+from pcam_kit.display.training import TrainingTexts
 from pcam_kit.formatting import duration
 from pcam_kit.progress import TrainingMonitor, Work
 from pcam_kit.text import printable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pcam_kit.display import TrainingDisplay
-from pcam_kit.display import console as module
+from pcam_kit.display import training as module
 
 
 def test_the_time_left_is_that_of_this_process_steps(

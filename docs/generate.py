@@ -1,4 +1,4 @@
-"""Write what can be read off the code: docs/cli.md from --help, docs/structure.md from docstrings.
+"""Write what can be read off the code: commands from --help, settings, files from docstrings.
 
 With --check it writes nothing and fails when a page is not what would be written.
 """
@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 
 from pcam_kit.cli.app import command_words
+from pcam_kit.cli.config import markdown
+from pcam_kit.config.reference import all_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 OTHERS = {
@@ -26,7 +28,7 @@ OTHERS = {
     "tests/windows.py": "Windows' rules, imitated on Linux",
     "benchmarks/": "measurements that take too long for a test; each writes a page of docs/",
     "notebooks/kaggle.ipynb": "the whole road in a Kaggle notebook, offline",
-    "docs/": "python, data, cli, lab, quality, faults, and generate.py, which writes some",
+    "docs/": "python, data, cli, config, lab, quality, faults, and generate.py, which writes some",
     "Makefile": "demo, test, quick, check, faults, fmt, docs, ...; installs into .venv by itself",
     "pyproject.toml": "the package, its dependencies, the layers, tool settings",
     ".ci/run": "what must pass on a clean checkout: make check",
@@ -56,6 +58,11 @@ def cli_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def config_page() -> str:
+    """docs/config.md."""
+    return "\n".join(markdown(all_settings())) + "\n"
+
+
 def structure_page() -> str:
     """docs/structure.md: a line a file, the first line of its docstring."""
     lines: dict[str, str] = {}
@@ -74,7 +81,11 @@ def structure_page() -> str:
 
 def main() -> None:
     """Write or check."""
-    pages = {"cli.md": cli_page(), "structure.md": structure_page()}
+    pages = {
+        "cli.md": cli_page(),
+        "config.md": config_page(),
+        "structure.md": structure_page(),
+    }
     stale: list[str] = []
     for name, text in pages.items():
         path = ROOT / "docs" / name

@@ -31,7 +31,12 @@ from pcam_kit.api.results import (
     ensemble,
     evaluate,
     predict,
+    read_metrics,
     runs,
+    show,
+)
+from pcam_kit.api.settings import (
+    settings,
 )
 from pcam_kit.api.submissions import (
     list_submissions,
@@ -63,8 +68,11 @@ __all__ = [
     "open_store",
     "plot",
     "predict",
+    "read_metrics",
     "refresh_submissions",
     "runs",
+    "settings",
+    "show",
     "submit",
     "synthetic",
     "train",

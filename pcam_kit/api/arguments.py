@@ -71,6 +71,13 @@ def load_run(name: RunLike | None = None, *, workspace: WorkspaceLike | None = N
     return run
 
 
+def any_run(name: RunLike | None, workspace: Workspace) -> Run:
+    """A run, complete or not, by its path, name or a unique part of it; None: the newest one."""
+    if isinstance(name, Run):
+        return open_run(name.path)
+    return find_run(workspace.runs, None if name is None else os.fspath(name), complete=None)
+
+
 def runs_of(
     given: RunLike | Sequence[RunLike] | None,
     workspace: Workspace,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
+from pcam_kit import run_folders
 from pcam_kit.api.arguments import (
     RunLike,
     WorkspaceLike,
+    any_run,
     display_of,
     is_run,
     path_of,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from pcam_kit.progress import Display
     from pcam_kit.workflows.ensemble import Ensemble, Weights
     from pcam_kit.workflows.evaluate import CustomMetric, RunEvaluation
+    from pcam_kit.workflows.overview import Overview
     from pcam_kit.workflows.predict import PredictionResult
 
 log = logging.getLogger(__name__)
@@ -44,6 +47,29 @@ def runs(
     """
     listed = list_runs(workspace_of(workspace).runs, log.warning)
     return select_runs(listed, sort=sort, state=state, competition=competition, name=name)
+
+
+def read_metrics(
+    run: RunLike | None = None, *, workspace: WorkspaceLike | None = None
+) -> list[dict[str, Any]]:
+    """The finished epochs of a run, complete or not: its learning curves.
+
+    Each has epoch, loss, accuracy, valid_loss, valid_auc, valid_accuracy, best, learning_rate and
+    seconds since the training began; what a run of version 0.1 did not record is None. Empty before
+    the first epoch is finished. Raises RunError.
+    """
+    return run_folders.read_metrics(any_run(run, workspace_of(workspace)))
+
+
+def show(run: RunLike | None = None, *, workspace: WorkspaceLike | None = None) -> Overview:
+    """One run, complete or not: scores, epochs, config, data, provenance, its submissions.
+
+    run: None for the newest one. Raises RunError.
+    """
+    from pcam_kit.workflows.overview import overview
+
+    place = workspace_of(workspace)
+    return overview(any_run(run, place), place)
 
 
 @overload

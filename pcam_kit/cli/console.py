@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pcam_kit.text import printable, printable_lines
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 # the last four are the wide forms of the first
 FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 UNLIMITED = 100_000  # columns, where there is no terminal
-LEAST = 8  # columns of a cell that is broken over lines
+LEAST = 20  # columns of text that is broken over lines
+GAP = 2  # between two columns
+NOTHING = {"", "-"}  # cells without a value
 STYLES = {logging.WARNING: "yellow", logging.ERROR: "red"}
 
 
@@ -85,18 +88,20 @@ def print_table(
 ) -> None:
     """A table, on stdout or stderr; columns of numbers to the right.
 
-    Without a terminal nothing is cut to a width. A name in a column "run" is never broken: it could
-    not be copied.
+    Where it is too wide for the terminal even with headers over several lines, a few lines a row.
+    Cells are never broken but in the last column; without a terminal nothing is.
     """
     from rich.table import Table
     from rich.text import Text
 
     console = _console(stderr=stderr)
-    names = [len(row[i]) for i, column in enumerate(columns) if column == "run" for row in rows]
-    console.width = max(console.width, max(names, default=0) + LEAST * len(columns))
+    widths = _widths(columns, rows, console.width)
     if title:
         console.print(Text(printable(title), style="bold"))
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    if widths is None:
+        print_cards(columns, rows, stderr=stderr)
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
     for i, column in enumerate(columns):
         cells = [row[i] for row in rows]
         numbers = all(cell[:1].isdigit() or cell in {"", "-"} for cell in cells)
@@ -105,7 +110,7 @@ def print_table(
             printable(column),
             justify="right" if right else "left",
             overflow="fold",
-            no_wrap=column == "run",
+            width=widths[i],
         )
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
@@ -113,30 +118,89 @@ def print_table(
 
 
 def table_fits(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the table on stdout needs no more than the terminal's width."""
-    widths = [max(map(len, column)) + 2 for column in zip(columns, *rows, strict=True)]
-    return sum(widths) <= _console().width
+    """Whether the table on stdout has room on the terminal."""
+    return _widths(columns, rows, _console().width) is not None
 
 
-def print_cards(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Rows of a table on stdout that is too wide: the first cell, below it the others, named.
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], total: int) -> list[int] | None:
+    """The width of each column so that the table takes at most `total`; None: it has no room.
 
-    Cells without a value ("-") are left out.
+    First headers are broken into words, then the text in the last column.
     """
-    width = _console().width
+    heads = [len(printable(column)) for column in columns]
+    cells = [max((len(printable(row[i])) for row in rows), default=0) for i in range(len(columns))]
+    gaps = GAP * len(columns)  # rich pads the last one, too
+    widths = [max(head, cell) for head, cell in zip(heads, cells, strict=True)]
+    if sum(widths) + gaps <= total:
+        return widths
+    parts = [re.split(r"[ -]", printable(column)) for column in columns]
+    words = [max(map(len, part)) + 1 for part in parts]  # with its hyphen
+    least = [
+        max(min(word, head), cell) for word, head, cell in zip(words, heads, cells, strict=True)
+    ]
+    if any(" " in row[-1] for row in rows):
+        least[-1] = min(least[-1], LEAST)
+    spare = total - gaps - sum(least)
+    if spare < 0:
+        return None
+    for i in reversed(range(len(least))):  # the last column first: it may be text
+        more = min(spare, widths[i] - least[i])
+        least[i] += more
+        spare -= more
+    return least
+
+
+def print_cards(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, stderr: bool = False
+) -> None:
+    """Rows of a table that is too wide: the first cell, below it the others, named.
+
+    Cells without a value ("-" or nothing) are left out.
+    """
+    width = _console(stderr=stderr).width
+    stream = sys.stderr if stderr else sys.stdout
     for first, *others in rows:
-        print(printable(first))
+        print(printable(first), file=stream)
         named = zip(columns[1:], others, strict=True)
-        text = ", ".join(f"{name} {printable(cell)}" for name, cell in named if cell != "-")
+        texts = [f"{name} {printable(cell)}".strip() for name, cell in named if cell not in NOTHING]
+        room = max(width - 1, 20)
         indent = "  "
+        # a name stays with its value where both fit into a line
+        whole = [text.replace(" ", "\xa0") if len(text) < room - 2 else text for text in texts]
         for line in textwrap.wrap(
-            text,
-            max(width - 1, 20),
+            ", ".join(whole),
+            room,
             initial_indent=indent,
             subsequent_indent=indent,
             break_on_hyphens=False,
         ):
-            print(line)
+            print(line.replace("\xa0", " "), file=stream)
+
+
+def print_facts(*blocks: Mapping[str, str]) -> None:
+    """Blocks on stdout, each below a blank line: names with their texts, broken at the width."""
+    column = max((len(name) for block in blocks for name in block), default=0) + 2
+    room = max(terminal_width() - column - 2, 20)
+    for block in filter(None, blocks):
+        print()
+        for name, text in block.items():
+            lines = textwrap.wrap(printable(text), room, break_on_hyphens=False) or [""]
+            for head, line in zip([printable(name), *[""] * len(lines)], lines, strict=False):
+                print(f"  {head:<{column}}{line}")
+
+
+def can_show(characters: str, stream: TextIO) -> bool:
+    """Whether a stream's encoding has these characters."""
+    try:
+        characters.encode(stream.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def terminal_width() -> int:
+    """The columns of the terminal on stdout; without one, so many that nothing is cut."""
+    return _console().width
 
 
 def _console(*, stderr: bool = False) -> Console:

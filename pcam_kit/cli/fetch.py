@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from pcam_kit.cli.complete import competition_names
 from pcam_kit.cli.console import print_json, print_lines, print_table, say
 from pcam_kit.cli.options import DataDir, Debug, Json, workspace_of
 
@@ -20,6 +21,7 @@ def fetch(
         typer.Argument(
             help="Slug, Kaggle URL, or a profile's .yaml; `synthetic` is synthetic tissue.",
             show_default=False,
+            autocompletion=competition_names,
         ),
     ] = None,
     source: Annotated[

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pcam_kit.cli.complete import overrides, run_names
+
 if TYPE_CHECKING:
     from pcam_kit.workspace import Workspace
 
@@ -47,8 +49,9 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 Runs = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[RUN]...",
+        metavar="RUN",
         help="Run folders, names or unique parts of names. [default: the newest run]",
+        autocompletion=run_names,
         show_default=False,
     ),
 ]
@@ -66,6 +69,7 @@ Overrides = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="Change one value, e.g. training.epochs=3.",
+        autocompletion=overrides,
         show_default=False,
     ),
 ]

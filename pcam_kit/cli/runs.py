@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pcam_kit.cli.console import print_cards, print_json, print_table, say, table_fits
+from pcam_kit.cli.console import print_json, print_table, say
 from pcam_kit.cli.options import Debug, Json, RunsDir, workspace_of
 
 if TYPE_CHECKING:
@@ -88,10 +88,7 @@ def runs(
 def show(listed: Sequence[Run]) -> None:
     """The runs as a table; where that is too wide for the terminal, a few lines for each."""
     rows = [_row(run) for run in listed]
-    if table_fits(COLUMNS, rows):
-        print_table("", COLUMNS, rows)
-    else:
-        print_cards(COLUMNS, rows)
+    print_table("", COLUMNS, rows)
     if any("stopped" in row for row in rows):
         say("continue a stopped run: pcam train --resume RUN")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcam_kit.cli.console import csv_cell, print_json, print_lines, say
+from pcam_kit.cli.console import csv_cell, print_cards, print_json, print_lines, say
 from pcam_kit.cli.options import Debug, Json, SubmissionsDir, workspace_of
 from pcam_kit.text import printable
 
@@ -99,7 +99,7 @@ def write_csv(entries: Sequence[Entry]) -> None:
 def show(entries: Sequence[Entry]) -> None:
     """The submissions as a table.
 
-    On a terminal two lines each, which fit into 100 columns; elsewhere one line each, nothing cut.
+    On a terminal two lines each, or more where it is narrow; elsewhere one line, nothing cut.
     """
     from rich.padding import Padding
     from rich.text import Text
@@ -118,6 +118,12 @@ def show(entries: Sequence[Entry]) -> None:
         print_lines(*_aligned([header, *rows]))
         return
     head, *lines = _aligned([SCORES, *([_shortened(cell) for cell in row] for row in scores)])
+    if len(head) > shown.width or max(map(len, lines)) > shown.width:
+        rows = [
+            [fact[2], *score, *fact[:2], fact[3]] for score, fact in zip(scores, facts, strict=True)
+        ]
+        print_cards(["CSV", *SCORES, "time (UTC)", "competition", "message"], rows)
+        return
     shown.print(Text(head, style="bold"))
     for line, fact in zip(lines, facts, strict=True):
         shown.print(Text(line), soft_wrap=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pcam_kit.cli.complete import config_names, run_names
 from pcam_kit.cli.console import print_config, print_json, print_lines, print_table, say
 from pcam_kit.cli.options import (
     DataDir,
@@ -30,6 +31,7 @@ def train(
             help="A .yaml file or a shipped config's name. [default: the one for the competition "
             "fetched last]",
             show_default=False,
+            autocompletion=config_names,
         ),
     ] = None,
     overrides: Overrides = None,
@@ -40,6 +42,7 @@ def train(
             "--resume",
             metavar="[RUN]",
             help="Resume a stopped run; without RUN the newest one.",
+            autocompletion=run_names,
             show_default=False,
         ),
     ] = None,

@@ -17,6 +17,8 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 
 from pcam_kit.config.faults import describe_fault, suggestion
+from pcam_kit.config.folders import config_folders as config_folders
+from pcam_kit.config.folders import list_configs as list_configs
 from pcam_kit.config.plain import CHARACTERS, DEPTH, read_plain, shown
 from pcam_kit.config.schema import Experiment, FewDigits
 from pcam_kit.errors import ConfigError
@@ -25,18 +27,9 @@ from pcam_kit.parsing import parsing, printable, read_bytes
 
 Model = TypeVar("Model", bound=BaseModel)
 
-PACKAGE = Path(__file__).resolve().parent.parent
 DIGITS = "mnist"  # the kind of the configs of `pcam lab mnist`
 SUFFIXES = {".yaml", ".yml"}
 FAULTS = 20  # at most in one message
-
-
-def config_folders() -> tuple[Path, ...]:
-    """The folders to search for a config by name: the working directory's, then the shipped one."""
-    shipped = PACKAGE / "_configs"  # in a wheel
-    if not shipped.is_dir():
-        shipped = PACKAGE.parent / "configs"  # in a checkout
-    return (Path("configs"), shipped)
 
 
 def find_config(name: str, *, kind: str = ".") -> Path:
@@ -71,13 +64,6 @@ def _kind_of_file(path: Path) -> str:
     if stat.S_ISREG(mode):
         return "a file"
     return "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-
-
-def list_configs(*, kind: str = ".") -> list[str]:
-    """The names of all available configs, sorted."""
-    return sorted(
-        {path.stem for folder in config_folders() for path in (folder / kind).glob("*.yaml")}
-    )
 
 
 def read_yaml(text: str, where: str) -> dict[str, Any]:

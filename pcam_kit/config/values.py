@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pcam_kit.config.plain import is_text
 
@@ -16,6 +16,22 @@ LARGEST = 1e15  # of the numbers in options
 LARGEST_SIDE = 4096
 LARGEST_FACTOR = 40
 TEMPERATURES = "temperature"  # in kelvin
+
+
+class Part(BaseModel):
+    """A part of a schema: frozen, strict, and without numbers that are not finite.
+
+    The docstring below a field is its description: `pcam config` and docs/config.md show it.
+    """
+
+    # strict: "3" is not a number; finite: no learning rate is infinite
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
 
 
 def _check_line(text: str) -> str:

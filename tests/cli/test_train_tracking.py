@@ -52,7 +52,7 @@ def server(tmp_path: Path) -> Iterator[str]:
                 time.sleep(0.2)
         yield address
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        os.killpg(process.pid, signal.SIGKILL)  # it has nothing to keep
         process.wait(30)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from pcam_kit.cli.examples import epilog
 from pcam_kit.cli.lab.layers import layers
 from pcam_kit.cli.lab.mnist import mnist
 from pcam_kit.cli.lab.pcam import pcam
@@ -15,4 +16,4 @@ app = typer.Typer(
     "images; 32x32 crops of PCam.",
 )
 for command in (layers, mnist, pcam):
-    app.command()(command)
+    app.command(epilog=epilog(f"lab {command.__name__}"))(command)

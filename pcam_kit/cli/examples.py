@@ -1,0 +1,88 @@
+"""Two examples of every command: the end of its --help, also in docs/cli.md."""
+
+from __future__ import annotations
+
+# by the command's words; each: what is typed, and what it is for; a test parses them
+EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
+    "demo": (
+        ("pcam demo", "everything in the folder demo/"),
+        ("pcam demo --json", "for a script"),
+    ),
+    "fetch": (
+        ("pcam fetch tnm-112-lab-2-2024", "from Kaggle; needs an account"),
+        ("pcam fetch pcam --from ~/Downloads/pcam", "from files that are there"),
+    ),
+    "shift": (
+        ("pcam shift", "the data fetched last"),
+        ("pcam shift pcam --stain macenko", "with normalised stain"),
+    ),
+    "leaks": (
+        ("pcam leaks", "within and across all data that was fetched"),
+        ("pcam leaks pcam --list 10", "of one competition, with ten pairs"),
+    ),
+    "train": (
+        ("pcam train lab --set training.epochs=3", "a shipped config with one change"),
+        ("pcam train --resume", "go on with the run that was stopped last"),
+    ),
+    "evaluate": (
+        ("pcam evaluate", "the newest run on the validation patches"),
+        ("pcam evaluate 3f2a 91bc", "two runs compared, by the ends of their names"),
+    ),
+    "predict": (
+        ("pcam predict", "the newest run on the test patches"),
+        ("pcam predict 3f2a 91bc --weights fitted", "two runs combined"),
+    ),
+    "submit": (
+        ("pcam submit --dry-run", "check the newest CSV, send nothing"),
+        ("pcam submit submissions/lab.csv -m 'three seeds'", "send this one, with a note"),
+    ),
+    "runs": (
+        ("pcam runs", "the best first"),
+        ("pcam runs --sort newest --most 5", "the last five"),
+    ),
+    "show": (
+        ("pcam show", "the newest run"),
+        ("pcam show 3f2a --json", "one by the end of its name, for a script"),
+    ),
+    "submissions": (
+        ("pcam submissions --refresh", "with the scores that Kaggle has by now"),
+        ("pcam submissions --csv > scores.csv", "for a spreadsheet"),
+    ),
+    "config": (
+        ("pcam config training.learning_rate", "one setting"),
+        ("pcam config augment", "all settings of a part"),
+    ),
+    "doctor": (
+        ("pcam doctor", "what is wrong, and what solves it"),
+        ("pcam doctor pcam --offline", "for one competition, without the network"),
+    ),
+    "import": (
+        ("pcam import --valid valid.csv --test test.csv", "answers of another program"),
+        ("pcam import --valid valid.npz --name resnet18", "those of validation only, named"),
+    ),
+    "lab layers": (
+        ("pcam lab layers --from digits", "a small network, without a download"),
+        ("pcam lab layers 3f2a", "the network of a run"),
+    ),
+    "lab mnist": (
+        ("pcam lab mnist --from digits --runs 2", "twice, without a download"),
+        ("pcam lab mnist --ablation", "what each regulariser contributes"),
+    ),
+    "lab pcam": (
+        ("pcam lab pcam --seeds 3", "each recipe with three seeds"),
+        ("pcam lab pcam pcam --set training.epochs=2", "a quick try"),
+    ),
+}
+
+
+def epilog(words: str) -> str:
+    """The examples of a command as the last lines of its help; "" where there are none.
+
+    `\\b` keeps the lines as they are.
+    """
+    lines = [
+        line
+        for command, purpose in EXAMPLES.get(words, ())
+        for line in (f"  # {purpose}", f"  {command}")
+    ]
+    return "\n".join(["\b", "Examples:", *lines]) if lines else ""

@@ -22,6 +22,7 @@ UNLIMITED = 100_000  # columns, where there is no terminal
 LEAST = 20  # columns of text that is broken over lines
 GAP = 2  # between two columns
 NOTHING = {"", "-"}  # cells without a value
+NUMBER = re.compile(r"[<±+-]? ?\d")
 STYLES = {logging.WARNING: "yellow", logging.ERROR: "red"}
 
 
@@ -89,7 +90,7 @@ def print_table(
     """A table, on stdout or stderr; columns of numbers to the right.
 
     Where it is too wide for the terminal even with headers over several lines, a few lines a row.
-    Cells are never broken but in the last column; without a terminal nothing is.
+    Only texts in the first and last column are broken, at spaces; without a terminal nothing is.
     """
     from rich.table import Table
     from rich.text import Text
@@ -103,11 +104,9 @@ def print_table(
         return
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
     for i, column in enumerate(columns):
-        cells = [row[i] for row in rows]
-        numbers = all(cell[:1].isdigit() or cell in {"", "-"} for cell in cells)
-        right = numbers and i > 0
+        right = i > 0 and _is_numeric(rows, i)
         table.add_column(
-            printable(column),
+            Text(_in_lines(printable(column), widths[i])),
             justify="right" if right else "left",
             overflow="fold",
             width=widths[i],
@@ -125,7 +124,7 @@ def table_fits(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
 def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], total: int) -> list[int] | None:
     """The width of each column so that the table takes at most `total`; None: it has no room.
 
-    First headers are broken into words, then the text in the last column.
+    Headers are broken into words, then texts in the first and the last column.
     """
     heads = [len(printable(column)) for column in columns]
     cells = [max((len(printable(row[i])) for row in rows), default=0) for i in range(len(columns))]
@@ -133,13 +132,12 @@ def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], total: int) -
     widths = [max(head, cell) for head, cell in zip(heads, cells, strict=True)]
     if sum(widths) + gaps <= total:
         return widths
-    parts = [re.split(r"[ -]", printable(column)) for column in columns]
-    words = [max(map(len, part)) + 1 for part in parts]  # with its hyphen
-    least = [
-        max(min(word, head), cell) for word, head, cell in zip(words, heads, cells, strict=True)
-    ]
-    if any(" " in row[-1] for row in rows):
-        least[-1] = min(least[-1], LEAST)
+    words = [max(map(len, _words(printable(column))), default=0) for column in columns]
+    least = [max(word, cell) for word, cell in zip(words, cells, strict=True)]
+    for i in (0, len(columns) - 1):  # names of rows, and text
+        if columns[i] != "run" and not _is_numeric(rows, i):
+            longest = max(len(word) for row in rows for word in printable(row[i]).split(" "))
+            least[i] = min(least[i], max(LEAST, longest, words[i]))
     spare = total - gaps - sum(least)
     if spare < 0:
         return None
@@ -148,6 +146,29 @@ def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], total: int) -
         least[i] += more
         spare -= more
     return least
+
+
+def _is_numeric(rows: Sequence[Sequence[str]], column: int) -> bool:
+    return all(row[column] in NOTHING or NUMBER.match(row[column]) for row in rows)
+
+
+def _words(header: str) -> list[str]:
+    """Where a header may be broken: at spaces, and behind hyphens, as in the name of a run."""
+    return re.findall(r"[^ -]*-|[^ -]+", header)
+
+
+def _in_lines(header: str, width: int) -> str:
+    """A header in lines of at most `width`."""
+    if len(header) <= width:
+        return header
+    lines = [""]
+    for word in _words(header):
+        gap = " " if lines[-1] and not lines[-1].endswith("-") else ""
+        if len(lines[-1]) + len(gap) + len(word) > width and lines[-1]:
+            lines.append(word)
+        else:
+            lines[-1] += gap + word
+    return "\n".join(lines)
 
 
 def print_cards(

@@ -28,7 +28,7 @@ OTHERS = {
     "tests/windows.py": "Windows' rules, imitated on Linux",
     "benchmarks/": "measurements that take too long for a test; each writes a page of docs/",
     "notebooks/kaggle.ipynb": "the whole road in a Kaggle notebook, offline",
-    "docs/": "python, data, cli, config, tracking, lab, quality, faults, and generate.py, which writes some",
+    "docs/": "pages; generate.py writes cli, config and structure",
     "Makefile": "demo, test, quick, check, faults, fmt, docs, ...; installs into .venv by itself",
     "pyproject.toml": "the package, its dependencies, the layers, tool settings",
     ".ci/run": "what must pass on a clean checkout: make check",

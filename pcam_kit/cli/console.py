@@ -136,8 +136,8 @@ def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], total: int) -
     least = [max(word, cell) for word, cell in zip(words, cells, strict=True)]
     for i in (0, len(columns) - 1):  # names of rows, and text
         if columns[i] != "run" and not _is_numeric(rows, i):
-            longest = max(len(word) for row in rows for word in printable(row[i]).split(" "))
-            least[i] = min(least[i], max(LEAST, longest, words[i]))
+            parts = [len(part) for row in rows for part in printable(row[i]).split(" ")]
+            least[i] = min(least[i], max([LEAST, words[i], *parts]))
     spare = total - gaps - sum(least)
     if spare < 0:
         return None

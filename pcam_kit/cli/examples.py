@@ -28,6 +28,14 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("pcam evaluate", "the newest run on the validation patches"),
         ("pcam evaluate 3f2a 91bc", "two runs compared, by the ends of their names"),
     ),
+    "plot": (
+        ("pcam plot curves", "loss, accuracy and AUC of the newest run"),
+        ("pcam plot roc 3f2a 91bc --out roc.pdf", "two runs in one figure, for a paper"),
+    ),
+    "errors": (
+        ("pcam errors --out wrong.csv", "of the newest run, for a spreadsheet"),
+        ("pcam errors 3f2a --split test", "where the labels of test are known"),
+    ),
     "predict": (
         ("pcam predict", "the newest run on the test patches"),
         ("pcam predict 3f2a 91bc --weights fitted", "two runs combined"),

@@ -22,6 +22,7 @@ from pcam_kit.training.schedule import Phases, build_optimizer
 from pcam_kit.training.state import WeightAverage, weights_of
 
 
+@keras.saving.register_keras_serializable(package="pcam_kit")  # Keras clones compiled networks
 class BatchAccuracy(keras.metrics.Metric):
     """The share of correct classes in the last batch, from its logits.
 
@@ -30,8 +31,8 @@ class BatchAccuracy(keras.metrics.Metric):
     one number that the next batch overwrites, which saves two assignments a step.
     """
 
-    def __init__(self) -> None:
-        super().__init__(name="accuracy")
+    def __init__(self, name: str = "accuracy", dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)
         self.share = self.add_variable(shape=(), initializer="zeros", name="share")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:

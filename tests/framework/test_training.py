@@ -16,6 +16,7 @@ import pytest
 from pcam_kit.config.schema import (
     Augment,
     Experiment,
+    GroupResNet,
     LabCnn,
     Model,
     Precision,
@@ -355,6 +356,16 @@ def test_the_accuracy_of_a_step_is_that_of_its_logits_against_targets_at_half(pa
         scores = model.train_on_batch(images, soft, return_dict=True)
         expected = float(((logits >= 0) == (soft >= 0.5)).mean())
         assert float(scores["accuracy"]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_equivariant_network_is_kept_in_plain_layers_and_float32(
+    patches: Patches, tmp_path: Path
+):
+    """Keras clones it with what it was compiled with."""
+    config = experiment(GroupResNet(name="group_resnet", widths=[2, 2]), epochs=1)
+    run(patches, tmp_path, config)
+    kept = load_model(tmp_path / "model.keras")
+    assert not any("Group" in type(layer).__name__ for layer in kept.layers)
 
 
 def test_an_epoch_has_the_curves_of_training_and_validation(patches: Patches, tmp_path: Path):

@@ -27,6 +27,9 @@ from pcam_kit.api.data import (
     synthetic,
 )
 from pcam_kit.api.plots import plot, wrong_patches
+from pcam_kit.api.reports import (
+    report,
+)
 from pcam_kit.api.results import (
     ensemble,
     evaluate,
@@ -70,6 +73,7 @@ __all__ = [
     "predict",
     "read_metrics",
     "refresh_submissions",
+    "report",
     "runs",
     "settings",
     "show",

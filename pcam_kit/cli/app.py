@@ -19,6 +19,7 @@ from pcam_kit.cli.import_predictions import import_predictions
 from pcam_kit.cli.leaks import leaks
 from pcam_kit.cli.plot import plot
 from pcam_kit.cli.predict import predict
+from pcam_kit.cli.report import report
 from pcam_kit.cli.runs import runs
 from pcam_kit.cli.shift import shift
 from pcam_kit.cli.show import show
@@ -45,6 +46,7 @@ COMMANDS = (
     evaluate,
     plot,
     errors,
+    report,
     predict,
     submit,
     runs,

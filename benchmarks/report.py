@@ -2,8 +2,8 @@
 [--patches N] [--folder DIR].
 
 On synthetic 96x96 patches; 32,768 are as many as PCam has for validation. Two runs: predictions
-made here and imported, and a small network with its occlusion maps. Each is measured in a process of
-its own, from the start of `pcam report` to its end. DIR keeps the patches for another time.
+made here and imported, and a small network with its occlusion maps. Each is measured in a process
+of its own, from the start of `pcam report` to its end. DIR keeps the patches for another time.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ def measure(run: Run, folder: Path) -> None:
         sys.exit(f"pcam report ended with {child.returncode}")
     size = (run.path / "report.html").stat().st_size / 1e6
     n = run.outcome.valid_n
-    print(f"{run.experiment.name}: {n:,} patches, {seconds:.1f} s, {peak / 1e9:.2f} GB, {size:.2f} MB")
+    print(
+        f"{run.experiment.name}: {n:,} patches, {seconds:.1f} s, {peak / 1e9:.2f} GB, {size:.2f} MB"
+    )
 
 
 if __name__ == "__main__":

@@ -87,7 +87,8 @@ def choose_disagreements(
         _choose(
             "all-wrong",
             "Wrong in every run",
-            "Each run errs, at its own threshold. The surest first.",
+            "Each run errs, at its own threshold. The surest first; probabilities in the order of the "
+            "runs.",
             wrong,
             -sureness,
             most,

@@ -18,15 +18,14 @@ from pcam_kit.data.shift import LIMIT, WORDS
 from pcam_kit.evaluation.by_slide import SlideScore, score_slides
 from pcam_kit.evaluation.intervals import count_slides
 from pcam_kit.formatting import mean_sd
-from pcam_kit.html_report import figures, pictures, sentences
-from pcam_kit.html_report.contents import Contents, Galleries, Gallery, RunPart, Tile
+from pcam_kit.html_report import figures, sentences, tiles
+from pcam_kit.html_report.contents import Contents, RunPart
 from pcam_kit.html_report.thresholds import slider, threshold_row, threshold_rows
 from pcam_kit.text import printable_lines
 
-GENERATOR = "pcam-kit report"  # by which a report is recognised before it is replaced
-SHOWN_SIDE = 288  # pixels of a patch on the page: three for each of PatchCamelyon's
-SMALL_SIDE = 192  # of patches with fewer pixels: larger than three times
-HEAD_BYTES = 1024  # within which the name of the generator is
+GENERATOR = "pcam-kit report"
+# by which a report is recognised before it is replaced
+MARK = f'<meta name="generator" content="{GENERATOR}">'.encode()
 # Colours of the page and of the plots (`plots.to_svg`), as CSS variables.
 LIGHT = """\
 --paper: #fbfaf8; --card: #ffffff; --ink: #1f1c26; --muted: #5f5968; --rule: #e3dfe7;
@@ -54,16 +53,11 @@ def render(contents: Contents) -> str:
         "names": [part.run.name for part in contents.runs],
         **_texts(contents),
         **_numbers(contents),
-        **_patches(contents.galleries),
+        **tiles.view(contents.galleries),
         **_origin(contents),
     }
     values["toc"] = _toc(contents, values)
     return _environment().get_template("page.html.j2").render(values)
-
-
-def is_report(head: bytes) -> bool:
-    """Whether a file that begins with `head` (HEAD_BYTES) is a report of this package."""
-    return f'<meta name="generator" content="{GENERATOR}">'.encode() in head
 
 
 def _environment() -> Environment:
@@ -219,82 +213,6 @@ def _groups(parts: Sequence[RunPart]) -> list[dict[str, Any]]:
 def _without_seed(experiment: Experiment) -> str:
     changes = {"seed": 0, "name": "same", "competition": None}
     return experiment.model_copy(update=changes).model_dump_json()
-
-
-def _patches(galleries: Galleries | None) -> dict[str, Any]:
-    if galleries is None:
-        return {"galleries": [], "has_maps": False}
-    side = galleries.patch_size
-    tile_side = min(SHOWN_SIDE, side * max(3, SMALL_SIDE // side))
-    return {
-        "galleries": [_gallery(gallery) for gallery in galleries.galleries],
-        "tile_side": tile_side,
-        "small": tile_side <= SMALL_SIDE,
-        "outlines": [
-            {"kind": outline.kind, "box": _box(outline.side, side)}
-            for outline in galleries.outlines
-        ],
-        "map_box": _box(galleries.crop, side),
-        "has_maps": any(
-            tile.saliency is not None for one in galleries.galleries for tile in one.tiles
-        ),
-        "patches_text": _patches_text(galleries, tile_side),
-        "saliency_text": (
-            "The maps show occlusion sensitivity: each spot of a patch is covered in turn, by "
-            "blurred tissue and by white, and the colour says whether the log-odds of tumour fall "
-            "or rise more than for its other spots. The caption has the range, in log-odds; each "
-            "map’s colours are as strong as its own range. A map shows what the answer rests on, "
-            "not where tumour is. Point at a patch to see it without its map."
-        ),
-        "colours": {"for_tumour": pictures.FOR, "against": pictures.AGAINST},
-    }
-
-
-def _patches_text(galleries: Galleries, tile_side: int) -> str:
-    factor = tile_side / galleries.patch_size
-    size = f"Patches of {galleries.patch_size} x {galleries.patch_size} pixels"
-    text = f"{size}, {factor:.3g} times as large." if factor > 1 else f"{size}."
-    return " ".join([text, *(outline.text for outline in galleries.outlines)])
-
-
-def _box(inner: int, outer: int) -> str:
-    """The place of a centred square, as CSS variables."""
-    return f"--at: {50 - 50 * inner / outer:.3f}%; --side: {100 * inner / outer:.3f}%"
-
-
-def _gallery(gallery: Gallery) -> dict[str, Any]:
-    return {
-        "title": gallery.title,
-        "text": gallery.text,
-        "total": gallery.total,
-        "tiles": [_tile(tile) for tile in gallery.tiles],
-    }
-
-
-def _tile(tile: Tile) -> dict[str, Any]:
-    what = "tumour" if tile.label == 1 else "normal"
-    said = "probability " + ", ".join(_probability(p) for p in tile.probabilities)
-    where = f" of {tile.slide}" if tile.slide is not None else ""
-    saliency = tile.saliency
-    return {
-        "id": f"{tile.id}{f' · {tile.slide}' if tile.slide is not None else ''}",
-        "what": what,
-        "said": said,
-        "uri": Markup(pictures.patch_uri(tile.pixels)),
-        "alt": f"patch {tile.id}{where}, labelled {what}, {said}",
-        "map": None if saliency is None else Markup(pictures.map_uri(saliency)),
-        "effect": "" if saliency is None else sentences.effect(saliency),
-        "map_alt": "" if saliency is None else sentences.describe_map(saliency),
-    }
-
-
-def _probability(p: float) -> str:
-    """Enough digits that 0.99996 is not shown as 1."""
-    if 0 < p < 0.001:
-        return "< 0.001"
-    if 0.999 < p < 1:
-        return "> 0.999"
-    return f"{p:.3f}"
 
 
 def _origin(contents: Contents) -> dict[str, Any]:

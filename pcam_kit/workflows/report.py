@@ -12,43 +12,31 @@ from typing import Any
 import numpy as np
 
 from pcam_kit.clock import now
-from pcam_kit.config.schema import External
-from pcam_kit.data.folds import patch_names
 from pcam_kit.data.shift import SAMPLE, measure_colours, measure_drifts
 from pcam_kit.data.split import draw_rows
 from pcam_kit.data.store import Store
-from pcam_kit.data.synthetic import CENTRE
-from pcam_kit.errors import DataError, PcamError, RunError, UsageError
+from pcam_kit.errors import DataError, RunError, UsageError
 from pcam_kit.evaluation.calibration import best_threshold
 from pcam_kit.evaluation.ensemble import combine, correlations
 from pcam_kit.evaluation.intervals import intervals
-from pcam_kit.files import read_json_lines, storage_error, write_bytes
+from pcam_kit.files import check_replaceable, read_json_lines, write_bytes
 from pcam_kit.formatting import Summary, interval, size
-from pcam_kit.html_report.choice import Choice, choose_disagreements, choose_patches
 from pcam_kit.html_report.contents import (
     Contents,
-    Galleries,
-    Gallery,
-    Outline,
     RunPart,
     Scored,
     Stain,
-    Tile,
     Together,
 )
-from pcam_kit.html_report.page import HEAD_BYTES, is_report, render
-from pcam_kit.metrics import Floats, evaluate
+from pcam_kit.html_report.page import MARK, render
+from pcam_kit.metrics import evaluate
 from pcam_kit.names import shell_word
-from pcam_kit.parsing import is_plain
-from pcam_kit.pipeline.batches import take
 from pcam_kit.progress import SILENT, Display
 from pcam_kit.run_folders import Run
-from pcam_kit.saliency import occlusion_map
 from pcam_kit.submissions import Entry
-from pcam_kit.training.backend import quiet_import
 from pcam_kit.workflows.ensemble import SHARED, Combination, measure_ensemble
 from pcam_kit.workflows.evaluate import RunEvaluation, evaluate_runs
-from pcam_kit.workflows.plan import rows_of
+from pcam_kit.workflows.report_patches import Shown, collect_galleries
 from pcam_kit.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -166,22 +154,12 @@ def _default_path(runs: Sequence[Run], split: str, workspace: Workspace) -> Path
 
 def _check_target(path: Path) -> None:
     """Raises UsageError unless the report may be written there: nothing else is overwritten."""
-    hint = "choose another file: --out FILE.html"
     if path.suffix.lower() not in ENDINGS:
-        raise UsageError(f"{path}: a report is a file that ends in .html", hint=hint)
-    try:
-        if not is_plain(path):
-            raise UsageError(f"{path} is a folder, a link or a device, not a file", hint=hint)
-        if not path.exists():
-            return
-        with open(path, "rb") as handle:
-            head = handle.read(HEAD_BYTES)
-    except OSError as error:
-        raise storage_error(error, path) from error
-    if not is_report(head):
         raise UsageError(
-            f"{path} exists, and is no report of pcam: it is not overwritten", hint=hint
+            f"{path}: a report is a file that ends in .html",
+            hint="choose another name: --out FILE.html",
         )
+    check_replaceable(path, MARK)
 
 
 def _collect(
@@ -194,11 +172,15 @@ def _collect(
     first = runs[0]
     # a store of its own, closed again before Keras comes: of 0.9 GB of patches 0.7 get mapped
     stain = None if store is None else _stain(workspace.store_of(first))
-    groups = _groups(runs, request.split)
+    groups = evaluations[0].groups
     parts = [_part(evaluation) for evaluation in evaluations]
     together = None
     if len(runs) > 1:
         together = _together(evaluations, groups, request.split, workspace, display)
+    galleries = None
+    if store is not None:
+        shown = Shown(parts, store, request.split, groups)
+        galleries = collect_galleries(shown, saliency=request.saliency, display=display)
     return Contents(
         title=first.experiment.name if len(runs) == 1 else f"{len(runs)} runs compared",
         split=request.split,
@@ -207,7 +189,7 @@ def _collect(
         slide_names=[str(name) for name in store.manifest.get("slides", [])] if store else [],
         runs=parts,
         together=together,
-        galleries=None if store is None else _galleries(parts, request, store, groups, display),
+        galleries=galleries,
         stain=stain,
         submissions=_submissions(runs, workspace),
         notes=notes,
@@ -238,15 +220,6 @@ def _store_of(
 def _notes_of(store: Store | None) -> list[str]:
     """What the store says about its patches; of synthetic ones the page says it already."""
     return [] if store is None or store.synthetic else store.notes
-
-
-def _groups(runs: Sequence[Run], split: str) -> Any:
-    """The slides of the patches, from the first run that kept them: they are the same patches."""
-    for run in runs:
-        kept = run.load_predictions(split)
-        if kept is not None and kept.groups is not None:
-            return kept.groups
-    return None
 
 
 def _part(evaluation: RunEvaluation) -> RunPart:
@@ -286,98 +259,6 @@ def _together(
         "all together", p, evaluate(labels, p, threshold), intervals(labels, p, threshold, groups)
     )
     return Together(scored, pearson)
-
-
-def _galleries(
-    parts: Sequence[RunPart],
-    request: ReportRequest,
-    store: Store,
-    groups: Any,
-    display: Display,
-) -> Galleries:
-    labels = store.labels[rows_of(parts[0].run, store, request.split)]
-    members = [part.scored.probabilities for part in parts]
-    thresholds = [part.scored.scores.threshold for part in parts]
-    if len(parts) == 1:
-        choices = choose_patches(labels, members[0], thresholds[0])
-    else:
-        choices = choose_disagreements(labels, members, thresholds)
-    crops = {store.crop_size(part.run.experiment.data.crop) for part in parts}
-    crop = crops.pop() if len(crops) == 1 else store.patch_size
-    rows = rows_of(parts[0].run, store, request.split)
-    shown = np.unique(np.concatenate([choice.rows for choice in choices]))
-    maps, notes = _saliency(parts, request, store, rows, shown, display)
-    names: list[Any] = store.manifest.get("slides", [])
-    ids = patch_names(store, rows)
-
-    def tile(i: int) -> Tile:
-        slide = None if groups is None else int(groups[i])
-        return Tile(
-            id=str(ids[i]),
-            label=int(labels[i]),
-            probabilities=[float(member[i]) for member in members],
-            pixels=np.asarray(store.images[rows[i]]),
-            saliency=maps.get(i),
-            slide=str(names[slide]) if slide is not None and 0 <= slide < len(names) else None,
-        )
-
-    return Galleries(
-        galleries=[_gallery(choice, [tile(i) for i in choice.rows.tolist()]) for choice in choices],
-        outlines=_outlines(store.patch_size, crop),
-        patch_size=store.patch_size,
-        crop=crop,
-        notes=notes,
-    )
-
-
-def _gallery(choice: Choice, tiles: list[Tile]) -> Gallery:
-    return Gallery(choice.key, choice.title, choice.text, choice.total, tiles)
-
-
-def _outlines(patch_size: int, crop: int) -> list[Outline]:
-    """The centre that decides the label, and what the network saw, where they are less than all."""
-    outlines: list[Outline] = []
-    if patch_size > CENTRE:
-        seen = " It is also all that the network saw." if crop == CENTRE else ""
-        text = f"The square is the centre {CENTRE} x {CENTRE}, which decides the label.{seen}"
-        outlines.append(Outline(CENTRE, text, "label"))
-    if crop < patch_size and crop != CENTRE:
-        text = f"The network saw the dashed square, {crop} x {crop}."
-        outlines.append(Outline(crop, text, "seen"))
-    return outlines
-
-
-def _saliency(
-    parts: Sequence[RunPart],
-    request: ReportRequest,
-    store: Store,
-    rows: Any,
-    shown: Any,
-    display: Display,
-) -> tuple[dict[int, Floats], list[str]]:
-    """An occlusion map for each patch that is shown, by its place in the split; or why not."""
-    run = parts[0].run
-    if not request.saliency or shown.size == 0:
-        return {}, []
-    if len(parts) > 1:
-        return {}, [
-            f"Maps of what a network looks at are in the report of each run: pcam report {run.name}"
-        ]
-    if isinstance(run.experiment.model, External):
-        return {}, ["These predictions come from elsewhere: there is no network to make maps of."]
-    with quiet_import():
-        from pcam_kit.inference import load_trained
-    try:
-        model = load_trained(run)
-    except PcamError as error:
-        return {}, [f"No maps of what the network looks at: {error.message} ({error.hint})."]
-    patches = take(store.images, rows[shown], store.crop_size(run.experiment.data.crop))
-    maps: dict[int, Floats] = {}
-    with display.work() as progress:
-        for done, (i, patch) in enumerate(zip(shown.tolist(), patches, strict=True), start=1):
-            maps[i] = occlusion_map(lambda x: np.asarray(model.predict_on_batch(x))[:, 0], patch)
-            progress("what the network looks at", done, len(shown))
-    return maps, []
 
 
 def _stain(store: Store) -> Stain:

@@ -74,7 +74,7 @@ def test_the_command_writes_a_page_into_the_run_folder(project: Project, tiny: l
     after = {one.name for one in path.parent.iterdir() if not one.name.startswith(".lock")}
     assert after - before == {"report.html"}
     page = Page(path)
-    assert page.source.count("<img class=\"map\"") > 5, "the network was looked into"
+    assert page.source.count('<img class="map"') > 5, "the network was looked into"
     assert "occlusion sensitivity" in page.text
     score = json.loads((path.parent / "result.json").read_text(encoding="utf-8"))
     assert f"{score['valid_auc']:.4f}" in page.text
@@ -82,7 +82,7 @@ def test_the_command_writes_a_page_into_the_run_folder(project: Project, tiny: l
     again = project.quick("report", tiny[0], "--no-saliency", "--json").json
     assert set(again) == REPORT_KEYS
     assert (again["split"], again["bytes"]) == ("valid", path.stat().st_size)
-    assert "class=\"map\"" not in path.read_text(encoding="utf-8")
+    assert 'class="map"' not in path.read_text(encoding="utf-8")
 
 
 def test_nothing_is_loaded_from_anywhere(project: Project, tiny: list[str]) -> None:
@@ -138,7 +138,7 @@ def test_only_reports_are_overwritten(project: Project, tiny: list[str]) -> None
     report(project, tiny[0], out=target)
     report(project, tiny[0], out=target)
     target.write_text("<html>my notes</html>", encoding="utf-8")
-    project.quick("report", tiny[0], "--out", "page.html").refused(2, "page.html", "no report")
+    project.quick("report", tiny[0], "--out", "page.html").refused(2, "page.html", "--out")
     assert target.read_text(encoding="utf-8") == "<html>my notes</html>"
     project.quick("report", tiny[0], "--out", "notes.csv").refused(2, ".html", "--out")
     (project.path / "folder.html").mkdir()

@@ -44,7 +44,13 @@ def test_the_wheel_holds_the_package_and_its_configs(wheel: Path) -> None:
         path.relative_to(CHECKOUT).as_posix() for path in (CHECKOUT / "pcam_kit").rglob("*.py")
     }
     assert {"pcam_kit/_configs/lab.yaml", "pcam_kit/_configs/competitions/pcam.yaml"} <= configs
-    expected = configs | modules | {"pcam_kit/py.typed"}
+    # what modules read from their folder: pages and their styles
+    templates = {
+        path.relative_to(CHECKOUT).as_posix()
+        for path in (CHECKOUT / "pcam_kit").rglob("templates/*")
+    }
+    assert "pcam_kit/html_report/templates/page.html.j2" in templates
+    expected = configs | modules | templates | {"pcam_kit/py.typed"}
     assert {name for name in names if not name.startswith("pcam_kit-")} == expected, (
         "nothing is lost, and nothing else comes along"
     )

@@ -1,10 +1,11 @@
-"""The report in a browser: headless Chromium, mouse and keyboard, light and dark, wide and narrow."""
+"""The report in a browser: headless Chromium, mouse and keyboard, light, dark, wide and narrow."""
 
 from __future__ import annotations
 
 import re
 import shutil
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -223,14 +224,12 @@ def test_pictures_and_inputs_have_names(visit: Any, pages: dict[str, Path], kind
     )
     assert headings[0] == 1
     assert headings.count(1) == 1
-    assert all(b - a <= 1 for a, b in zip(headings, headings[1:], strict=False))
+    assert all(b - a <= 1 for a, b in pairwise(headings))
 
 
 @pytest.mark.parametrize("kind", ["one", "two"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_texts_have_contrast(
-    visit: Any, pages: dict[str, Path], kind: str, scheme: str
-) -> None:
+def test_texts_have_contrast(visit: Any, pages: dict[str, Path], kind: str, scheme: str) -> None:
     """At least 4.5 to 1, of large texts 3 to 1 (WCAG 2.2, AA)."""
     page = visit(pages[kind], color_scheme=scheme).page
     page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")

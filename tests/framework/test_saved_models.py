@@ -33,7 +33,6 @@ KNOWN_IN_3_5 = {
     "Activation": {"activation"},
     "Add": set(),
     "AveragePooling2D": {"pool_size", "padding", "strides", "data_format"},
-    "AveragePooling3D": {"pool_size", "padding", "strides", "data_format"},
     "BatchNormalization": {
         "axis", "momentum", "epsilon", "center", "scale", "beta_initializer", "gamma_initializer",
         "moving_mean_initializer", "moving_variance_initializer", "synchronized",

@@ -46,6 +46,31 @@ def to_plain(model: keras.Model) -> keras.Model:
     return clone
 
 
+def without_3d_pooling(model: keras.Model) -> keras.Model:
+    """The same plain model with pooling in 2D only; the model itself when it has no other.
+
+    pcam-kit 0.1 wrote the group pooling of a saved model in 3D.
+    """
+    if not any(_pools_in_3d(layer) for layer in model.layers):
+        return model
+    clone = keras.models.clone_model(model, clone_function=_pooling_in_2d)
+    clone.set_weights(model.get_weights())
+    return clone
+
+
+def _pools_in_3d(layer: Any) -> bool:
+    kinds = layers.MaxPooling3D | layers.AveragePooling3D
+    return isinstance(layer, keras.Sequential) and any(isinstance(x, kinds) for x in layer.layers)
+
+
+def _pooling_in_2d(layer: Any) -> Any:
+    if not _pools_in_3d(layer):
+        return layer.__class__.from_config(layer.get_config())
+    split, pool, _ = layer.layers
+    reduce = "max" if isinstance(pool, layers.MaxPooling3D) else "mean"
+    return _pooling(split.target_shape, reduce, layer.name)
+
+
 def _plain_layer(layer: Any) -> Any:
     """A standard layer or model that does the same, under the same name."""
     match layer:
@@ -74,16 +99,24 @@ def _plain_layer(layer: Any) -> Any:
 
 
 def _plain_pooling(layer: GroupPooling) -> keras.Model:
-    output: Any = layer.output
-    height, width, channels = output.shape[1:]
-    pool = layers.MaxPooling3D if layer.reduce == "max" else layers.AveragePooling3D
+    height, width, channels = layer.output.shape[1:]
+    return _pooling((height, width, layer.order, channels), layer.reduce, layer.name)
+
+
+def _pooling(shape: tuple[int, int, int, int], reduce: str, name: str) -> keras.Model:
+    """From [n, height, width, order * channels] to [n, height, width, channels].
+
+    In 2D, with all pixels in one row: LiteRT knows no pooling in 3D.
+    """
+    height, width, order, channels = shape
+    pool = layers.MaxPooling2D if reduce == "max" else layers.AveragePooling2D
     parts = [
-        keras.Input((height, width, layer.order * channels)),
-        layers.Reshape((height, width, layer.order, channels)),
-        pool((1, 1, layer.order)),
+        keras.Input((height, width, order * channels)),
+        layers.Reshape((height * width, order, channels)),
+        pool((1, order)),
         layers.Reshape((height, width, channels)),
     ]
-    return keras.Sequential(parts, name=layer.name)
+    return keras.Sequential(parts, name=name)
 
 
 def _plain_concatenate(layer: GroupConcatenate) -> keras.Model:

@@ -26,6 +26,9 @@ from pcam_kit.api.data import (
     open_store,
     synthetic,
 )
+from pcam_kit.api.exports import (
+    export,
+)
 from pcam_kit.api.plots import plot, wrong_patches
 from pcam_kit.api.reports import (
     report,
@@ -62,6 +65,7 @@ __all__ = [
     "download",
     "ensemble",
     "evaluate",
+    "export",
     "fetch",
     "find_copies",
     "import_predictions",

@@ -14,6 +14,7 @@ from pcam_kit.cli.demo import demo
 from pcam_kit.cli.doctor import doctor
 from pcam_kit.cli.evaluate import evaluate
 from pcam_kit.cli.examples import epilog
+from pcam_kit.cli.export import export
 from pcam_kit.cli.fetch import fetch
 from pcam_kit.cli.import_predictions import import_predictions
 from pcam_kit.cli.leaks import leaks
@@ -49,6 +50,7 @@ COMMANDS = (
     report,
     predict,
     submit,
+    export,
     runs,
     show,
     submissions,

@@ -8,7 +8,8 @@ import os
 import sys
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 # a GPU's memory is taken as it is needed, so that others can use the rest
 GROWING_MEMORY = {
@@ -40,6 +41,13 @@ def quiet_import() -> Generator[None]:
         finally:
             os.dup2(original, 2)
             os.close(original)
+
+
+def on_cpu() -> AbstractContextManager[Any]:
+    """Inside, Keras computes on the CPU, also where there is a GPU."""
+    import keras
+
+    return keras.device("cpu")
 
 
 def backend_name() -> str:

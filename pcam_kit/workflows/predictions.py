@@ -76,7 +76,7 @@ def predict_split(
     rows = rows_of(run, store, split)
     model = load_trained(run)
     crop = store.crop_size(run.experiment.data.crop)
-    _check_shapes(run, model, crop)
+    check_shapes(run, model, crop)
     views = VIEWS[tta]
     with display.work() as progress:
         probabilities = predict(
@@ -101,7 +101,7 @@ def predict_split(
     return predictions
 
 
-def _check_shapes(run: Run, model: Any, crop: int) -> None:
+def check_shapes(run: Run, model: Any, crop: int) -> None:
     """Raises RunError unless the model takes patches of `crop` pixels and gives a probability."""
     shapes = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
     taken = shapes[0] if isinstance(shapes[0], tuple) else ()

@@ -113,6 +113,7 @@ def _values(facts: CardFacts) -> dict[str, Any]:
         "temperature": _Markdown(_temperature(facts.scores[0])),
         "interval": _interval(facts.unit),
         "views_note": _views_note(facts),
+        "note": _Markdown(form.note),
         "usage": _Markdown(form.usage.format(size=size)),
         "check": facts.check,
         "runtime": f"{form.packages[0]} {versions[form.packages[0]]}",
@@ -190,10 +191,12 @@ def _training(facts: CardFacts) -> dict[str, str]:
 def _notes(facts: CardFacts) -> list[str]:
     run = facts.run
     notes: list[str] = []
-    if facts.store is not None and not facts.store.synthetic:
-        notes += [f"The data: {note}." for note in facts.store.notes]
-    leaks = run.meta.get("leaks") or []
-    notes += [f"Training patches with copies elsewhere: {leak}." for leak in leaks]
+    if facts.store is not None and facts.store.notes and not facts.store.synthetic:
+        notes.append(f"The data: {'; '.join(facts.store.notes)}.")
+    if leaks := run.meta.get("leaks"):
+        notes.append(
+            f"Training patches with copies in other splits or datasets: {'; '.join(leaks)}."
+        )
     if isinstance(run.experiment.model, Custom) and not facts.format.by_tensorflow:
         notes.append("Where the network has layers of its own, import their module first.")
     return notes

@@ -8,6 +8,7 @@ runs/<utc time>-<config name>-<4 hex>/
     model.keras            the best weights so far by validation AUC
     predictions/<split>.npz
     result.json            the scores; written last
+    exports/<format>/      the model in other formats, by `pcam export`, each with its card
 
 state.npz, model.keras and predictions carry the run's id and a checksum (`seal.py`, and
 `models/saved.py`); meta.json has the checksum of the final model.keras.

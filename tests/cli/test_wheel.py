@@ -43,6 +43,9 @@ def test_the_wheel_holds_the_package_and_its_configs(wheel: Path) -> None:
     modules = {
         path.relative_to(CHECKOUT).as_posix() for path in (CHECKOUT / "pcam_kit").rglob("*.py")
     }
+    modules |= {
+        path.relative_to(CHECKOUT).as_posix() for path in (CHECKOUT / "pcam_kit").rglob("*.j2")
+    }
     assert {"pcam_kit/_configs/lab.yaml", "pcam_kit/_configs/competitions/pcam.yaml"} <= configs
     # what modules read from their folder: pages and their styles
     templates = {

@@ -99,7 +99,8 @@ def _plain_layer(layer: Any) -> Any:
 
 
 def _plain_pooling(layer: GroupPooling) -> keras.Model:
-    height, width, channels = layer.output.shape[1:]
+    output: Any = layer.output
+    height, width, channels = output.shape[1:]
     return _pooling((height, width, layer.order, channels), layer.reduce, layer.name)
 
 

@@ -69,11 +69,18 @@ docs: $(VENV)/.installed  ## write docs/cli.md and docs/structure.md
 docs-check: $(VENV)/.installed
 	$(BIN)/python docs/generate.py --check
 
+.PHONY: docs-site docs-serve
+docs-site: $(VENV)/.installed-dev  ## the pages as a site, build/docs/site; a broken link fails
+	$(BIN)/python docs/build_site.py
+
+docs-serve: $(VENV)/.installed-dev  ## show the site on this machine, and what you change at once
+	$(BIN)/python docs/build_site.py --serve
+
 bench: $(VENV)/.installed  ## how long the parts take on this machine
 	$(BIN)/python benchmarks/speed.py
 
-clean:  ## remove .venv and the like, caches and demo/; never data, runs or submissions
-	rm -rf $(VENV) .venv-lowest .venv-keras .pytest_cache .ruff_cache .hypothesis demo
+clean:  ## remove .venv and the like, caches, build/ and demo/; never data, runs or submissions
+	rm -rf $(VENV) .venv-lowest .venv-keras .pytest_cache .ruff_cache .hypothesis build demo
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, {sys.executable} is {v[0]}.{v[1]}; try: make PYTHON=python3.12")'

@@ -6,6 +6,7 @@ import html
 import statistics
 from collections.abc import Iterable, Sequence
 from itertools import islice, pairwise
+from typing import TypeVar
 
 from pcam_kit.text import printable, printable_lines
 
@@ -110,12 +111,44 @@ class Summary:
 
     def _repr_html_(self) -> str:
         """The table that Jupyter shows."""
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-            f"<td style='text-align:left'>{html.escape(printable_lines(text))}</td></tr>"
-            for name, text in self.summary().items()
-        )
-        return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"
+        values = self.summary().items()
+        rows = [_row([_cell("th", name), _cell("td", text)]) for name, text in values]
+        return _table(type(self).__name__, rows)
+
+
+Item = TypeVar("Item", bound=Summary)
+
+
+class Listing(list[Item]):
+    """A list of results that notebooks show as one table, a row each."""
+
+    def _repr_html_(self) -> str:
+        """The table that Jupyter shows; what a result does not have stays empty."""
+        summaries = [one.summary() for one in self]
+        names = list(dict.fromkeys(name for summary in summaries for name in summary))
+        head = _row([_cell("th", name) for name in names])
+        rows = [_row([_cell("td", one.get(name, "")) for name in names]) for one in summaries]
+        kinds = dict.fromkeys(type(one).__name__ for one in self)
+        return _table(f"{', '.join(kinds) or 'nothing'}: {len(self):,}", [head, *rows])
+
+
+# Text is to the left, where Jupyter has it to the right. Colours are those of the page, so that it
+# can be read on a dark one, too.
+_LEFT = "style='text-align:left'"
+_LINE = 32  # characters that stay on one line: a number with its interval
+
+
+def _cell(tag: str, text: str) -> str:
+    style = _LEFT if len(text) > _LINE else f"{_LEFT[:-1]};white-space:nowrap'"
+    return f"<{tag} {style}>{html.escape(printable_lines(text))}</{tag}>"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _table(caption: str, rows: Sequence[str]) -> str:
+    return f"<table><caption {_LEFT}>{html.escape(caption)}</caption>{''.join(rows)}</table>"
 
 
 def interval(value: float, low: float, high: float) -> str:

@@ -18,6 +18,7 @@ from pcam_kit.api.arguments import (
     runs_of,
     workspace_of,
 )
+from pcam_kit.formatting import Listing
 from pcam_kit.run_folders import Run, RunOrder, State, list_runs, select_runs
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def runs(
     those runs only.
     """
     listed = list_runs(workspace_of(workspace).runs, log.warning)
-    return select_runs(listed, sort=sort, state=state, competition=competition, name=name)
+    chosen = select_runs(listed, sort=sort, state=state, competition=competition, name=name)
+    return Listing(chosen)
 
 
 def read_metrics(
@@ -114,7 +116,7 @@ def evaluate(
     place = workspace_of(workspace)
     chosen = runs_of(runs, place, skip_unfinished=True)
     evaluations = evaluate_runs(chosen, split, place, metrics=metrics, display=display_of(display))
-    return evaluations[0] if runs is None or is_run(runs) else evaluations
+    return evaluations[0] if runs is None or is_run(runs) else Listing(evaluations)
 
 
 def predict(

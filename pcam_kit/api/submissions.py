@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pcam_kit.api.arguments import WorkspaceLike, path_of, workspace_of
+from pcam_kit.formatting import Listing
 
 if TYPE_CHECKING:
     from pcam_kit.errors import KaggleError
@@ -45,7 +46,7 @@ def list_submissions(*, workspace: WorkspaceLike | None = None) -> list[Entry]:
     """All CSVs and submissions of the ledger, best public score first."""
     from pcam_kit.submissions import best_first
 
-    return best_first(workspace_of(workspace).ledger.entries())
+    return Listing(best_first(workspace_of(workspace).ledger.entries()))
 
 
 def refresh_submissions(*, workspace: WorkspaceLike | None = None) -> KaggleError | None:

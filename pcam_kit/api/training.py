@@ -15,6 +15,7 @@ from pcam_kit.api.arguments import (
     overrides_of,
     workspace_of,
 )
+from pcam_kit.formatting import Listing
 from pcam_kit.run_folders import Run
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def configs(*, workspace: WorkspaceLike | None = None) -> list[ConfigTime]:
     """
     from pcam_kit.workflows.expected_time import list_config_times
 
-    return list_config_times(workspace_of(workspace))
+    return Listing(list_config_times(workspace_of(workspace)))
 
 
 def train(

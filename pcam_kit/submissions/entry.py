@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from pcam_kit.config.schema import StainMethod
+from pcam_kit.formatting import Summary
 
 _NOT_LISTED = (
     "alike",
@@ -58,8 +59,8 @@ class Origin:
     metric: str | None = None
 
 
-@dataclass(frozen=True)
-class Entry(Origin):
+@dataclass(frozen=True, repr=False)
+class Entry(Summary, Origin):
     """One submission, or one CSV never sent, built from its events.
 
     csv: its path, below the ledger's folder if it is there. created: when the CSV was written, or
@@ -111,6 +112,18 @@ class Entry(Origin):
         if self.public_score is None or self.valid_score is None:
             return None
         return round(self.public_score - self.valid_score, 5)
+
+    def summary(self) -> dict[str, str]:
+        """The file, its competition and status, and its scores so far."""
+        scores = {
+            "validation": self.valid_score,
+            "public score": self.public_score,
+            "private score": self.private_score,
+        }
+        values = {"csv": self.csv, "competition": self.competition, "status": self.status}
+        return values | {
+            name: f"{value:.5f}" for name, value in scores.items() if value is not None
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of `pcam submissions`."""

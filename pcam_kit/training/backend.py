@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
@@ -25,6 +26,7 @@ def quiet_import() -> Generator[None]:
     It is shown only when the import fails. Lines before TensorFlow's own logging starts cannot be
     switched off, so the file descriptor is redirected.
     """
+    logging.getLogger("tensorflow").addFilter(_worth_reading)
     for name, value in {"TF_CPP_MIN_LOG_LEVEL": "3", **GROWING_MEMORY}.items():
         os.environ.setdefault(name, value)
     if sys.stderr is not None:
@@ -48,6 +50,11 @@ def on_cpu() -> AbstractContextManager[Any]:
     import keras
 
     return keras.device("cpu")
+
+
+def _worth_reading(record: logging.LogRecord) -> bool:
+    """Not that TensorFlow compiles a network's last, smaller batch, too: it does so once a size."""
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def backend_name() -> str:

@@ -74,7 +74,7 @@ class RunEvaluation(Summary):
     extra: dict[str, float] = field(default_factory=dict[str, float])
 
     def summary(self) -> dict[str, str]:
-        """Run, split, AUC and accuracy with their intervals."""
+        """Run, split, AUC and accuracy with their intervals; how it differs from the first run."""
         scores = self.scores
         values = {
             "run": self.run.name,
@@ -84,6 +84,11 @@ class RunEvaluation(Summary):
             "threshold": f"{scores.threshold:.4f}",
             "log loss": f"{scores.log_loss:.4f}",
         }
+        if self.comparison is not None:
+            auc = self.comparison.auc
+            values["AUC minus the first's"] = (
+                f"{auc.value:+.4f} ({auc.low:+.4f} to {auc.high:+.4f})"
+            )
         return values | {name: f"{value:.4f}" for name, value in self.extra.items()}
 
     @property

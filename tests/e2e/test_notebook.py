@@ -1,4 +1,6 @@
-"""The notebook for Kaggle, executed as there: read-only input, no internet, no account."""
+"""The notebooks, executed: that for Kaggle as there, with read-only input, without internet and
+account; that for students on few synthetic patches.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,16 @@ from pcam_kit.competitions import Split
 from pcam_kit.data.raw import Part
 from pcam_kit.data.synthetic import synthetic_parts
 
-NOTEBOOK = CHECKOUT / "notebooks" / "kaggle.ipynb"
+NOTEBOOKS = sorted((CHECKOUT / "notebooks").glob("*.ipynb"))
+KAGGLE = CHECKOUT / "notebooks" / "kaggle.ipynb"
+QUICKSTART = CHECKOUT / "notebooks" / "quickstart.ipynb"
 COUNTS: dict[Split, int] = {"train": 160, "valid": 60, "test": 40}
 OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
 
 
-def notebook(**settings: object) -> nbformat.NotebookNode:
-    """The notebook, with the values of some names in its cell of settings replaced."""
-    book = nbformat.read(NOTEBOOK, as_version=4)
+def notebook(path: Path = KAGGLE, **settings: object) -> nbformat.NotebookNode:
+    """A notebook, with the values of some names in its cell of settings replaced."""
+    book = nbformat.read(path, as_version=4)
     cell = next(cell for cell in book.cells if cell.id == "settings")
     for name, value in settings.items():
         line = rf"^{name} = [^#\n]*"
@@ -41,10 +45,10 @@ def notebook(**settings: object) -> nbformat.NotebookNode:
     return book
 
 
-def execute(book: nbformat.NotebookNode, kaggle: Path) -> str:
-    """Run all cells as Kaggle does; what they show, as text."""
-    client = NotebookClient(book, timeout=300, resources={"metadata": {"path": kaggle / "working"}})
-    client.execute(env=clean_env(kaggle.parent / "home", **OFFLINE))
+def execute(book: nbformat.NotebookNode, folder: Path, home: Path) -> str:
+    """Run all cells in a folder, offline; what they show, as text."""
+    client = NotebookClient(book, timeout=300, resources={"metadata": {"path": folder}})
+    client.execute(env=clean_env(home, **OFFLINE))
     outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
     return "\n".join(output.get("text") or output["data"]["text/plain"] for output in outputs)
 
@@ -121,7 +125,7 @@ def test_it_leads_from_the_input_to_a_submission(attached: Attached, tmp_path: P
     before = tree(kaggle / "input")
     book = notebook(COMPETITION=attached.slug, CONFIG=attached.config, QUICK=True, KAGGLE=kaggle)
 
-    shown = execute(book, kaggle)
+    shown = execute(book, kaggle / "working", tmp_path / "home")
 
     assert tree(kaggle / "input") == before
     assert {path.name for path in (kaggle / "working").iterdir()} == {
@@ -141,13 +145,44 @@ def test_it_leads_from_the_input_to_a_submission(attached: Attached, tmp_path: P
     assert not re.search(r"warning|traceback|Output\(\)", shown, re.IGNORECASE), shown
 
 
-def test_it_is_stored_without_outputs_and_paths() -> None:
-    book = notebook()
+@pytest.mark.slow
+def test_the_quickstart_compares_a_network_of_ones_own(tmp_path: Path) -> None:
+    book = notebook(QUICKSTART, PATCHES=150, EPOCHS=1)
+    shown = execute(book, tmp_path, tmp_path / "home")
+    assert not re.search(r"warning|traceback", shown, re.IGNORECASE), shown
+    assert {path.name for path in tmp_path.iterdir()} == {"home", "quickstart"}
+    assert len(list((tmp_path / "quickstart" / "runs").iterdir())) == 2
+    (csv_file,) = (tmp_path / "quickstart" / "submissions").glob("*.csv")
+    assert len(csv_file.read_text(encoding="utf-8").splitlines()) == 1 + 150 // 3
+    pages = [
+        output["data"]["text/html"]
+        for cell in book.cells
+        for output in cell.get("outputs", [])
+        if "text/html" in output.get("data", {})
+    ]
+    captions = re.findall(r"<caption[^>]*>([^<]*)</caption>", "".join(pages))
+    assert captions == [
+        *("Store", "Run", "RunEvaluation", "Run", "RunEvaluation: 2"),
+        *("PredictionResult", "SubmissionResult"),
+    ]
+    assert "AUC minus the first" in pages[4]
+    pictures = [
+        output
+        for cell in book.cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    assert len(pictures) == 4
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_is_stored_without_outputs_and_paths(path: Path) -> None:
+    book = notebook(path)
     nbformat.validate(book)
     code = [cell for cell in book.cells if cell.cell_type == "code"]
     assert [cell.id for cell in code if cell.outputs or cell.execution_count] == []
     text = "\n".join(cell.source for cell in book.cells)
-    assert set(re.findall(r"(?<![\w/}])/([a-z]+)/", text)) <= {"kaggle", "content"}
+    assert set(re.findall(r"(?<![\w/}.])/([a-z]+)/", text)) <= {"kaggle", "content"}
 
 
 def test_without_internet_it_installs_from_a_dataset_of_wheels(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the README tells people to type works as it stands there."""
+"""What the README tells people to type works as it stands there; test_docs.py has the rest."""
 
 from __future__ import annotations
 
@@ -7,17 +7,12 @@ import re
 import shlex
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 from command_line import CHECKOUT, Done, Layout, Project
 from loopback import Loopback
 
-PAGES = {
-    path: path.read_text(encoding="utf-8")
-    for path in (CHECKOUT / "README.md", CHECKOUT / "docs" / "lab.md")
-}
-README, LAB = PAGES.values()
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 
 
 def commands(page: str) -> list[list[str]]:
@@ -31,11 +26,6 @@ def commands(page: str) -> list[list[str]]:
 
 
 COMMANDS = commands(README)
-INLINE = [
-    words
-    for text in re.findall(r"`(pcam [^`]+)`", README)
-    if (words := shlex.split(text.replace("<run>", "RUN")))
-]
 
 
 def test_first_success_stands_in_the_first_lines_and_needs_two_commands() -> None:
@@ -76,22 +66,6 @@ def test_the_four_commands_lead_from_kaggle_to_a_score(
     assert re.fullmatch(r"public score 0\.\d+.*\n", done[-1].out)
     assert len(empty.csvs()) == 1
     assert (empty.path / "submissions" / "ledger.jsonl").is_file()
-
-
-@pytest.mark.parametrize("words", COMMANDS[2:] + INLINE + commands(LAB), ids=" ".join)
-def test_every_command_named_exists_with_its_options(words: list[str], empty: Project) -> None:
-    if words[0] == "pcam":
-        # unknown options are refused before the help is shown
-        empty.pcam(*words[1:], "--help").ok()
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_and_picture_is_there(page: Path) -> None:
-    links = [
-        link for link in re.findall(r"\]\(([^)#]+)", PAGES[page]) if not link.startswith("http")
-    ]
-    assert links
-    assert [link for link in links if not (page.parent / link).is_file()] == []
 
 
 @pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md", "docs/python.md"])

@@ -7,6 +7,7 @@ import contextlib
 import csv
 import io
 import logging
+import re
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from pcam_kit.__main__ import _fail
 from pcam_kit.cli import console, submissions
 from pcam_kit.display.notebook import _Jobs
 from pcam_kit.errors import PcamError
-from pcam_kit.formatting import Summary
+from pcam_kit.formatting import Listing, Summary
 from pcam_kit.submissions import Entry
 
 HOSTILE = [
@@ -136,8 +137,22 @@ def test_errors_and_results_are_printable_before_anybody_prints_them(text: str) 
         *getattr(error, "__notes__", ()),
         repr(Result(text)),
         Result(text)._repr_html_(),
+        Listing([Result(text)])._repr_html_(),
     ):
         assert unsafe(shown) == []
+
+
+def test_a_list_of_results_is_one_table_in_a_notebook() -> None:
+    class Other(Result):
+        def summary(self) -> dict[str, str]:
+            return {"score": self.text}
+
+    html = Listing([Result("<b>"), Other("0.5")])._repr_html_()
+    cells = [re.findall(r">([^<]*)</t[dh]>", row) for row in html.split("<tr>")[1:]]
+    assert cells == [["name", "score"], ["&lt;b&gt;", ""], ["", "0.5"]]
+    assert "Result, Other: 2" in html
+    assert "nothing: 0" in Listing([])._repr_html_()
+    assert Listing([1, 2]) == [1, 2]
 
 
 @given(texts.filter(str.strip))

@@ -6,7 +6,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const cells = [...table.querySelectorAll("tbody td")]
     const prose = cells.some((cell) => cell.cellIndex > 0 && cell.textContent.length > 60)
     for (const cell of cells) {
-      if (prose) cell.dataset.column = heads[cell.cellIndex] ?? ""
+      if (prose && heads.length > 2) cell.dataset.column = heads[cell.cellIndex] ?? ""
       else if (cell.textContent.length < 20) cell.dataset.short = ""
     }
     if (!prose) continue

@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import json
 import re
 import shlex
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import typer
 from command_line import CHECKOUT, Project, Warm, clean_env
@@ -28,6 +30,8 @@ import pcam_kit as pcam
 from pcam_kit.__main__ import with_resume_value
 from pcam_kit.cli.app import app
 from pcam_kit.config.schema import Experiment, FewDigits
+from pcam_kit.errors import PcamError
+from pcam_kit.submissions.events import REQUIRED
 
 REFUSED = typer.BadParameter.__bases__[0]  # click's UsageError, wherever Typer has it from
 DOCS = CHECKOUT / "docs"
@@ -147,6 +151,38 @@ def test_config_keys_named_exist(page: str) -> None:
         key for key in wrong if (CHECKOUT / "pcam_kit" / f"{key.replace('.', '/')}.py").exists()
     }
     assert wrong - modules == set()
+
+
+def first_column(page: str, heading: str) -> list[str]:
+    """The code in the first cells of the table below a heading."""
+    section = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    return [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+
+
+def test_file_formats_are_those_of_a_run(finished: Project) -> None:
+    page = PAGES["docs/formats.md"]
+    run = finished.runs()[0]
+    epoch = json.loads((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert first_column(page, "Epochs") == list(epoch)
+    with np.load(run / "predictions" / "valid.npz") as arrays:
+        assert first_column(page, "Predictions") == list(arrays)
+    with np.load(finished.path / "data" / "tiny" / "store" / "index.npz") as arrays:
+        named = re.search(r"\| `index.npz` \| (.*) \|", page)
+        assert named is not None
+        assert set(arrays) <= set(re.findall(r"`([^`]+)`", named[1]))
+    files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+    files = {re.sub("valid|test", "<split>", name) for name in files - {".lock"}}
+    # a run that is complete has no checkpoint
+    assert files | {"state.npz"} == set(first_column(page, "Run folder"))
+    assert set(first_column(page, "Submissions")) == set(REQUIRED)
+    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
+    assert codes == {0, *exit_codes(PcamError)}
+
+
+def exit_codes(kind: type[PcamError]) -> set[int]:
+    """That of an error, and those of its kinds."""
+    return {kind.exit_code}.union(*map(exit_codes, kind.__subclasses__()))
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -13,11 +13,13 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "docs"
 FROM_ROOT = ("ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "EXPERIMENTS.md", "LICENSE")
+NOT_SEARCHED = {"CHANGELOG.md", "EXPERIMENTS.md", "structure.md"}  # they have every word
 SHOWN_AS_TEXT = {".py", ".yaml", ".toml", ""}  # a browser would download these
 LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
 BEFORE_LIST = re.compile(r"^(?![ ]*[-*|>#]|[ ]*\d+\. )(\S.*)\n(?=- |1\. )", re.MULTILINE)
@@ -44,6 +46,8 @@ def stage(build: Path = BUILD) -> list[str]:
     broken: list[str] = []
     for name, path in pages().items():
         text = as_markdown(path.read_text(encoding="utf-8"), path, folder, broken)
+        if name in NOT_SEARCHED:
+            text = f"---\nsearch:\n  exclude: true\n---\n\n{text}"
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
     return broken
 
@@ -108,7 +112,9 @@ def main() -> None:
         sys.exit("\n".join(["links to files that are not there:", *broken]))
     if "--serve" in sys.argv[1:]:
         threading.Thread(target=stage_when_changed, daemon=True).start()
-        sys.exit(run("serve"))
+        with suppress(KeyboardInterrupt):
+            sys.exit(run("serve"))
+        return
     code = run("build", "--clean", "--strict")
     if code == 0:
         print(f"the site is there: {BUILD / 'site' / 'index.html'}")

@@ -7,7 +7,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const prose = cells.some((cell) => cell.cellIndex > 0 && cell.textContent.length > 60)
     for (const cell of cells) {
       if (prose && heads.length > 2) cell.dataset.column = heads[cell.cellIndex] ?? ""
-      else if (cell.textContent.length < 20) cell.dataset.short = ""
+      else if (/^[\d.]+ ± [\d.]+$/.test(cell.textContent)) cell.dataset.short = ""
     }
     if (!prose) continue
     table.dataset.prose = ""

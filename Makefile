@@ -62,7 +62,7 @@ types: $(VENV)/.installed-dev  ## types, as Linux, Windows and macOS have them
 imports: $(VENV)/.installed-dev  ## who may import whom
 	$(BIN)/lint-imports --no-cache
 
-docs: $(VENV)/.installed  ## write docs/cli.md and docs/structure.md
+docs: $(VENV)/.installed  ## write docs/api.md, docs/cli.md and docs/structure.md
 	$(BIN)/python docs/generate.py
 
 .PHONY: docs-check

@@ -1,4 +1,5 @@
-"""Write what can be read off the code: commands from --help, settings, files from docstrings.
+"""Write what can be read off the code: docs/cli.md from --help, docs/config.md from the schema,
+docs/api.md and docs/structure.md from docstrings.
 
 With --check it writes nothing and fails when a page is not what would be written.
 """
@@ -6,11 +7,15 @@ With --check it writes nothing and fails when a page is not what would be writte
 from __future__ import annotations
 
 import ast
+import inspect
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from pcam_kit import api
 from pcam_kit.cli.app import command_words
 from pcam_kit.cli.config import markdown
 from pcam_kit.config.reference import all_settings
@@ -28,10 +33,10 @@ OTHERS = {
     "tests/windows.py": "Windows' rules, imitated on Linux",
     "benchmarks/": "measurements that take too long for a test; each writes a page of docs/",
     "notebooks/kaggle.ipynb": "the whole road in a Kaggle notebook, offline",
-    "notebooks/quickstart.ipynb": "for students: own augmentation, own network, plots, CSV; offline",
+    "notebooks/quickstart.ipynb": "for students: own augmentation, own network, CSV; offline",
     "docs/*.md": "the pages, readable by themselves; generate.py writes some of them",
     "docs/build_site.py": "makes a site of them with Zensical: make docs-site",
-    "docs/site/": "what the site has beside the pages: its settings, colours, logo, tables on phones",
+    "docs/site/": "what the site has beside the pages: settings, colours, logo, its scripts",
     "Makefile": "demo, test, quick, check, faults, fmt, docs, ...; installs into .venv by itself",
     "pyproject.toml": "the package, its dependencies, the layers, tool settings",
     ".ci/run": "what must pass on a clean checkout: make check",
@@ -66,6 +71,39 @@ def config_page() -> str:
     return "\n".join(markdown(all_settings())) + "\n"
 
 
+def signature(function: Callable[..., Any]) -> str:
+    """As it is defined; what does not fit into a line has one for each argument."""
+    shown: list[str] = []
+    described = inspect.signature(function)
+    for argument in described.parameters.values():
+        if argument.kind is argument.KEYWORD_ONLY and "*" not in shown:
+            shown.append("*")
+        default = argument.default
+        text = f'"{default}"' if isinstance(default, str) else f"{default!r}"
+        value = "" if default is argument.empty else f" = {text}"
+        shown.append(f"{argument.name}: {argument.annotation}{value}")
+    line = f"def {function.__name__}({', '.join(shown)}) -> {described.return_annotation}: ..."
+    if len(line) <= 100:
+        return line
+    below = "".join(f"    {argument},\n" for argument in shown)
+    return line.replace(", ".join(shown), f"\n{below}")
+
+
+def api_page() -> str:
+    """docs/api.md: every function of the Python interface."""
+    parts = [
+        "# Functions",
+        "Written by `make docs` from the docstrings of `pcam_kit/api/`. By example: "
+        "[Python interface](python.md).",
+        inspect.cleandoc(api.__doc__ or "").partition("\n\n")[2].rpartition("\n\n")[2],
+    ]
+    for name in api.__all__:
+        value = getattr(api, name)
+        shown = signature(value) if inspect.isfunction(value) else f"class {name}: ..."
+        parts += [f"## {name}", f"```python\n{shown}\n```", inspect.getdoc(value) or ""]
+    return "\n\n".join(parts) + "\n"
+
+
 def structure_page() -> str:
     """docs/structure.md: a line a file, the first line of its docstring."""
     lines: dict[str, str] = {}
@@ -85,6 +123,7 @@ def structure_page() -> str:
 def main() -> None:
     """Write or check."""
     pages = {
+        "api.md": api_page(),
         "cli.md": cli_page(),
         "config.md": config_page(),
         "structure.md": structure_page(),

@@ -120,22 +120,30 @@ Item = TypeVar("Item", bound=Summary)
 
 
 class Listing(list[Item]):
-    """A list of results that notebooks show as one table, a row each."""
+    """A list of results that notebooks show as one table, a row each.
+
+    What is the same in all rows is said once, above the table.
+    """
 
     def _repr_html_(self) -> str:
         """The table that Jupyter shows; what a result does not have stays empty."""
         summaries = [one.summary() for one in self]
         names = list(dict.fromkeys(name for summary in summaries for name in summary))
-        head = _row([_cell("th", name) for name in names])
-        rows = [_row([_cell("td", one.get(name, "")) for name in names]) for one in summaries]
+        columns = {name: [one.get(name, "") for one in summaries] for name in names}
+        same = [name for name in names if len(self) > 1 and len(set(columns[name])) == 1]
+        differ = [name for name in names if name not in same]
         kinds = dict.fromkeys(type(one).__name__ for one in self)
-        return _table(f"{', '.join(kinds) or 'nothing'}: {len(self):,}", [head, *rows])
+        caption = [f"{', '.join(kinds) or 'nothing'}: {len(self):,}"]
+        caption += [f"{name}: {columns[name][0]}" for name in same]
+        head = _row([_cell("th", name) for name in differ])
+        rows = [_row([_cell("td", one.get(name, "")) for name in differ]) for one in summaries]
+        return _table("; ".join(caption), [head, *rows])
 
 
 # Text is to the left, where Jupyter has it to the right. Colours are those of the page, so that it
 # can be read on a dark one, too.
 _LEFT = "style='text-align:left'"
-_LINE = 32  # characters that stay on one line: a number with its interval
+_LINE = 24  # characters that stay on one line: a number with its interval
 
 
 def _cell(tag: str, text: str) -> str:
@@ -148,7 +156,8 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _table(caption: str, rows: Sequence[str]) -> str:
-    return f"<table><caption {_LEFT}>{html.escape(caption)}</caption>{''.join(rows)}</table>"
+    above = html.escape(printable_lines(caption))
+    return f"<table><caption {_LEFT}>{above}</caption>{''.join(rows)}</table>"
 
 
 def interval(value: float, low: float, high: float) -> str:

@@ -57,6 +57,14 @@ def _worth_reading(record: logging.LogRecord) -> bool:
     return "triggered tf.function retracing" not in record.getMessage()
 
 
+def set_seed(seed: int) -> None:
+    """Seed what draws initial weights and dropout: Python, NumPy and the backend."""
+    with quiet_import():  # on JAX Keras imports TensorFlow to seed it, too
+        import keras
+
+        keras.utils.set_random_seed(seed)
+
+
 def backend_name() -> str:
     """One of "tensorflow", "jax", "torch"."""
     import keras

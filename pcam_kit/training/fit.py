@@ -31,7 +31,7 @@ from pcam_kit.models.saved import check_saved, save_model
 from pcam_kit.pipeline.batches import Batches
 from pcam_kit.progress import TrainingMonitor
 from pcam_kit.run_folders.epochs import write_metrics
-from pcam_kit.training.backend import quiet_import
+from pcam_kit.training.backend import set_seed
 from pcam_kit.training.devices import data_parallel
 from pcam_kit.training.networks import Networks, build_networks
 from pcam_kit.training.state import TrainingState, load_state, save_state, using_weights
@@ -79,8 +79,7 @@ def fit(
     the loss is not finite, Interrupted after a signal to stop, with a fresh checkpoint on disk.
     """
     config = experiment.training
-    with quiet_import():  # on JAX Keras imports TensorFlow to seed it, too
-        keras.utils.set_random_seed(experiment.seed)
+    set_seed(experiment.seed)
     new = not files.state.is_file()
     with data_parallel(devices), _stop_requests() as stop:
         networks = build_networks(experiment, batches, precision, new=new)

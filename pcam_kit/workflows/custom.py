@@ -15,7 +15,7 @@ from pcam_kit.config.load import reference_to
 from pcam_kit.config.schema import Custom, Experiment, Transfer
 from pcam_kit.errors import ConfigError
 from pcam_kit.pipeline.augment import CustomAugmentation
-from pcam_kit.training.backend import quiet_import
+from pcam_kit.training.backend import quiet_import, set_seed
 
 UNTRAINED = "untrained.keras"  # in the run folder
 NOT_IMPORTABLE = "python:"  # before the name of an augmentation that was given as a function
@@ -58,6 +58,7 @@ def check_model(experiment: Experiment, size: int, model: Any) -> Callable[[Path
     name = getattr(model, "__name__", None) or getattr(model, "name", None) or "model"
     network = model
     if not hasattr(model, "layers"):
+        set_seed(experiment.seed)  # its weights are kept: they are those that are trained
         network = call_builder(model, name, size, {})
     check_network(network, name, Task(size))
     if precision != "float32":

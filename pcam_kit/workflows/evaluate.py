@@ -86,9 +86,7 @@ class RunEvaluation(Summary):
         }
         if self.comparison is not None:
             auc = self.comparison.auc
-            values["AUC minus the first's"] = (
-                f"{auc.value:+.4f} ({auc.low:+.4f} to {auc.high:+.4f})"
-            )
+            values["AUC, difference"] = f"{auc.value:+.4f} ({auc.low:+.4f} to {auc.high:+.4f})"
         return values | {name: f"{value:.4f}" for name, value in self.extra.items()}
 
     @property

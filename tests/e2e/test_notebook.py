@@ -154,25 +154,21 @@ def test_the_quickstart_compares_a_network_of_ones_own(tmp_path: Path) -> None:
     assert len(list((tmp_path / "quickstart" / "runs").iterdir())) == 2
     (csv_file,) = (tmp_path / "quickstart" / "submissions").glob("*.csv")
     assert len(csv_file.read_text(encoding="utf-8").splitlines()) == 1 + 150 // 3
-    pages = [
-        output["data"]["text/html"]
-        for cell in book.cells
-        for output in cell.get("outputs", [])
-        if "text/html" in output.get("data", {})
-    ]
-    captions = re.findall(r"<caption[^>]*>([^<]*)</caption>", "".join(pages))
+    shown_html = "\n".join(shown_as(book, "text/html"))
+    captions = re.findall(r"<caption[^>]*>(\w+(?:: \d)?)", shown_html)
     assert captions == [
         *("Store", "Run", "RunEvaluation", "Run", "RunEvaluation: 2"),
         *("PredictionResult", "SubmissionResult"),
     ]
-    assert "AUC minus the first" in pages[4]
-    pictures = [
-        output
-        for cell in book.cells
-        for output in cell.get("outputs", [])
-        if "image/png" in output.get("data", {})
-    ]
-    assert len(pictures) == 4
+    assert "AUC, difference" in shown_html
+    assert shown_html.count("<figure") == 3
+    assert len(shown_as(book, "image/png")) == 2
+
+
+def shown_as(book: nbformat.NotebookNode, kind: str) -> list[str]:
+    """What the cells show in one MIME type."""
+    outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
+    return [output["data"][kind] for output in outputs if kind in output.get("data", {})]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

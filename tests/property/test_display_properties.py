@@ -151,6 +151,8 @@ def test_a_list_of_results_is_one_table_in_a_notebook() -> None:
     cells = [re.findall(r">([^<]*)</t[dh]>", row) for row in html.split("<tr>")[1:]]
     assert cells == [["name", "score"], ["&lt;b&gt;", ""], ["", "0.5"]]
     assert "Result, Other: 2" in html
+    shown = Listing([Result("<b>"), Result("<b>")])._repr_html_()
+    assert "Result: 2; name: &lt;b&gt;</caption><tr></tr>" in shown, "what is the same, once"
     assert "nothing: 0" in Listing([])._repr_html_()
     assert Listing([1, 2]) == [1, 2]
 

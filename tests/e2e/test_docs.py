@@ -113,13 +113,10 @@ PYTHON = [(name, code) for name, text in GUIDES.items() for code in blocks(text,
 
 @pytest.mark.parametrize(("page", "code"), PYTHON, ids=[name for name, _ in PYTHON])
 def test_python_names_only_what_there_is(page: str, code: str) -> None:
-    tree = ast.parse(code)
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Attribute) or ast.unparse(node.value) != "pcam":
-            continue
-        assert hasattr(pcam, node.attr), f"{page}: pcam.{node.attr}"
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("pcam."):
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "pcam":
+            assert hasattr(pcam, node.attr), f"{page}: pcam.{node.attr}"
+        if isinstance(node, ast.Call) and re.fullmatch(r"pcam\.\w+", ast.unparse(node.func)):
             function = getattr(pcam, ast.unparse(node.func).removeprefix("pcam."))
             keywords = {word.arg: None for word in node.keywords if word.arg}
             inspect.signature(function).bind_partial(*[None] * len(node.args), **keywords)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -74,7 +75,7 @@ def _check(data: bytes, size: int) -> None:
             raise _Other("several pages", FIRST_PAGE)
         check_pixels(tiff, data)
     elif data.startswith(PNG):
-        _check_png(data, size)
+        check_png(data, lambda *found: _compare(*found, size))
     elif data.startswith(b"\xff\xd8"):
         _compare(*jpeg_size(data), "uint8", size)
         check_jpeg(data, size, size)
@@ -94,10 +95,15 @@ def _compare(width: int, height: int, channels: int, numbers: str, size: int) ->
     raise _Other(found, CONVERT if (width, height) == (size, size) else "")
 
 
-def _check_png(data: bytes, size: int) -> None:
-    """As `_check`: every part has its checksum, and the pixels have their length."""
+def check_png(data: bytes, compare: Callable[[int, int, int, str], None]) -> None:
+    """Check that a PNG is whole: every part has its checksum, and the pixels have their length.
+
+    compare: is given width, height, channels (of a palette 3) and the kind of numbers before any
+    pixel is unpacked, and raises what it will. Raises ValueError, or what the parsing does, for a
+    damaged one.
+    """
     at, pixels = len(PNG), zlib.decompressobj()
-    length, interlaced, line = 0, False, 0
+    length, expected = 0, 0  # bytes of pixels; 0: not known
     kind = b""
     while kind != b"IEND":
         n, kind = struct.unpack_from(">I4s", data, at)
@@ -108,13 +114,13 @@ def _check_png(data: bytes, size: int) -> None:
         if kind == b"IHDR":
             width, height, bits, colours, _, _, interlace = struct.unpack(">IIBBBBB", part)
             channels = PNG_CHANNELS.get(colours, 0)
+            if not interlace:
+                expected = (-(-width * channels * bits // 8) + 1) * height
             if colours == 3:  # colours from a palette
                 channels, bits = 3, 8
-                line = -1
-            _compare(width, height, channels, f"uint{bits}", size)
-            interlaced, line = bool(interlace), line or width * channels + 1
+            compare(width, height, channels, f"uint{bits}")
         elif kind == b"IDAT":
-            length += len(pixels.decompress(part, MOST_PIXELS))
+            length += len(pixels.decompress(part, max(expected + 1, MOST_PIXELS)))
         at += 12 + n
-    if not pixels.eof or (line > 0 and not interlaced and length != line * size):
+    if not pixels.eof or (expected and length != expected):
         raise ValueError(f"its pixels unpack to {length:,} bytes")

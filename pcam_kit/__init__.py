@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pcam_kit.api import (
         Workspace,
+        apply,
         colour_shift,
         configs,
         download,
@@ -48,6 +49,7 @@ __all__ = [
     "PcamError",
     "Workspace",
     "__version__",
+    "apply",
     "colour_shift",
     "configs",
     "download",

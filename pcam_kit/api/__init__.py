@@ -49,6 +49,9 @@ from pcam_kit.api.submissions import (
     refresh_submissions,
     submit,
 )
+from pcam_kit.api.tissue import (
+    apply,
+)
 from pcam_kit.api.training import (
     configs,
     import_predictions,
@@ -60,6 +63,7 @@ from pcam_kit.workspace import Workspace
 
 __all__ = [
     "Workspace",
+    "apply",
     "colour_shift",
     "configs",
     "download",

@@ -1,4 +1,4 @@
-"""Finds the images that were named: in folders, archives, by patterns, one by one; and opens each."""
+"""The images that were named: in folders, archives, by patterns, one by one; and their pixels."""
 
 from __future__ import annotations
 
@@ -50,6 +50,10 @@ class ImageFile:
     def label(self) -> str:
         """The file as messages name it."""
         return self.files.label(self.inner)
+
+    def open(self) -> Picture:
+        """The image. Raises DataError: see `open_image`."""
+        return open_image(self)
 
 
 class ImageFiles:
@@ -137,7 +141,7 @@ def _expanded(text: str) -> list[Path]:
     """The paths that a pattern stands for; a path as it is."""
     if Path(text).exists() or not glob.has_magic(text):
         return [Path(text)]
-    matches = sorted(glob.glob(text, recursive=True))
+    matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - absolute ones, too
     if not matches:
         raise UsageError(f"no file fits the pattern {printable(text)}", hint=GIVE)
     return [Path(match) for match in matches]

@@ -68,7 +68,7 @@ class Picture(ABC):
         Raises ValueError, or what a library does, where the file is damaged.
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most have nothing to close
         """Give back what is open."""
 
 

@@ -98,9 +98,7 @@ def make_grid(picture: Picture, patch: int, stride: int, scale: float) -> Grid |
     )
     if across < 0 or down < 0:
         return None
-    finer = [
-        i for i, level in enumerate(picture.levels) if level.downsample <= scale * (1 + EXACT)
-    ]
+    finer = [i for i, level in enumerate(picture.levels) if level.downsample <= scale * (1 + EXACT)]
     level = max(finer, default=0, key=lambda i: picture.levels[i].downsample)
     return Grid(
         patch,
@@ -130,9 +128,7 @@ def cut(picture: Picture, grid: Grid, columns: range, rows: range) -> NDArray[np
 
     xs = [at(column, level.width) for column in columns]
     ys = [at(row, level.height) for row in rows]
-    region = picture.read(
-        grid.level, xs[0], ys[0], xs[-1] + side - xs[0], ys[-1] + side - ys[0]
-    )
+    region = picture.read(grid.level, xs[0], ys[0], xs[-1] + side - xs[0], ys[-1] + side - ys[0])
     tiles = np.empty((len(ys) * len(xs), grid.patch, grid.patch, 3), np.uint8)
     flags = cv2.INTER_AREA if side > grid.patch else cv2.INTER_CUBIC
     for i, y in enumerate(ys):

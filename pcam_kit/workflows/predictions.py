@@ -87,13 +87,7 @@ def predict_split(
             views=views,
             progress=lambda n: progress(f"predicting {split}", n, len(rows)),
         )
-    outside = ~((probabilities >= 0) & (probabilities <= 1))
-    if outside.any():  # also where it is NaN
-        raise RunError(
-            f"{run.model_file} gives {int(outside.sum()):,} of {outside.size:,} values outside of "
-            f"0..1, e.g. {probabilities[outside][0]}",
-            hint="train again: pcam train",
-        )
+    check_probabilities(run, probabilities)
     predictions = Predictions(
         patch_names(store, rows), store.labels[rows], probabilities, views, store.groups[rows]
     )
@@ -113,6 +107,17 @@ def check_shapes(run: Run, model: Any, crop: int) -> None:
             f"{run.model_file}: expected a model from [n, {crop}, {crop}, 3] to [n, 1], found one "
             f"from {shapes[0]} to {shapes[1]}",
             hint="the run folder is damaged: train again",
+        )
+
+
+def check_probabilities(run: Run, values: NDArray[np.float32]) -> None:
+    """Raises RunError where the model's answers are no probabilities."""
+    outside = ~((values >= 0) & (values <= 1))
+    if outside.any():  # also where it is NaN
+        raise RunError(
+            f"{run.model_file} gives {int(outside.sum()):,} of {outside.size:,} values outside of "
+            f"0..1, e.g. {values[outside][0]}",
+            hint="train again: pcam train",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
@@ -75,7 +76,7 @@ def _check(data: bytes, size: int) -> None:
             raise _Other("several pages", FIRST_PAGE)
         check_pixels(tiff, data)
     elif data.startswith(PNG):
-        check_png(data, lambda *found: _compare(*found, size))
+        check_png(data, partial(_compare, size=size))
     elif data.startswith(b"\xff\xd8"):
         _compare(*jpeg_size(data), "uint8", size)
         check_jpeg(data, size, size)

@@ -124,17 +124,25 @@ def find_images(paths: Sequence[str]) -> ImageFiles:
     except BaseException:
         found.close()
         raise
-    unique: dict[tuple[str, str], ImageFile] = {}
-    repeated = Counter(image.name for image in found.images)
+    unique: dict[str, tuple[ImageFile, str]] = {}
     for image, (_, place) in zip(found.images, places, strict=True):
-        name = image.name
-        if repeated[name] > 1:  # of several folders: the path tells them apart
-            name = place if Path(place).name == name else f"{place}/{name}"
-        name = printable(name.replace("\\", "/"))
-        name = f"./{name}" if name.startswith(FORMULA) else name
-        unique.setdefault((image.files.location, image.inner), replace(image, name=name))
-    found.images = list(unique.values())
+        local = image.files.local_path(image.inner)
+        key = image.label if local is None else str(local.resolve())
+        unique.setdefault(key, (image, place))
+    counts = Counter(image.name for image, _ in unique.values())
+    found.images = [
+        replace(image, name=_row_name(image.name, place if counts[image.name] > 1 else ""))
+        for image, place in unique.values()
+    ]
     return found
+
+
+def _row_name(name: str, place: str) -> str:
+    """The name as tables have it; place: where images of the same name are, to tell them apart."""
+    if place:
+        name = place if Path(place).name == name else f"{place}/{name}"
+    name = printable(name.replace("\\", "/"))
+    return f"./{name}" if name.startswith(FORMULA) else name
 
 
 def _expanded(text: str) -> list[Path]:

@@ -72,12 +72,14 @@ def thumbnail(picture: Picture, longest: int = LONGEST) -> tuple[NDArray[np.uint
     return out, factor * level.downsample
 
 
-def draw_heatmap(path: Path, picture: Picture, shown: HeatMap) -> None:
-    """Write the heat map: the tissue beside its probabilities. Raises as `write_new` does."""
+def draw_heatmap(path: Path, small: NDArray[np.uint8], factor: float, shown: HeatMap) -> None:
+    """Write the heat map: the tissue beside its probabilities. Raises as `write_new` does.
+
+    small: the thumbnail. factor: level-0 pixels a pixel of it.
+    """
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-    small, factor = thumbnail(picture)
     height, width = small.shape[:2]
     side = 5.2  # inches of the longer side of a panel
     wide = side * min(1.0, width / height)

@@ -7,8 +7,8 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pcam_kit.data.sources.archives import is_archive_file
 from pcam_kit.data.sources.files import FolderFiles, RawFiles, read_file, read_head
@@ -20,14 +20,12 @@ from pcam_kit.errors import DataError, UsageError
 from pcam_kit.formatting import few
 from pcam_kit.parsing import (
     HEAD_BYTES,
-    advice_for,
     describe_bytes,
     open_regular,
     parsing,
     printable,
-    reason_of,
 )
-from pcam_kit.tissue.pictures import JPEG, PNG, Picture, UnfitError, decode_picture
+from pcam_kit.tissue.pictures import JPEG, PNG, Picture, UnfitError, damaged, decode_picture
 from pcam_kit.tissue.slides import PLAIN_TIFS, SLIDES, has_openslide, missing_error
 from pcam_kit.tissue.tifs import INSTALL, decode_small_tif, has_imagecodecs, open_tif
 
@@ -49,7 +47,8 @@ class ImageFile:
     @property
     def label(self) -> str:
         """The file as messages name it."""
-        return self.files.label(self.inner)
+        local = self.files.local_path(self.inner)
+        return self.files.label(self.inner) if local is None else printable(str(local))
 
     def open(self) -> Picture:
         """The image. Raises DataError: see `open_image`."""
@@ -168,52 +167,38 @@ def open_image(image: ImageFile) -> Picture:
             return _open_slide(image, path)
         if ending not in PLAIN_TIFS or not is_tiff(head):
             raise missing_error(path)
-    try:
-        return _open(image, head, path)
-    except (UnfitError, DataError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{image.label}: found {error}", hint=error.hint) from error
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise damaged(image, error) from error
-
-
-def damaged(image: ImageFile, error: BaseException) -> DataError:
-    """The error for an image that cannot be read to its end."""
-    return DataError(
-        f"{image.label}: the image is damaged: {reason_of(error)}", hint="get the file again"
-    )
+    with parsing(partial(damaged, image.label)):
+        try:
+            return _open(image, head, path)
+        except UnfitError as error:
+            raise DataError(f"{image.label}: found {error}", hint=error.hint) from error
 
 
 def _open(image: ImageFile, head: bytes, path: Path | None) -> Picture:
     if is_tiff(head):
-        if path is None:
-            data = read_file(image.files, image.inner, MEMBER_BYTES)
-            return _open_tif(io.BytesIO(data), None)
-        return _open_tif(open_regular(path), path)
+        return _open_tif(image, path)
     if head.startswith((PNG, JPEG)):
-        return decode_picture(read_file(image.files, image.inner, MEMBER_BYTES))
+        return decode_picture(_bytes(image))
     kind = describe_bytes(head) or "bytes of no known kind of image"
-    raise UnfitError(kind, advice_for(head) or GIVE)
+    raise UnfitError(kind, GIVE)
 
 
-def _open_tif(handle: Any, path: Path | None) -> Picture:
-    """A TIFF; without imagecodecs one in LZW or JPEG as a whole, where it is small."""
-    from pcam_kit.data.sources.tiffs import COMPRESSION, read_tiff
-    from pcam_kit.tissue.tifs import PLAIN
+def _open_tif(image: ImageFile, path: Path | None) -> Picture:
+    """A TIFF, piece by piece; without imagecodecs one in LZW or JPEG as a whole, if it is small."""
+    handle = open_regular(path) if path is not None else io.BytesIO(_bytes(image))
+    picture = open_tif(handle, path)
+    if has_imagecodecs() or not picture.packed:
+        return picture
+    picture.close()
+    if image.files.sizes[image.inner] > MEMBER_BYTES:
+        raise UnfitError("a large TIFF in LZW, JPEG or JPEG 2000", INSTALL)
+    whole = decode_small_tif(_bytes(image))
+    whole.pixel_size = picture.pixel_size
+    return whole
 
-    if not has_imagecodecs():
-        with handle:
-            data = handle.read(MEMBER_BYTES + 1)
-        packing = read_tiff(data).tags.get(COMPRESSION, (1,))[0]
-        if packing not in PLAIN:
-            if len(data) > MEMBER_BYTES:
-                raise UnfitError("a large TIFF in LZW, JPEG or JPEG 2000", INSTALL)
-            return decode_small_tif(data)
-        handle = io.BytesIO(data) if path is None else open_regular(path)
-    return open_tif(handle, path)
+
+def _bytes(image: ImageFile) -> bytes:
+    return read_file(image.files, image.inner, MEMBER_BYTES)
 
 
 def _open_slide(image: ImageFile, path: Path) -> Picture:

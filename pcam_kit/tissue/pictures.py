@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pcam_kit.data.sources.images import PNG, check_png
 from pcam_kit.data.sources.jpegs import check_jpeg, jpeg_size
+from pcam_kit.errors import DataError
 from pcam_kit.tissue.colours import Colours, colours_of, to_rgb
 from pcam_kit.tissue.spacing import PixelSize
 
@@ -30,6 +31,11 @@ class UnfitError(ValueError):
     def __init__(self, found: str, hint: str = "") -> None:
         super().__init__(found)
         self.hint = hint
+
+
+def damaged(label: str, reason: str) -> DataError:
+    """The error for an image whose pixels cannot be read."""
+    return DataError(f"{label}: the image is damaged: {reason}", hint="get the file again")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,15 +15,16 @@ from numpy.typing import NDArray
 
 from pcam_kit.errors import DataError, UsageError
 from pcam_kit.formatting import counted, few
-from pcam_kit.parsing import printable
+from pcam_kit.parsing import parsing, printable
 from pcam_kit.progress import Progress
 from pcam_kit.tissue.colours import CHANGES
-from pcam_kit.tissue.pictures import ArrayPicture, Picture
+from pcam_kit.tissue.pictures import ArrayPicture, Picture, damaged
 from pcam_kit.tissue.spacing import TARGET, PixelSize
 from pcam_kit.tissue.tiles import EXACT, Grid, make_grid
 
 log = logging.getLogger(__name__)
 
+SMALL = 1 << 20  # pixels of an image that is read as a whole to find damage early
 SKIP = "to leave such images out, add --skip-unusable"
 
 
@@ -159,6 +161,9 @@ def _look(source: Source, question: Question) -> Surveyed:
         if grid is None:
             raise _too_small(source, picture, patch, size)
         single = max(abs(side / grid.scale - patch) for side in (width, height)) <= 0.5
+        if width * height <= SMALL:
+            with parsing(partial(damaged, source.label)):
+                picture.read(0, 0, 0, width, height)
         colours = picture.colours
         return Surveyed(source, width, height, size, grid, single, colours.grey, colours.changes)
     finally:

@@ -9,6 +9,7 @@ import struct
 import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
+from operator import add
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -62,7 +63,9 @@ class TifPicture(Picture):
             for page in self._pages
         )
         for page in self._pages:
-            _check_pieces(page)
+            _check_pieces(page, handle.seek(0, 2))
+        # whether a further package unpacks the pixels
+        self.packed = any(int(page.compression) not in PLAIN for page in self._pages)
         self.striped = not first.is_tiled
         text = str(first.description or "")
         self.pixel_size = described_size(text) or tagged_size(
@@ -113,7 +116,7 @@ class TifPicture(Picture):
         return data, index
 
 
-def open_tif(handle: BinaryIO, source: Path | None = None) -> Picture:
+def open_tif(handle: BinaryIO, source: Path | None = None) -> TifPicture:
     """A TIFF as a picture. Raises as TifPicture does."""
     try:
         return TifPicture(handle, source)
@@ -224,8 +227,11 @@ def _colours(page: Any) -> Colours:
     return Colours(kind, numbers, photometric == WHITE_IS_0, palette)
 
 
-def _check_pieces(page: Any) -> None:
-    """Check what a page declares of its strips or tiles. Raises UnfitError, ValueError."""
+def _check_pieces(page: Any, size: int) -> None:
+    """Check what a page of a file of `size` bytes declares of its strips or tiles.
+
+    Raises UnfitError, ValueError.
+    """
     packing = int(page.compression)
     if packing not in READABLE:
         name = getattr(page.compression, "name", str(packing))
@@ -233,6 +239,9 @@ def _check_pieces(page: Any) -> None:
     expected = int(np.prod(page.chunked))
     if not len(page.dataoffsets) == len(page.databytecounts) == expected:
         raise ValueError(f"{len(page.dataoffsets)} pieces instead of {expected}")
+    end = max(map(add, page.dataoffsets, page.databytecounts))
+    if end > size:
+        raise ValueError(f"it is cut short: {size:,} of {end:,} bytes")
     if packing != NONE and _unpacked_bytes(page) > PIECE_BYTES:
         raise UnfitError(
             f"one packed piece of {page.imagewidth:,} pixels by {_piece_shape(page)[0]:,} rows, "

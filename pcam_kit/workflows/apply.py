@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcam_kit.config.schema import External
-from pcam_kit.errors import DataError, Interrupted, RunError, UsageError
+from pcam_kit.errors import Interrupted, RunError, UsageError
 from pcam_kit.evaluation.calibration import apply_temperature
 from pcam_kit.files import locked
 from pcam_kit.formatting import counted
 from pcam_kit.names import shell_word
-from pcam_kit.parsing import printable
+from pcam_kit.parsing import parsing, printable
 from pcam_kit.progress import SILENT, Display, Progress
 from pcam_kit.run_folders import Run, find_run, list_runs, open_run
 from pcam_kit.tissue.inputs import find_images
 from pcam_kit.tissue.journal import Journal, Place, Row
 from pcam_kit.tissue.outputs import Outputs
+from pcam_kit.tissue.pictures import damaged
 from pcam_kit.tissue.results import ImageResult, TissueResult, map_values
 from pcam_kit.tissue.spacing import given_size
 from pcam_kit.tissue.stain import StainMaps
@@ -239,15 +241,8 @@ def _tiles(
         picture = one.source.open()
         try:
             for number, columns, rows in one.grid.blocks(first):
-                try:
+                with parsing(partial(damaged, one.source.label)):
                     tiles = cut(picture, one.grid, columns, rows)
-                except (DataError, MemoryError):
-                    raise
-                except Exception as error:
-                    raise DataError(
-                        f"{one.source.label}: the image is damaged: {error}",
-                        hint="get the file again",
-                    ) from error
                 places = [one.grid.place(column, row) for row in rows for column in columns]
                 for j, (pixels, (x, y)) in enumerate(zip(tiles, places, strict=True)):
                     if number + j >= first and (every or has_tissue(pixels)):
@@ -401,7 +396,7 @@ def _write(result: TissueResult, outputs: Outputs, display: Display) -> None:
 
 
 def _draw(result: TissueResult, image: ImageResult, surveyed: Surveyed) -> None:
-    from pcam_kit.tissue.heatmap import HeatMap, draw_heatmap
+    from pcam_kit.tissue.heatmap import HeatMap, draw_heatmap, thumbnail
 
     assert image.heatmap is not None
     share = f"{image.positive:,} of {image.tiles:,} tiles at the threshold or above"
@@ -415,6 +410,8 @@ def _draw(result: TissueResult, image: ImageResult, surveyed: Surveyed) -> None:
     )
     picture = surveyed.source.open()
     try:
-        draw_heatmap(image.heatmap, picture, shown)
+        with parsing(partial(damaged, surveyed.source.label)):
+            small, factor = thumbnail(picture)
     finally:
         picture.close()
+    draw_heatmap(image.heatmap, small, factor, shown)

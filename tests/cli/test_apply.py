@@ -53,10 +53,13 @@ def patches(project: Project) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(store.images[store.rows("valid")]), kept.probability("d4")
 
 
-def applied(project: Project, folder: Path, *args: str | Path) -> tuple[Done, dict[Any, float]]:
+def applied(
+    project: Project, folder: Path, *args: str | Path, draw: bool = False
+) -> tuple[Done, dict[Any, float]]:
     """Run the command in `folder`; the probabilities by image, x and y."""
+    options = [] if draw else ["--no-heatmap"]
     done = Project(folder, project.env, project.warm).quick(
-        "apply", *project.runs()[-1:], *args, "--runs-dir", project.path / "runs"
+        "apply", *project.runs()[-1:], *args, *options, "--runs-dir", project.path / "runs"
     )
     done.ok()
     table = folder / done.out.splitlines()[0]
@@ -100,16 +103,18 @@ def test_tiles_of_an_image_get_what_their_patches_get(real: Project, tmp_path: P
         size = 10_000 / 0.486
         writer.write(large, subifds=1, resolution=(size, size), **options)
         writer.write(whole, subfiletype=1, **options)
-    done, twice = applied(real, tmp_path, "pyramid.tif", "--stride", "96", "--keep-background")
+    done, twice = applied(
+        real, tmp_path, "pyramid.tif", "--stride", "96", "--keep-background", draw=True
+    )
     assert "read 0.486 µm/pixel (its resolution tags), resampled 2 times to 0.972" in done.err
     assert "from a level reduced 2 times" in done.err
     assert len(twice) == SIDE * SIDE
     for (_, x, y), p in twice.items():
         assert p == pytest.approx(found["plain.tif", x // 2, y // 2], abs=1e-5)
-    for name in ("plain", "pyramid"):
-        picture = cv2.imread(str(tmp_path / "tissue" / f"{name}-heatmap.png"))
-        assert picture is not None
-        assert min(picture.shape[:2]) > 500
+    picture = cv2.imread(str(tmp_path / "tissue" / "pyramid-heatmap.png"))
+    assert picture is not None
+    assert min(picture.shape[:2]) > 500
+    assert not (tmp_path / "tissue" / "plain-heatmap.png").exists()
 
 
 def test_patches_in_folders_zips_and_patterns(real: Project, tmp_path: Path) -> None:
@@ -121,7 +126,7 @@ def test_patches_in_folders_zips_and_patterns(real: Project, tmp_path: Path) -> 
     with zipfile.ZipFile(tmp_path / "new.zip", "w") as archive:
         for path in (tmp_path / "new").iterdir():
             archive.write(path, path.name)
-    for argument in ("new", "new.zip", "new/*"):
+    for argument in ("new.zip", "new/*"):
         done, found = applied(real, tmp_path, argument, "--out", f"{len(argument)}.csv")
         assert list(found.values()) == pytest.approx(expected[:4], abs=1e-5)
         assert [name for name, _, _ in found] == ["0.png", "1.png", "2.png", "3.tif"]
@@ -163,10 +168,11 @@ def tissue(project: Project, side: int = 400) -> Path:
 def test_killed_and_resumed_it_equals_one_that_was_not(project: Project) -> None:
     tissue(project)
     args = ("apply", "tiny0", "slide.tif", "--stride", "8", "--pixel-size", "0.972")
+    # what is drawn is tested elsewhere; here it has to be the same
     project.quick(*args, "--out", "whole/t.csv").ok()
     assert project.warm is not None
     part = project.path / "part" / "t.csv.part"
-    for batches in (1, 4):
+    for batches in (1, 3):
         started = project.warm.start((*args, "--out", "part/t.csv"), project.path, project.env)
         deadline = time.monotonic() + 60
         while not part.exists() or part.read_bytes().count(b"\n") < batches + 1:
@@ -231,13 +237,14 @@ def test_parquet_has_what_the_csv_has(project: Project) -> None:
     from pcam_kit.tissue.table import read_table
 
     tissue(project)
-    for name in ("t.csv", "t.parquet"):
-        project.quick("apply", "tiny0", "slide.tif", "--no-heatmap", "--out", f"{name}/{name}").ok()
-    one, other = (read_table(project.path / name / name) for name in ("t.csv", "t.parquet"))
+    args = ("apply", "tiny0", "slide.tif", "--no-heatmap", "--out")
+    for name in ("t.csv", "other.parquet"):
+        project.quick(*args, name).ok()
+    one, other = (read_table(project.path / name) for name in ("t.csv", "other.parquet"))
     assert (one.probabilities == other.probabilities).all()
     assert (one.x == other.x).all()
     assert np.allclose(one.calibrated, other.calibrated, rtol=1e-5)
-    project.quick("apply", "tiny0", "slide.tif", "--out", "t.xlsx").refused(2, ".parquet")
+    project.quick(*args, "t.xlsx").refused(2, ".parquet")
 
 
 def test_which_run_and_which_images(project: Project) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from typing import Any
 import cv2
 import h5py
 import numpy as np
+import tifffile
 from data_factories import labels, patches, write_lab, write_pcam, write_tifs, zip_folder
 from mutators import (
     Mutator,
@@ -35,7 +37,13 @@ from mutators import (
 
 from pcam_kit import Workspace, kaggle_client, open_store
 from pcam_kit.competitions import read_profile
-from pcam_kit.progress import SILENT
+from pcam_kit.parsing import parsing
+from pcam_kit.progress import SILENT, silent
+from pcam_kit.tissue.inputs import find_images
+from pcam_kit.tissue.pictures import damaged
+from pcam_kit.tissue.survey import Question, survey
+from pcam_kit.tissue.tifs import has_imagecodecs
+from pcam_kit.tissue.tiles import cut
 
 PROFILE = """\
 # a competition like Kaggle's, with few patches
@@ -218,6 +226,44 @@ def with_record(work: Path) -> None:
     (home / "raw.json").write_text(json.dumps(values), encoding="utf-8")
 
 
+def with_tissue(work: Path) -> None:
+    """Images as `pcam apply` takes them: of every kind that is read."""
+    pixels = np.random.default_rng(0).integers(0, 256, (150, 200, 3), dtype=np.uint8)
+    (work / "new").mkdir()
+    options: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "tiles": {"tile": (64, 64), "compression": "deflate"},
+        "strips": {"rowsperstrip": 16, "compression": "deflate", "predictor": 2},
+    }
+    if has_imagecodecs():
+        options["jpeg"] = {"tile": (64, 64), "compression": "jpeg"}
+        options["lzw"] = {"rowsperstrip": 16, "compression": "lzw"}
+    for name, kinds in options.items():
+        tifffile.imwrite(work / "new" / f"{name}.tif", pixels, photometric="rgb", **kinds)
+    with tifffile.TiffWriter(work / "new" / "pyramid.tif") as writer:
+        writer.write(pixels, photometric="rgb", tile=(64, 64), subifds=1)
+        small = np.ascontiguousarray(pixels[::2, ::2])
+        writer.write(small, photometric="rgb", tile=(64, 64), subfiletype=1)
+    for name in ("a.png", "a.jpg"):
+        cv2.imwrite(str(work / "new" / name), pixels)
+
+
+def tissue_digest(work: Path, _out: Path) -> str:
+    """Hash of all tiles. Raises PcamError for an image that is refused."""
+    digest = hashlib.sha256()
+    found, _ = survey(find_images([str(work / "new")]).images, Question(96, 96), silent)
+    for one in found:
+        digest.update(one.name.encode())
+        picture = one.source.open()
+        try:
+            for _, columns, rows in itertools.islice(one.grid.blocks(), 4):
+                with parsing(partial(damaged, one.name)):
+                    digest.update(cut(picture, one.grid, columns, rows).tobytes())
+        finally:
+            picture.close()
+    return digest.hexdigest()
+
+
 def with_mnist(work: Path) -> None:
     rng = np.random.default_rng(0)
     np.savez(
@@ -374,6 +420,14 @@ ALL = (
         (FETCH,),
         store_digest,
         full=400,
+    ),
+    Target(
+        "tissue",
+        with_tissue,
+        ("new/*",),
+        ((some_bytes, False),),
+        result=tissue_digest,
+        full=600,
     ),
     Target(
         "tables",

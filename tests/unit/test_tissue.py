@@ -48,7 +48,7 @@ def pixels(path: Path) -> np.ndarray:
 def refused(path: Path, *words: str) -> DataError:
     with pytest.raises(DataError) as caught:
         pixels(path)
-    for word in (path.name, *words):
+    for word in (str(path), *words):
         assert word in f"{caught.value} {caught.value.hint}"
     return caught.value
 
@@ -84,6 +84,7 @@ def test_lzw_without_imagecodecs_goes_through_opencv(
 ) -> None:
     path = tmp_path / "a.tif"
     cv2.imwrite(str(path), RGB[..., ::-1], [cv2.IMWRITE_TIFF_COMPRESSION, 5])
+    assert 5 in [page.compression for page in tifffile.TiffFile(path).pages]
     monkeypatch.setattr(inputs, "has_imagecodecs", lambda: False)
     assert (pixels(path) == RGB).all()
 
@@ -137,6 +138,8 @@ def test_what_is_no_picture_of_tissue_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"")
     refused(path, "empty file")
     fifo = tmp_path / "pipe.tif"
+    if not hasattr(os, "mkfifo"):
+        return
     os.mkfifo(fifo)
     with pytest.raises(DataError, match="pipe"):
         find_images([str(fifo)])

@@ -18,13 +18,13 @@ SHOWN = 20  # images in the table
 
 def apply(
     words: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="[RUN] IMAGES...",
+            metavar="[RUN] IMAGES",
             help="A run (default: the newest), then image files, folders, zips or patterns.",
             show_default=False,
         ),
-    ],
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -79,7 +79,7 @@ def apply(
 
     result = api.apply(
         None,
-        words,
+        words or [],
         stride=stride,
         pixel_size=pixel_size,
         out=out,

@@ -18,6 +18,7 @@ from pcam_kit.tissue.tiles import Grid
 
 LONGEST = 1400  # pixels of a thumbnail's longer side
 REGION = 4096  # pixels a side of what is read at once
+LEAST_WIDTH = 6.0  # inches of a figure: its note must fit
 SCALE_BARS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)  # µm
 COLOURS = "viridis"  # even in lightness: it reads the same with any colour vision, and in print
 
@@ -78,14 +79,9 @@ def draw_heatmap(path: Path, small: NDArray[np.uint8], factor: float, shown: Hea
     small: the thumbnail. factor: level-0 pixels a pixel of it.
     """
     from matplotlib.colors import Normalize
-    from matplotlib.figure import Figure
 
     height, width = small.shape[:2]
-    side = 5.2  # inches of the longer side of a panel
-    wide = side * min(1.0, width / height)
-    high = side * min(1.0, height / width)
-    figure = Figure(figsize=(2 * max(wide, 2.2) + 1.6, max(high, 2.0) + 1.25), layout="constrained")
-    tissue, heat = figure.subplots(1, 2)
+    figure, (tissue, heat) = _panels(width / height)
     tissue.imshow(small, interpolation="none")
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     heat.imshow(90 + 165 * (grey / 255.0), cmap="gray", vmin=0, vmax=255, interpolation="none")
@@ -106,7 +102,7 @@ def draw_heatmap(path: Path, small: NDArray[np.uint8], factor: float, shown: Hea
         axes.set_yticks([])
         axes.set_xlim(-0.5, width - 0.5)
         axes.set_ylim(height - 0.5, -0.5)
-    bar = figure.colorbar(colours, ax=[tissue, heat], fraction=0.035, pad=0.015, aspect=28)
+    bar = figure.colorbar(colours, ax=[tissue, heat], fraction=0.035, pad=0.015, aspect=25)
     bar.ax.axhline(shown.threshold, color="black", linewidth=1.6)
     bar.ax.axhline(shown.threshold, color="white", linewidth=0.8, linestyle=(0, (3, 3)))
     bar.set_label(f"dashed, outlined: threshold {shown.threshold:.3f}", fontsize=8.5)
@@ -119,6 +115,20 @@ def draw_heatmap(path: Path, small: NDArray[np.uint8], factor: float, shown: Hea
         path,
         lambda place: figure.savefig(place, dpi=150, format="png", metadata={"Software": None}),
     )
+
+
+def _panels(shape: float) -> tuple[Any, Any]:
+    """A figure with two panels for a picture of that width / height: side by side, or stacked."""
+    from matplotlib.figure import Figure
+
+    longer, margin = 5.2, 1.1  # inches
+    wide, high = longer * min(1.0, shape), longer * min(1.0, 1 / shape)
+    if shape > 1.6:
+        wide *= 1.6
+        figure = Figure((wide + margin, 2 * (1.6 * high + 0.35) + margin), layout="constrained")
+        return figure, figure.subplots(2, 1)
+    figure = Figure((max(2 * wide + margin, LEAST_WIDTH), high + margin), layout="constrained")
+    return figure, figure.subplots(1, 2)
 
 
 def _extent(grid: Grid, factor: float) -> tuple[float, float, float, float]:
@@ -153,7 +163,7 @@ def _contour(axes: Any, shown: HeatMap, extent: tuple[float, float, float, float
 
 def _scale_bar(axes: Any, width: int, height: int, micrometres: float) -> None:
     """A bar of a round length, about a fifth of the width, at the lower left."""
-    wanted = width * micrometres / 5
+    wanted = max(width, height / 3) * micrometres / 5
     length = max((bar for bar in SCALE_BARS if bar <= wanted), default=SCALE_BARS[0])
     pixels = length / micrometres
     x, y = 0.03 * width, 0.965 * height
@@ -161,10 +171,10 @@ def _scale_bar(axes: Any, width: int, height: int, micrometres: float) -> None:
     axes.plot([x, x + pixels], [y, y], color="black", linewidth=2.5, solid_capstyle="butt")
     text = f"{length / 1000:g} mm" if length >= 1000 else f"{length} µm"
     axes.text(
-        x + pixels / 2,
+        x,
         y - 0.015 * height,
         text,
-        ha="center",
+        ha="left",
         va="bottom",
         fontsize=8.5,
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.2},

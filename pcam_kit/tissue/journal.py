@@ -17,7 +17,7 @@ FORMAT = 1
 BYTES = 2 << 30  # the largest part that is read: 60 bytes a tile
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be a million
 class Row:
     """One tile and its answer. image: its number in the order of the command."""
 

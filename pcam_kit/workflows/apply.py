@@ -129,9 +129,13 @@ def split_run(
         return open_run(run.path), images
     if run is not None:
         return find_run(workspace.runs, os.fspath(run)), images
-    words = [images] if isinstance(images, str | os.PathLike) else images
-    if isinstance(words, np.ndarray) or not words or not isinstance(words[0], str | os.PathLike):
+    if isinstance(images, np.ndarray):
         return _newest(workspace), images
+    words = [images] if isinstance(images, str | os.PathLike) else list(images)
+    if not words:
+        raise UsageError("no images are given", hint="pcam apply [RUN] IMAGES...")
+    if not isinstance(words[0], str | os.PathLike):
+        return _newest(workspace), words
     first, rest = os.fspath(words[0]), list(words[1:])
     is_image = Path(first).exists() and not (Path(first) / "meta.json").is_file()
     try:
@@ -185,6 +189,8 @@ def _sources(
         check_ending(request.out)
     if isinstance(images, str | os.PathLike):
         images = [images]
+    if not isinstance(images, np.ndarray):
+        images = list(images)
     if isinstance(images, np.ndarray) or not all(
         isinstance(one, str | os.PathLike) for one in images
     ):
@@ -402,7 +408,7 @@ def _draw(result: TissueResult, image: ImageResult, surveyed: Surveyed) -> None:
     share = f"{image.positive:,} of {image.tiles:,} tiles at the threshold or above"
     shown = HeatMap(
         printable(image.name),
-        f"{result.run}: {share}. For research and teaching; not a medical device.",
+        f"{result.run}: {share}\nfor research and teaching; not a medical device",
         map_values(result.table, surveyed),
         surveyed.grid,
         result.threshold,

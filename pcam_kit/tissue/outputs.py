@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pcam_kit.errors import UsageError
 from pcam_kit.files import read_json_object, sha256_file, storage_error
 from pcam_kit.formatting import few
-from pcam_kit.parsing import printable
+from pcam_kit.parsing import parsing, printable
+from pcam_kit.progress import Progress
 from pcam_kit.tissue.journal import differences
-from pcam_kit.tissue.results import TissueResult
+from pcam_kit.tissue.pictures import damaged
+from pcam_kit.tissue.results import ImageResult, TissueResult, map_values
+from pcam_kit.tissue.survey import Surveyed
 from pcam_kit.tissue.table import Table, read_table, write_new, write_table
 
 
@@ -68,8 +72,12 @@ class Outputs:
         mine = {path.name for path in self._files if path.exists()}
         return files if whole and mine == {self.record.name, *files} else None
 
-    def write(self, result: TissueResult) -> None:
-        """Write the table, then the record; heat maps must be there. Raises UsageError."""
+    def write(self, result: TissueResult, progress: Progress) -> None:
+        """Write heat maps, table and record, in this order. Raises UsageError, StorageError."""
+        drawn = [one for one in zip(result.images, result.surveyed, strict=True) if one[0].heatmap]
+        for i, (image, surveyed) in enumerate(drawn):
+            _draw(result, image, surveyed)
+            progress("drawing heat maps", i + 1, len(drawn))
         write_table(self.table, result.table)
         files = [path for path in self._files if path != self.record and path.exists()]
         try:
@@ -97,3 +105,25 @@ def _map_paths(table: Path, names: Sequence[str]) -> dict[str, Path]:
         used.add(short.lower())
         paths[name] = table.with_name(f"{table.stem}-{short}-heatmap.png")
     return paths
+
+
+def _draw(result: TissueResult, image: ImageResult, surveyed: Surveyed) -> None:
+    from pcam_kit.tissue.heatmap import HeatMap, draw_heatmap, thumbnail
+
+    assert image.heatmap is not None
+    share = f"{image.positive:,} of {image.tiles:,} tiles at the threshold or above"
+    shown = HeatMap(
+        printable(image.name),
+        f"{result.run}: {share}\nfor research and teaching; not a medical device",
+        map_values(result.table, surveyed),
+        surveyed.grid,
+        result.threshold,
+        image.pixel_size,
+    )
+    picture = surveyed.source.open()
+    try:
+        with parsing(partial(damaged, surveyed.source.label)):
+            small, factor = thumbnail(picture)
+    finally:
+        picture.close()
+    draw_heatmap(image.heatmap, small, factor, shown)

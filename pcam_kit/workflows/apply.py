@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pcam_kit.config.schema import External
-from pcam_kit.errors import Interrupted, RunError, UsageError
+from pcam_kit.errors import RunError, UsageError
 from pcam_kit.evaluation.calibration import apply_temperature
 from pcam_kit.files import locked
 from pcam_kit.formatting import counted
-from pcam_kit.names import shell_word
-from pcam_kit.parsing import parsing, printable
-from pcam_kit.progress import SILENT, Display, Progress
-from pcam_kit.run_folders import Run, find_run, list_runs, open_run
+from pcam_kit.parsing import printable
+from pcam_kit.progress import SILENT, Display
+from pcam_kit.run_folders import Run
 from pcam_kit.tissue.inputs import find_images
-from pcam_kit.tissue.journal import Journal, Place, Row
+from pcam_kit.tissue.journal import Journal, Row
 from pcam_kit.tissue.outputs import Outputs
-from pcam_kit.tissue.pictures import damaged
-from pcam_kit.tissue.results import ImageResult, TissueResult, map_values
+from pcam_kit.tissue.results import ImageResult, TissueResult
 from pcam_kit.tissue.spacing import given_size
-from pcam_kit.tissue.stain import StainMaps
 from pcam_kit.tissue.survey import (
     Question,
     Source,
@@ -44,11 +37,9 @@ from pcam_kit.tissue.survey import (
     survey,
 )
 from pcam_kit.tissue.table import Table, check_ending
-from pcam_kit.tissue.tiles import CENTRE, cut, has_tissue
-from pcam_kit.training.backend import quiet_import
+from pcam_kit.tissue.tiles import CENTRE
 from pcam_kit.views import VIEWS
-from pcam_kit.workflows.predictions import check_probabilities, check_shapes
-from pcam_kit.workspace import Workspace
+from pcam_kit.workflows.tiles import predict_tiles
 
 log = logging.getLogger(__name__)
 
@@ -107,66 +98,15 @@ def apply(
         describe(surveyed, question)
         journal = stack.enter_context(Journal(outputs.part if outputs else None, command))
         with display.work() as progress:
-            _predict_all(run, surveyed, request, journal, progress)
+            predict_tiles(run, surveyed, journal, progress, keep_background=request.keep_background)
         table = _table(run, surveyed, journal.rows)
         result = _result(run, table, surveyed, left_out, outputs)
         _tell(result, request)
         if outputs is not None:
-            _write(result, outputs, display)
+            with display.work() as progress:
+                outputs.write(result, progress)
             journal.delete()
         return result
-
-
-def split_run(
-    run: Run | str | os.PathLike[str] | None, images: Any, workspace: Workspace
-) -> tuple[Run, Any]:
-    """The run and the images: where no run is given, the first of several paths may name it.
-
-    Else it is the newest finished run. Raises RunError, UsageError; so where a name may mean
-    either.
-    """
-    if isinstance(run, Run):
-        return open_run(run.path), images
-    if run is not None:
-        return find_run(workspace.runs, os.fspath(run)), images
-    if isinstance(images, np.ndarray):
-        return _newest(workspace), images
-    words = [images] if isinstance(images, str | os.PathLike) else list(images)
-    if not words:
-        raise UsageError("no images are given", hint="pcam apply [RUN] IMAGES...")
-    if not isinstance(words[0], str | os.PathLike):
-        return _newest(workspace), words
-    first, rest = os.fspath(words[0]), list(words[1:])
-    is_image = Path(first).exists() and not (Path(first) / "meta.json").is_file()
-    try:
-        named = find_run(workspace.runs, first, complete=None)
-    except RunError as error:
-        if is_image or glob.has_magic(first):
-            return _newest(workspace), words
-        if not rest or len(list_runs(workspace.runs)) == 0 or "runs called" in error.message:
-            raise
-        raise UsageError(
-            f"{printable(first)} is neither a run in {workspace.runs} nor a file",
-            hint="pcam apply RUN IMAGES...; pcam runs shows the runs",
-        ) from error
-    if is_image:
-        raise UsageError(
-            f"{printable(first)} may mean the run {named.name} or the file of that name",
-            hint=f"for the file: pcam apply {named.name} {shell_word(Path(first))}",
-        )
-    _ = named.outcome
-    if not rest:
-        raise UsageError(
-            f"{named.name} is a run, and no images are given",
-            hint="pcam apply RUN IMAGES...: image files, folders, zips or patterns",
-        )
-    return named, rest
-
-
-def _newest(workspace: Workspace) -> Run:
-    run = find_run(workspace.runs, None)
-    log.info(f"using {run.name}, the newest finished run")
-    return run
 
 
 def _question(run: Run, request: ApplyRequest) -> Question:
@@ -225,88 +165,6 @@ def _command(
         "heat maps": request.heatmap,
         "images": hashlib.sha256(stamps.encode()).hexdigest(),
     }
-
-
-@dataclass(frozen=True)
-class _Tile:
-    """A tile that is to be predicted, and where the work goes on after it."""
-
-    row: tuple[int, int, int]  # number of its image, x, y
-    pixels: NDArray[np.uint8]
-    following: Place
-
-
-def _tiles(
-    surveyed: Sequence[Surveyed], request: ApplyRequest, maps: StainMaps, start: Place
-) -> Iterator[_Tile]:
-    """The tiles of all images in turn, from a place on, without those of background."""
-    for i in range(start.image, len(surveyed)):
-        one = surveyed[i]
-        first = start.tile if i == start.image else 0
-        every = one.single or one.grey or request.keep_background
-        picture = one.source.open()
-        try:
-            for number, columns, rows in one.grid.blocks(first):
-                with parsing(partial(damaged, one.source.label)):
-                    tiles = cut(picture, one.grid, columns, rows)
-                places = [one.grid.place(column, row) for row in rows for column in columns]
-                for j, (pixels, (x, y)) in enumerate(zip(tiles, places, strict=True)):
-                    if number + j >= first and (every or has_tissue(pixels)):
-                        pixels = maps.apply(i, pixels)
-                        yield _Tile((i, x, y), pixels, Place(i, number + j + 1))
-        finally:
-            picture.close()
-
-
-def _predict_all(
-    run: Run,
-    surveyed: Sequence[Surveyed],
-    request: ApplyRequest,
-    journal: Journal,
-    progress: Progress,
-) -> None:
-    """Predict what the journal does not have yet, a batch at a time."""
-    if journal.next.image >= len(surveyed):
-        return
-    if journal.rows:
-        log.info(f"resumed after {counted(len(journal.rows), 'tile')}")
-    with quiet_import():
-        from pcam_kit.inference import BATCH, load_trained, predict
-    model = load_trained(run)
-    patch = run.competition.image_size
-    crop = run.experiment.data.crop or patch
-    check_shapes(run, model, crop)
-    views = VIEWS[run.outcome.tta]
-    maps = StainMaps(run.experiment.data.stain, surveyed)
-    before = np.cumsum([0, *(one.grid.count for one in surveyed)]).tolist()
-
-    def batches(stream: Iterator[_Tile]) -> list[_Tile]:
-        return [tile for _, tile in zip(range(BATCH), stream, strict=False)]
-
-    # the next batch is read while this one is predicted
-    with ThreadPoolExecutor(1) as reader:
-        stream = _tiles(surveyed, request, maps, journal.next)
-        ahead = reader.submit(batches, stream)
-        try:
-            while batch := ahead.result():
-                ahead = reader.submit(batches, stream)
-                pixels = np.stack([tile.pixels for tile in batch])
-                answers = predict(model, pixels, np.arange(len(batch)), crop=crop, views=views)
-                check_probabilities(run, answers)
-                means = answers.astype(np.float64).mean(axis=1).astype(np.float32)
-                rows = [Row(*tile.row, float(p)) for tile, p in zip(batch, means, strict=True)]
-                following = batch[-1].following
-                journal.add(rows, following)
-                done = before[following.image] + following.tile
-                progress("predicting tiles", done, before[-1])
-        except KeyboardInterrupt:
-            kept = "nothing was to be kept" if journal.path is None else "what is done is kept"
-            raise Interrupted(
-                f"stopped after {counted(len(journal.rows), 'tile')}; {kept}",
-                hint="the same command resumes" if journal.path is not None else "",
-            ) from None
-    journal.add([], Place(len(surveyed), 0))
-    progress("predicting tiles", before[-1], before[-1])
 
 
 def _table(run: Run, surveyed: Sequence[Surveyed], rows: Sequence[Row]) -> Table:
@@ -389,35 +247,3 @@ def _tell(result: TissueResult, request: ApplyRequest) -> None:
     tiled = sum(not one.single for one in result.surveyed)
     if result.path is not None and request.heatmap and tiled > MAX_HEATMAPS:
         log.warning(f"heat maps of the first {MAX_HEATMAPS} of {tiled:,} images only")
-
-
-def _write(result: TissueResult, outputs: Outputs, display: Display) -> None:
-    """Write heat maps, table and record, in this order."""
-    with display.work() as progress:
-        drawn = [one for one in zip(result.images, result.surveyed, strict=True) if one[0].heatmap]
-        for i, (image, surveyed) in enumerate(drawn):
-            _draw(result, image, surveyed)
-            progress("drawing heat maps", i + 1, len(drawn))
-    outputs.write(result)
-
-
-def _draw(result: TissueResult, image: ImageResult, surveyed: Surveyed) -> None:
-    from pcam_kit.tissue.heatmap import HeatMap, draw_heatmap, thumbnail
-
-    assert image.heatmap is not None
-    share = f"{image.positive:,} of {image.tiles:,} tiles at the threshold or above"
-    shown = HeatMap(
-        printable(image.name),
-        f"{result.run}: {share}\nfor research and teaching; not a medical device",
-        map_values(result.table, surveyed),
-        surveyed.grid,
-        result.threshold,
-        image.pixel_size,
-    )
-    picture = surveyed.source.open()
-    try:
-        with parsing(partial(damaged, surveyed.source.label)):
-            small, factor = thumbnail(picture)
-    finally:
-        picture.close()
-    draw_heatmap(image.heatmap, small, factor, shown)

@@ -9,8 +9,8 @@ import typer
 
 from pcam_kit import __version__
 from pcam_kit.cli import lab
-from pcam_kit.cli.config import config
 from pcam_kit.cli.apply import apply
+from pcam_kit.cli.config import config
 from pcam_kit.cli.demo import demo
 from pcam_kit.cli.doctor import doctor
 from pcam_kit.cli.evaluate import evaluate

@@ -22,7 +22,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "train": (
         ("pcam train lab --set training.epochs=3", "a shipped config with one change"),
-        ("pcam train --resume", "go on with the run that was stopped last"),
+        ("pcam train --resume", "resume the run that was stopped last"),
     ),
     "evaluate": (
         ("pcam evaluate", "the newest run on the validation patches"),
@@ -36,13 +36,25 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("pcam errors --out wrong.csv", "of the newest run, for a spreadsheet"),
         ("pcam errors 3f2a --split test", "where the labels of test are known"),
     ),
+    "report": (
+        ("pcam report --open", "the newest run, in the browser"),
+        ("pcam report 3f2a 91bc --out both.html", "two runs side by side"),
+    ),
     "predict": (
         ("pcam predict", "the newest run on the test patches"),
         ("pcam predict 3f2a 91bc --weights fitted", "two runs combined"),
     ),
+    "apply": (
+        ("pcam apply 3f2a slide.tif --pixel-size 0.25", "a slide scanned at 40x"),
+        ("pcam apply 3f2a patches/ --out answers.csv", "a folder of patches"),
+    ),
     "submit": (
         ("pcam submit --dry-run", "check the newest CSV, send nothing"),
         ("pcam submit submissions/lab.csv -m 'three seeds'", "send this one, with a note"),
+    ),
+    "export": (
+        ("pcam export --format onnx", "the newest run, for ONNX Runtime"),
+        ("pcam export 3f2a --format keras --out model", "one file for Keras, into a new folder"),
     ),
     "runs": (
         ("pcam runs", "the best first"),

@@ -45,6 +45,7 @@ EVALUATE_KEYS = {
         "threshold_high",
     ),
     *("temperature", "log_loss_at_temperature", "ece_at_temperature"),
+    *("positive", "confusion", "sensitivity", "specificity", "precision", "f1"),
 }
 PREDICT_KEYS = {"csv", "rows", "runs", "positive_rate"}
 SUBMIT_KEYS = {"ref", "status", "public_score", "private_score", "csv_sha256"}

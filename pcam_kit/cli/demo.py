@@ -47,10 +47,14 @@ def demo(
     prediction = api.predict(run, workspace=workspace, display=display)
     _step("pcam submit --dry-run", "checks the CSV as a submission; nothing is sent")
     submission = api.submit(prediction.csv.path, dry_run=True, workspace=workspace)
+    _step("pcam report", "puts all of it on one page: curves, thresholds, patches")
+    report = api.report(run, workspace=workspace, display=display)
     say(
         f"\ndone in {duration(time.monotonic() - began)}. It was all synthetic tissue: it shows "
         "that things work, not how well on patients."
     )
+    say("Open in a browser:", style="bold")
+    say(f"  {report.path}")
     say("What to type next:", style="bold")
     commands = [command.format(runs=shell_word(workspace.runs)) for command, _ in NEXT]
     for command, (_, what) in zip(commands, NEXT, strict=True):
@@ -63,6 +67,7 @@ def demo(
                 "evaluate": evaluations[0].to_dict(),
                 "predict": prediction.to_dict(),
                 "submit": submission.to_dict(),
+                "report": report.to_dict(),
             }
         )
 

@@ -32,7 +32,7 @@ def test_demo_goes_the_whole_road_without_account_or_network(empty: Project) -> 
     assert time.monotonic() - began < 90
     # stdout holds the JSON object only, after which the tables of evaluate have no place
     result = json.loads(done.ok().out)
-    assert set(result) == {"fetch", "train", "evaluate", "predict", "submit"}
+    assert set(result) == {"fetch", "train", "evaluate", "predict", "submit", "report"}
     assert set(result["train"]) == TRAIN_KEYS
     assert set(result["evaluate"]) == EVALUATE_KEYS
     assert set(result["predict"]) == PREDICT_KEYS
@@ -41,6 +41,7 @@ def test_demo_goes_the_whole_road_without_account_or_network(empty: Project) -> 
     assert 0.7 < result["evaluate"]["auc"] < 0.999, "learnable, not trivial"
     assert "synthetic" in done.err.lower()
     assert "pcam fetch" in done.err
+    assert "needs no network" in done.err  # the report
     assert [path.name for path in empty.path.iterdir()] == ["demo"]
     left = {path.split("/")[0] for path in tree(Path(empty.env["HOME"]))}
     assert left <= {".keras", ".cache"}, (

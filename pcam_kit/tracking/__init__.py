@@ -5,7 +5,7 @@ A tracker runs in a process of its own (`worker.py`), which hears of the trainin
 imports, a server that does not answer, what it prints, nor its threads at the end.
 """
 
-from pcam_kit.tracking.protocol import TrackedRun, Tracker
+from pcam_kit.tracking.protocol import Status, TrackedRun, Tracker
 from pcam_kit.tracking.session import Session, check_installed
 
-__all__ = ["Session", "TrackedRun", "Tracker", "check_installed"]
+__all__ = ["Session", "Status", "TrackedRun", "Tracker", "check_installed"]

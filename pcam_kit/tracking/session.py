@@ -22,8 +22,6 @@ from pcam_kit.tracking.protocol import Status, TrackedRun
 
 log = logging.getLogger(__name__)
 
-FINISH_SECONDS = 60.0  # for what a finished training still has to send
-STOP_SECONDS = 10.0  # the same after Ctrl-C or an error, when a person waits
 # Nothing is asked on the network but what the user configured: no statistics for the makers, no
 # look-up of an account at Hugging Face whose token lies on this machine.
 QUIET = {
@@ -81,19 +79,21 @@ class Session:
             self._fail(self._reason())
         self._tell({"log": dict(metrics)})
 
-    def finish(self, status: Status, scores: Mapping[str, float]) -> None:
-        """Tell of the end, and wait until everything is sent."""
-        if self._failed:
-            return
+    def end(self, status: Status, scores: Mapping[str, float]) -> None:
+        """Tell of the end. `wait` then waits for the tracker."""
         self._tell({"finish": {"status": status, "scores": dict(scores)}})
         self._lines.put(None)
-        seconds = FINISH_SECONDS if status == "finished" else STOP_SECONDS
+
+    def wait(self, seconds: float) -> None:
+        """Wait until everything is sent, at most so long."""
+        if self._failed:
+            return
         try:
             code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-            self._fail(f"it did not end within {seconds:.0f} seconds")
+            self._fail("it did not take everything in time")
             return
         if code != 0:
             self._fail(self._reason())
@@ -123,7 +123,7 @@ class Session:
         self._failed = True
         self._lines.put(None)
         log.warning(
-            f"{self.name} does not track the rest of this training, which goes on: "
+            f"{self.name} does not track the rest of this training, which is not affected: "
             f"{printable(reason)}"
         )
 

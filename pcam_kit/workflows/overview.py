@@ -15,6 +15,11 @@ from pcam_kit.submissions import Entry
 from pcam_kit.workspace import Workspace
 
 COMMIT = 8  # characters of it
+# keys of meta.json that were checked when it was read, for --json
+CHECKED = (
+    *("id", "started", "ended", "resumed", "backend", "device", "seed", "synthetic"),
+    *("store_fingerprint", "split_hash", "folds_hash", "leaks", "test_seen", "model_sha256"),
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,8 +74,7 @@ class Overview(Summary):
         if name != "external":
             values["training"] = _training(experiment)
             values["augmentation"] = _augmentation(experiment)
-        changes = [str(change) for change in self.run.meta.get("overrides") or []]
-        if changes:
+        if changes := self._changes():
             values["changed"] = " ".join(changes)
         return values
 
@@ -93,8 +97,9 @@ class Overview(Summary):
         when = str(meta["started"])[:16].replace("T", " ")
         resumed = meta.get("resumed") or []
         times = f", resumed {counted(len(resumed), 'time')}" if resumed else ""
-        precision = (meta.get("precision") or {}).get("used", "")
-        facts = [str(meta["backend"]), str(meta.get("device", "")), precision]
+        precision = meta.get("precision")
+        used = str(precision.get("used", "")) if isinstance(precision, dict) else ""
+        facts = [str(meta["backend"]), str(meta.get("device", "")), used]
         git = meta.get("git") or {}
         code = f"pcam-kit {meta.get('pcam_kit', '?')}"
         if git.get("commit"):
@@ -107,13 +112,19 @@ class Overview(Summary):
             "code": code,
         }
 
+    def _changes(self) -> list[str]:
+        """What --set changed, as it was given."""
+        changes = self.run.meta.get("overrides")
+        return [str(change) for change in changes] if isinstance(changes, list) else []
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of `pcam show`."""
         return self.run.to_dict() | {
             "state": self.state,
             "experiment": self.run.experiment.model_dump(mode="json"),
             "epochs": [dict(epoch) for epoch in self.epochs],
-            "meta": self.run.meta,
+            "changed": self._changes(),
+            "provenance": {key: self.run.meta[key] for key in CHECKED if key in self.run.meta},
             "submissions": [entry.to_dict() for entry in self.submissions],
             "commands": [command for command, _ in self.commands],
         }

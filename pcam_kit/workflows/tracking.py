@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,10 +12,12 @@ from typing import Any
 from pcam_kit.errors import Interrupted
 from pcam_kit.progress import TrainingMonitor
 from pcam_kit.run_folders import Run, read_metrics
-from pcam_kit.tracking import Session, TrackedRun
+from pcam_kit.tracking import Session, Status, TrackedRun
 
 log = logging.getLogger(__name__)
 
+FINISH_SECONDS = 60.0  # for what trackers of a finished training still have to send
+STOP_SECONDS = 10.0  # the same after Ctrl-C or an error, when a person waits
 # what shows the curves; {0}: the runs folder, {1}: the project
 LOOK = {
     "tensorboard": "tensorboard --logdir {0}",
@@ -40,14 +43,17 @@ class Tracking:
         self._scores = {name: float(getattr(run.outcome, name)) for name in SCORES}
 
     def end(self, error: BaseException | None) -> None:
-        """Tell all trackers how the training ended."""
+        """Tell all trackers how the training ended, and wait for what they still have to send."""
+        status: Status = "failed"
+        if error is None and self._scores is not None:
+            status = "finished"
+        elif isinstance(error, Interrupted | KeyboardInterrupt):
+            status = "stopped"
         for session in self._sessions:
-            if error is None and self._scores is not None:
-                session.finish("finished", self._scores)
-            elif isinstance(error, Interrupted | KeyboardInterrupt):
-                session.finish("stopped", {})
-            else:
-                session.finish("failed", {})
+            session.end(status, self._scores or {})
+        until = time.monotonic() + (FINISH_SECONDS if status == "finished" else STOP_SECONDS)
+        for session in self._sessions:
+            session.wait(max(until - time.monotonic(), 0.1))
 
 
 class _Heard:

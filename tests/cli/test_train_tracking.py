@@ -47,8 +47,10 @@ def server(tmp_path: Path) -> Iterator[str]:
                 requests.get(f"{address}/health", timeout=2).raise_for_status()
                 break
             except requests.RequestException:
-                assert process.poll() is None, (tmp_path / "server.log").read_text()
-                assert time.monotonic() < deadline, (tmp_path / "server.log").read_text()
+                assert process.poll() is None, (tmp_path / "server.log").read_text(encoding="utf-8")
+                assert time.monotonic() < deadline, (tmp_path / "server.log").read_text(
+                    encoding="utf-8"
+                )
                 time.sleep(0.2)
         yield address
     finally:
@@ -101,7 +103,10 @@ def test_all_trackers_hear_of_one_run_though_it_was_stopped(
     done = started.quick("train", "--resume", "--json", **env)
     assert done.json["epochs"] == 3
     assert "does not track" not in done.err
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
     runs = ask(server, "runs/search", experiment_ids=["1"])["runs"]
     assert len(runs) == 1, "resumed into the same run"

@@ -126,17 +126,22 @@ def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], total: int) -
 
     Headers are broken into words, then texts in the first and the last column.
     """
-    heads = [len(printable(column)) for column in columns]
-    cells = [max((len(printable(row[i])) for row in rows), default=0) for i in range(len(columns))]
+    from rich.cells import cell_len  # wide characters take two columns
+
+    def taken(text: str) -> int:
+        return cell_len(printable(text))
+
+    heads = [taken(column) for column in columns]
+    cells = [max((taken(row[i]) for row in rows), default=0) for i in range(len(columns))]
     gaps = GAP * len(columns)  # rich pads the last one, too
     widths = [max(head, cell) for head, cell in zip(heads, cells, strict=True)]
     if sum(widths) + gaps <= total:
         return widths
-    words = [max(map(len, _words(printable(column))), default=0) for column in columns]
+    words = [max(map(taken, _words(column)), default=0) for column in columns]
     least = [max(word, cell) for word, cell in zip(words, cells, strict=True)]
     for i in (0, len(columns) - 1):  # names of rows, and text
         if columns[i] != "run" and not _is_numeric(rows, i):
-            parts = [len(part) for row in rows for part in printable(row[i]).split(" ")]
+            parts = [taken(part) for row in rows for part in row[i].split(" ")]
             least[i] = min(least[i], max([LEAST, words[i], *parts]))
     spare = total - gaps - sum(least)
     if spare < 0:

@@ -67,7 +67,8 @@ def main() -> None:
         module, name = TRACKERS[sys.argv[1]]
         serve(getattr(import_module(module), name)(), sys.stdin)
     except Exception as error:
-        print(reason_of(error), file=answers, flush=True)
+        answers.write(f"{reason_of(error)}\n")
+        answers.flush()
         sys.exit(1)
 
 

@@ -142,7 +142,7 @@ class TrainingTable:
         if room < 10:
             row.add_row(text)
         else:
-            bar = ProgressBar(self._total, self._done, width=min(24, room))
+            bar = ProgressBar(self._total, self._done, width=min(24, room), complete_style="cyan")
             row.add_row(bar, text)
         return row
 

@@ -87,8 +87,8 @@ def choose_disagreements(
         _choose(
             "all-wrong",
             "Wrong in every run",
-            "Each run errs, at its own threshold. The surest first; probabilities in the order of the "
-            "runs.",
+            "Each run errs, at its own threshold. The surest first. Probabilities are in the order "
+            "of the runs.",
             wrong,
             -sureness,
             most,

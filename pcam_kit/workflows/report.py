@@ -15,7 +15,7 @@ from pcam_kit.clock import now
 from pcam_kit.data.shift import SAMPLE, measure_colours, measure_drifts
 from pcam_kit.data.split import draw_rows
 from pcam_kit.data.store import Store
-from pcam_kit.errors import DataError, RunError, UsageError
+from pcam_kit.errors import ConfigError, DataError, RunError, UsageError
 from pcam_kit.evaluation.calibration import best_threshold
 from pcam_kit.evaluation.ensemble import combine, correlations
 from pcam_kit.evaluation.intervals import intervals
@@ -209,7 +209,7 @@ def _store_of(
     """
     try:
         return workspace.store_of(runs[0]), []
-    except (DataError, RunError) as error:
+    except (ConfigError, DataError, RunError) as error:
         for run in runs:
             kept = run.load_predictions(split)
             if kept is None or not kept.covers(run.outcome.tta):

@@ -6,6 +6,7 @@ import html
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from command_line import Project
 
 import pcam_kit as pcam
-from pcam_kit.errors import DataError, RunError, UsageError
+from pcam_kit.errors import ConfigError, RunError, UsageError
 from pcam_kit.progress import SILENT
 
 REPORT_KEYS = {"report", "bytes", "split", "runs", "notes"}
@@ -140,9 +141,11 @@ def test_only_reports_are_overwritten(project: Project, tiny: list[str]) -> None
     target.write_text("<html>my notes</html>", encoding="utf-8")
     project.quick("report", tiny[0], "--out", "page.html").refused(2, "page.html", "--out")
     assert target.read_text(encoding="utf-8") == "<html>my notes</html>"
-    project.quick("report", tiny[0], "--out", "notes.csv").refused(2, ".html", "--out")
     (project.path / "folder.html").mkdir()
-    project.quick("report", tiny[0], "--out", "folder.html").refused(2, "folder.html")
+    for name in ("notes.csv", "folder.html", "report"):
+        with pytest.raises(UsageError, match=name) as caught:
+            report(project, tiny[0], out=project.path / name)
+        assert "--out" in caught.value.hint
     new = project.path / "new" / "folder" / "r.html"
     assert report(project, tiny[0], out=new).source.startswith("<!DOCTYPE html>")
 
@@ -152,19 +155,27 @@ def test_runs_that_do_not_belong_together_are_refused(project: Project, tiny: li
     project.quick("report", tiny[0], faint).refused(
         2, tiny[0], faint, "different stores", f"pcam report {faint}"
     )
-    project.quick("report", tiny[0], tiny[0]).refused(2, "twice")
+    with pytest.raises(UsageError, match="twice"):
+        report(project, tiny[0], tiny[0])
 
 
 def test_an_unfinished_run_and_unknown_labels_are_refused(
     project: Project, tiny: list[str]
 ) -> None:
     (project.path / "runs" / tiny[0] / "result.json").unlink()
-    project.quick("report", tiny[0]).refused(4, "not complete", f"pcam train --resume {tiny[0]}")
-    labels = np.load(project.path / "runs" / tiny[1] / "predictions" / "test.npz")["labels"]
-    if (labels < 0).all():
-        project.quick("report", tiny[1], "--split", "test").refused(2, "not known", "--split valid")
-    else:
-        assert "test patches" in report(project, tiny[1], split="test").text
+    with pytest.raises(RunError, match="not complete") as unfinished:
+        report(project, tiny[0])
+    assert unfinished.value.hint == f"pcam train --resume {tiny[0]}"
+    with pytest.raises(RunError, match="not complete"):
+        report(project, tiny[1], tiny[0])
+    run = pcam.load_run(project.path / "runs" / tiny[1])
+    kept = run.load_predictions("valid")
+    assert kept is not None
+    run.save_predictions("test", replace(kept, labels=np.full_like(kept.labels, -1)))
+    shutil.rmtree(project.path / "data" / "tiny")  # it would say that these are valid's
+    with pytest.raises(UsageError, match="labels of the test split are not known") as unknown:
+        report(project, tiny[1], split="test")
+    assert "--split valid" in unknown.value.hint
 
 
 def test_another_split_has_a_file_of_its_own(project: Project, tiny: list[str]) -> None:
@@ -190,7 +201,7 @@ def test_without_the_store_there_are_no_patches_and_a_line_says_so(
     assert not [tag for tag, _ in page.elements if tag == "img"]
     assert "pcam fetch" in page.text
     if how == "gone":
-        with pytest.raises(DataError, match="tiny"):
+        with pytest.raises(ConfigError, match="tiny"):
             report(project, tiny[0], split="train")
 
 
@@ -279,8 +290,6 @@ def test_each_slide_has_a_row(project: Project, tiny: list[str]) -> None:
 
 def forget_slides(path: Path) -> None:
     """Rewrite predictions as if no slide were known."""
-    from dataclasses import replace
-
     run = pcam.load_run(path.parents[1])
     kept = run.load_predictions("valid")
     assert kept is not None

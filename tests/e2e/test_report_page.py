@@ -275,9 +275,8 @@ def test_the_theme_can_be_changed_and_is_kept(visit: Any, pages: dict[str, Path]
 
 def test_maps_can_be_switched_off(visit: Any, pages: dict[str, Path]) -> None:
     page = visit(pages["one"]).page
-    opacity = "Number(getComputedStyle(document.querySelector('img.map')).opacity)"
-    switch = page.get_by_label("Show what the network’s answer rests on")
-    page.wait_for_function(f"{opacity} === 1")
-    switch.focus()
+    first = sync_api.expect(page.locator("img.map").first)
+    first.to_have_css("opacity", "1")
+    page.get_by_label("Show what the network’s answer rests on").focus()
     page.keyboard.press("Space")
-    page.wait_for_function(f"{opacity} === 0")
+    first.to_have_css("opacity", "0")

@@ -1,4 +1,4 @@
-"""What a report computes itself: counts of the slider, rows of its table, which patches it shows."""
+"""What a report computes itself: the slider's counts, rows of its table, which patches it shows."""
 
 from __future__ import annotations
 

@@ -110,10 +110,13 @@ def _texts(contents: Contents) -> dict[str, Any]:
     first = contents.runs[0]
     run = first.run
     split = sentences.SPLITS[contents.split]
+    fold = run.experiment.data.fold if contents.split != "test" else None
     if len(contents.runs) == 1:
         lede = f"{run.name} on the {split} patches of {run.competition.title}"
     else:
         lede = f"{len(contents.runs)} runs on the {split} patches of {run.competition.title}"
+    if fold is not None:
+        lede += f", fold {fold.index} of {fold.of}"
     return {
         "lede": lede,
         "measured_on": sentences.measured_on(contents),

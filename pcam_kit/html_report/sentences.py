@@ -74,6 +74,8 @@ def where_chosen(contents: Contents, part: RunPart) -> str:
 
 def views_averaged(part: RunPart) -> str:
     """How many views of a patch each probability is the mean of."""
+    if is_imported(part.run):
+        return "The probabilities come from another program."
     views = len(VIEWS[part.run.outcome.tta])
     if views == 1:
         return "Each probability is the network's answer to the patch as it is."
@@ -194,10 +196,12 @@ def describe_map(saliency: Floats) -> str:
     side = "for" if strongest > 0 else "against"
     return (
         f"occlusion map: the {down} {across} speaks most strongly {side} tumour, by "
-        f"{abs(strongest):.1f} in log-odds"
+        f"{abs(strongest):.2f} in log-odds"
     )
 
 
 def effect(saliency: Floats) -> str:
-    """The range of an occlusion map: `−0.3 to +1.2`."""
-    return f"{saliency.min():+.1f} to {saliency.max():+.1f}".replace("-", "−")
+    """The range of an occlusion map: `−0.3 to +1.2`, small ones with two decimals."""
+    digits = 1 if np.abs(saliency).max() >= 1 else 2
+    low, high = (f"{end + 0.0:+.{digits}f}" for end in (saliency.min(), saliency.max()))
+    return f"{low} to {high}".replace("-", "−")

@@ -70,7 +70,7 @@ def collect_galleries(shown: Shown, *, saliency: bool, display: Display = SILENT
 
     return Galleries(
         galleries=[_gallery(choice, [tile(i) for i in choice.rows.tolist()]) for choice in choices],
-        outlines=_outlines(store.patch_size, crop),
+        outlines=outlines_of(store.patch_size, crop),
         patch_size=store.patch_size,
         crop=crop,
         notes=notes,
@@ -81,7 +81,7 @@ def _gallery(choice: Choice, tiles: list[Tile]) -> Gallery:
     return Gallery(choice.key, choice.title, choice.text, choice.total, tiles)
 
 
-def _outlines(patch_size: int, crop: int) -> list[Outline]:
+def outlines_of(patch_size: int, crop: int) -> list[Outline]:
     """The centre that decides the label, and what the network saw, where they are less than all."""
     outlines: list[Outline] = []
     if patch_size > CENTRE:

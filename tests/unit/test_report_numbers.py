@@ -10,6 +10,7 @@ import pytest
 from pcam_kit.html_report.choice import choose_disagreements, choose_patches
 from pcam_kit.html_report.thresholds import slider, threshold_rows
 from pcam_kit.metrics import confusion
+from pcam_kit.workflows.report_patches import outlines_of
 
 
 def answers(n: int = 800, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -92,3 +93,22 @@ def test_several_runs_show_where_they_err_together_and_where_they_differ() -> No
     assert differ.rows.tolist() == [4]
     wrong, differ = choose_disagreements(labels, [first, second], [0.5, 0.65])
     assert differ.rows.tolist() == [4, 2], "each at its own threshold, the larger difference first"
+
+
+@pytest.mark.parametrize(
+    ("patch", "crop", "expected"),
+    [
+        (32, 32, []),
+        (96, 96, [("label", 32)]),
+        (96, 32, [("label", 32)]),
+        (96, 64, [("label", 32), ("seen", 64)]),
+        (32, 24, [("seen", 24)]),
+    ],
+)
+def test_what_decides_the_label_and_what_the_network_saw_are_outlined(
+    patch: int, crop: int, expected: list[tuple[str, int]]
+) -> None:
+    outlines = outlines_of(patch, crop)
+    assert [(outline.kind, outline.side) for outline in outlines] == expected
+    words = " ".join(outline.text for outline in outlines)
+    assert ("all that the network saw" in words) == (crop == 32 < patch)

@@ -136,7 +136,7 @@ def _temperature(scores: ViewScores) -> str:
         return "not known"
     return (
         f"{scores.temperature:.3f}, not applied: the calibrated probability is "
-        "1 / (1 + ((1 - p) / p) ** (1 / temperature))"
+        "`1 / (1 + ((1 - p) / p) ** (1 / temperature))`"
     )
 
 

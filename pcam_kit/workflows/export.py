@@ -23,6 +23,7 @@ from pcam_kit.errors import (
     MismatchError,
     PcamError,
     RunError,
+    StorageError,
     UsageError,
 )
 from pcam_kit.evaluation.calibration import best_threshold, fit_temperature
@@ -216,7 +217,8 @@ def _new_folder(target: Path) -> Generator[Path]:
     except OSError as error:
         if isinstance(error, PcamError):
             raise
-        raise storage_error(error, target) from error
+        message = storage_error(error, target).message
+        raise StorageError(message, hint="give another folder: --out FOLDER") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

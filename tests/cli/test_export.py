@@ -89,6 +89,8 @@ def test_what_is_there_is_kept(project: Project) -> None:
     again = ("export", run.name, "--format", "keras", "--out")
     project.quick(*again, "shared").refused(2, "shared is there already", "an export", "--out")
     project.quick(*again, "data").refused(2, "data is there already", "something else")
+    inside = f"runs/{run.name}/result.json/onnx"
+    project.quick(*again, inside).refused(8, f"cannot write {inside}", "--out FOLDER")
     assert tree(project.path) == before
     (project.path / "new").mkdir()
     project.quick(*again, "new").ok()

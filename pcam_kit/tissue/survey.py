@@ -194,7 +194,7 @@ def describe(found: Sequence[Surveyed], question: Question) -> None:
     if tiled:
         tiles = sum(one.grid.count for one in tiled)
         log.info(
-            f"{_named(tiled)}: larger than a patch, so cut into {tiles:,} tiles of "
+            f"{_named(tiled)}: larger than a patch, so cut into {counted(tiles, 'tile')} of "
             f"{question.patch}x{question.patch} pixels, one every {question.stride}"
         )
     _group(found, _resampling, log.info)

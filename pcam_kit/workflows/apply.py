@@ -91,7 +91,7 @@ def apply(
             lock = out.with_name(f".lock-{out.name}")
             stack.enter_context(locked(lock, f"writing {printable(str(out))}"))
             maps = [one.name for one in surveyed if not one.single] if request.heatmap else []
-            outputs = Outputs(out, command, maps[:MAX_HEATMAPS])
+            outputs = Outputs(out, command | {"table": out.name}, maps[:MAX_HEATMAPS])
             if (table := outputs.finished()) is not None:
                 log.info(f"{printable(str(out))} is there, from this very command: nothing to do")
                 return _result(run, table, surveyed, left_out, outputs)

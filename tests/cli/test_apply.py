@@ -5,6 +5,7 @@ what is stopped is resumed; nothing is overwritten.
 from __future__ import annotations
 
 import csv
+import importlib.util
 import shutil
 import signal
 import time
@@ -206,6 +207,9 @@ def test_only_its_own_files_are_replaced(project: Project) -> None:
     assert "nothing to do" in again.err
     other = project.quick(*args, "--stride", "16")
     other.refused(2, "would be overwritten", "stride (32 before, now 16)", "another --out")
+    if importlib.util.find_spec("pyarrow") is not None:
+        other = project.quick(*args[:-1], "out/t.parquet")
+        other.refused(2, "table (t.csv before, now t.parquet)")
     assert tree(project.path / "out") == before
     (project.path / "out" / "t.csv").write_text("mine", encoding="utf-8")
     project.quick(*args).refused(2, "were changed")

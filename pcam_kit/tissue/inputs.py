@@ -32,6 +32,7 @@ from pcam_kit.tissue.tifs import INSTALL, decode_small_tif, has_imagecodecs, ope
 ENDINGS = (*IMAGES, *SLIDES)
 MEMBER_BYTES = 256 << 20  # the most that an image in an archive, a PNG or a JPEG may have
 GIVE = "give a folder, an archive or image files (" + ", ".join(IMAGES) + "), or a slide"
+UNPACK = "look at it, unpack it by hand, then give the folder"
 FORMULA = ("=", "+", "-", "@")  # how formulas of spreadsheets begin
 
 
@@ -82,7 +83,10 @@ class ImageFiles:
         self.images.append(ImageFile(path.name, files, path.name, stamp))
 
     def _add_source(self, path: Path) -> None:
-        source = open_files(path, "SLUG")
+        try:
+            source = open_files(path, "")
+        except DataError as error:  # its hints are about `pcam fetch`
+            raise DataError(error.message, hint=UNPACK) from error
         self._sources.append(source)
         faults = source.faults + [
             DataError(f"{place.label} is an archive in an archive, or a compressed tar")
@@ -91,7 +95,7 @@ class ImageFiles:
         if faults:
             raise DataError(
                 f"{len(faults)} archives cannot be read: {few(map(str, faults), len(faults))}",
-                hint="unpack them, then run the same command again",
+                hint=UNPACK,
             )
         names = sorted(name for name in source.sizes if name.lower().endswith(ENDINGS))
         if not names:

@@ -217,8 +217,9 @@ def test_folders_archives_and_patterns_name_their_images(tmp_path: Path) -> None
         names("none")
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
         archive.write(tmp_path / "b" / "y.png", "../z.png")
-    with pytest.raises(DataError, match="leaves its folder"):
+    with pytest.raises(DataError, match="leaves its folder") as caught:
         names("evil.zip")
+    assert "give the folder" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,8 @@ class TifPicture(Picture):
         import tifffile
 
         self._handle = handle
-        with _quiet():
-            self._tif = tifffile.TiffFile(handle)
-            pages = first_pages(self._tif)
+        self._tif = tifffile.TiffFile(handle)
+        pages = first_pages(self._tif)
         first: Any = pages[0]
         self.colours = page_colours(first)
         self._pages = [first, *reduced_pages(first, pages)]
@@ -116,7 +115,8 @@ class TifPicture(Picture):
 def open_tif(handle: BinaryIO, source: Path | None = None) -> TifPicture:
     """A TIFF as a picture. Raises as TifPicture does."""
     try:
-        return TifPicture(handle, source)
+        with _quiet():
+            return TifPicture(handle, source)
     except BaseException:
         handle.close()
         raise
@@ -177,11 +177,12 @@ def _mapped(page: Any, source: Path | None) -> NDArray[Any] | None:
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    """Tifffile logs about what it meets; what matters is raised."""
+    """Tifffile logs, and NumPy warns, about what they meet; what matters is raised."""
     logger = logging.getLogger("tifffile")
     before = logger.disabled
     logger.disabled = True
     try:
-        yield
+        with np.errstate(all="ignore"):
+            yield
     finally:
         logger.disabled = before

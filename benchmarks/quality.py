@@ -285,6 +285,8 @@ patches, on 2 CPU cores, without downloads. Rows of several runs give the mean Â
   equal compute, the students' networks and `pcam96` had cores 1.3 to 1.8 times as fast.
 
 EXPERIMENTS.md has every experiment behind these tables, failures included.
+
+![AUC of each network against its training time](pictures/quality.png)
 """
 
 if __name__ == "__main__":

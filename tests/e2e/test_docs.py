@@ -31,6 +31,7 @@ from pcam_kit.__main__ import with_resume_value
 from pcam_kit.cli.app import app
 from pcam_kit.config.schema import Experiment, FewDigits
 from pcam_kit.errors import PcamError
+from pcam_kit.exports import FORMATS
 from pcam_kit.submissions.events import REQUIRED
 
 REFUSED = typer.BadParameter.__bases__[0]  # click's UsageError, wherever Typer has it from
@@ -141,7 +142,9 @@ def test_config_keys_named_exist(page: str) -> None:
     code = " ".join([*blocks(GUIDES[page], "sh"), *re.findall(r"`([^`\n]+)`", GUIDES[page])])
     sections = "data|augment|model|training|evaluation"
     named = re.findall(rf"(?<![\w/.])((?:{sections})\.[a-z_]+(?:\.[a-z_]+)*)(?![\w/(])", code)
-    endings = ("py", "keras", "md", "yaml", "zip")  # files, and modules of ours
+    exported = {Path(form.file).suffix[1:] for form in FORMATS.values()}
+    # files, and modules of ours
+    endings = {"py", "keras", "md", "yaml", "zip", "bin", *exported}
     wrong = {key for key in named if key not in known and key.rpartition(".")[2] not in endings}
     modules = {key for key in wrong if (CHECKOUT / "pcam_kit" / key.replace(".", "/")).exists()}
     modules |= {

@@ -37,6 +37,7 @@ from pcam_kit.plots.style import (
 
 BINS = 15  # of the reliability diagram, as of the expected calibration error
 FEW = 20  # patches: a bin with fewer says little
+AT = "at the threshold"
 NAMED_CELLS = 8  # runs whose correlations are written into the cells
 
 
@@ -57,7 +58,7 @@ class Scored:
 def roc(runs: Sequence[Scored]) -> Figure:
     """ROC curves, with a point at each run's threshold. Raises DataError for one class only."""
     with drawing():
-        figure, axes = new_axes()
+        figure, axes = new_axes(height=_height(runs))
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
         for i, run in enumerate(runs):
             false_positives, sensitivity, _ = roc_curve(run.labels, run.probabilities)
@@ -69,7 +70,7 @@ def roc(runs: Sequence[Scored]) -> Figure:
         axes.set_xlabel("1 - specificity (false positives)")
         axes.set_ylabel("sensitivity (true positives)")
         _unit_square(axes)
-        _legend(axes, "lower right", point="at the threshold")
+        _legend(axes, "lower right", runs=len(runs))
         axes.patch.set_gid(ROC_AXES)
         return figure
 
@@ -77,7 +78,7 @@ def roc(runs: Sequence[Scored]) -> Figure:
 def precision_recall(runs: Sequence[Scored]) -> Figure:
     """Precision-recall curves, with a point at each run's threshold."""
     with drawing():
-        figure, axes = new_axes()
+        figure, axes = new_axes(height=_height(runs))
         for i, run in enumerate(runs):
             precision, recall, _ = precision_recall_curve(run.labels, run.probabilities)
             average = average_precision(run)
@@ -92,7 +93,7 @@ def precision_recall(runs: Sequence[Scored]) -> Figure:
         axes.set_xlabel("recall (sensitivity)")
         axes.set_ylabel("precision")
         _unit_square(axes)
-        _legend(axes, "lower left", point="at the threshold", dashes="by chance")
+        _legend(axes, "lower left", runs=len(runs))
         return figure
 
 
@@ -239,6 +240,11 @@ def _confusion(run: Scored) -> Confusion:
     return metrics.confusion(run.labels, run.probabilities, run.threshold)
 
 
+def _height(runs: Sequence[Scored]) -> float:
+    """Of a square plot in inches, with room for the legend of several runs."""
+    return 3.6 if len(runs) == 1 else 4.2 + 0.16 * len(runs)
+
+
 def _label(run: Scored, runs: Sequence[Scored], score: str) -> str:
     return score if len(runs) == 1 else f"{run.name}: {score}"
 
@@ -251,14 +257,18 @@ def _mark(axes: Axes, x: float, y: float, i: int) -> None:
         point.set_gid(ROC_POINT)
 
 
-def _legend(axes: Axes, where: Any, *, point: str, dashes: str = "by chance") -> None:
+def _legend(axes: Axes, where: Any, *, runs: int) -> None:
+    """In a corner for one run; below for several, whose names are long."""
     handles, _ = axes.get_legend_handles_labels()
     handles.append(
-        Line2D([], [], linestyle="", marker="o", color=GRID, markeredgecolor=INK, label=point)
+        Line2D([], [], linestyle="", marker="o", color=GRID, markeredgecolor=INK, label=AT)
     )
     style = {"color": MUTED, "linewidth": 0.8, "linestyle": (0, (4, 3))}
-    handles.append(Line2D([], [], label=dashes, **style))
-    axes.legend(handles=handles, loc=where)
+    handles.append(Line2D([], [], label="by chance", **style))
+    if runs == 1:
+        axes.legend(handles=handles, loc=where)
+    else:
+        axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(-0.1, -0.16))
 
 
 def _legend_above(axes: Axes, columns: int = 1) -> None:

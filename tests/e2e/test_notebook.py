@@ -132,6 +132,7 @@ def test_it_leads_from_the_input_to_a_submission(attached: Attached, tmp_path: P
         "runs",
         "submissions",
         "submission.csv",
+        "report.html",
     }
     with open(kaggle / "working" / "submission.csv", encoding="utf-8", newline="") as handle:
         header, *rows = csv.reader(handle)

@@ -29,6 +29,7 @@ import os
 import shutil
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,10 @@ from typing import Any
 # seconds; the loopback's list does not lag unless it is told to
 DEFAULTS = {"pcam_kit.workflows.outcomes.LISTING_DELAY": 0.0}
 PRELOADED = (
+    "tensorflow",  # 4 s; nothing of it is used before the fork, so it has no threads yet
+    "keras",
+    "sklearn.metrics",
+    "matplotlib.figure",
     "requests",
     "kagglesdk.competitions.types.competition_api_service",
     "pcam_kit.pipeline.augment",
@@ -56,7 +61,8 @@ def main() -> None:
 
     for name in PRELOADED:  # not `kaggle`, which signs in when it is imported
         importlib.import_module(name)
-
+    if threading.active_count() > 1:  # they would be missing in a child
+        raise RuntimeError(f"threads before the fork: {threading.enumerate()}")
     answer("ready")
     for line in sys.stdin:
         request = json.loads(line)

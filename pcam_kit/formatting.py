@@ -32,8 +32,10 @@ def mean_sd(values: Sequence[float]) -> str:
 
 
 def counted(n: int, noun: str) -> str:
-    """`1 run`, `2 runs`, `1,000 runs`."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+    """`1 run`, `2 runs`, `1,000 patches`."""
+    if n == 1:
+        return f"{n:,} {noun}"
+    return f"{n:,} {noun}es" if noun.endswith("ch") else f"{n:,} {noun}s"
 
 
 BARS = "▁▂▃▄▅▆▇█"

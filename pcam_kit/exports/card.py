@@ -168,7 +168,7 @@ def _training(facts: CardFacts) -> dict[str, str]:
             positive = "labels unknown"
             if count.positive is not None:
                 positive = f"{count.positive:,} positive"
-            rows[name] = f"{counted(count.n, 'patch')}, {positive}".replace("patchs", "patches")
+            rows[name] = f"{counted(count.n, 'patch')}, {positive}"
     if experiment.data.fold is not None:
         fold = experiment.data.fold
         rows["split"] = f"fold {fold.index} of {fold.of} is the validation part"

@@ -27,10 +27,8 @@ def measured_on(contents: Contents) -> str:
     """`Measured on 1,000 validation patches, 453 of them tumour, of 12 slides.`"""
     positive = int((contents.labels == 1).sum())
     slides = count_slides(contents.groups)
-    text = (
-        f"Measured on {counted(len(contents.labels), f'{SPLITS[contents.split]} patch')}"
-        f", {positive:,} of them tumour"
-    ).replace("patchs", "patches")
+    patches = counted(len(contents.labels), f"{SPLITS[contents.split]} patch")
+    text = f"Measured on {patches}, {positive:,} of them tumour"
     return f"{text}, from {counted(slides, 'slide')}." if slides is not None else f"{text}."
 
 

@@ -33,9 +33,10 @@ def config(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Every setting of an experiment: type, default, allowed values, meaning.
+    """Every setting of an experiment, and its meaning.
 
-    Settings stand in a config's YAML file; --set changes one for a single training.
+    With its type, its default and the values that are allowed. Settings stand in a config's YAML
+    file; --set changes one for a single training.
     """
     from pcam_kit import api
 

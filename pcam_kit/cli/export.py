@@ -39,11 +39,11 @@ def export(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a finished run's network in another format, with a model card.
+    """Write a run's network in another format.
 
-    It takes uint8 pixels and answers with the probability of tumour, as the run does for one view
-    of a patch. Before the folder is put in place its answers are compared with the run's, on up to
-    2,000 validation patches in the runtime of that format.
+    With a model card. It takes uint8 pixels and answers with the probability of tumour, as the run
+    does for one view of a patch. Before the folder is put in place its answers are compared with
+    the run's, on up to 2,000 validation patches in the runtime of that format.
     """
     from pcam_kit import api
     from pcam_kit.display import ConsoleDisplay

@@ -39,7 +39,7 @@ def import_predictions(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Make a run of predictions from elsewhere, e.g. from PyTorch.
+    """Make a run of another program's predictions.
 
     A CSV has a header and two columns, id and probability; an .npz the arrays ids and
     probabilities. Every patch of the split is there once, in any order.

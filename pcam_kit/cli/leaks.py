@@ -43,9 +43,10 @@ def leaks(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Which patches are there twice, within and across splits and stores?
+    """Which patches are there twice?
 
-    Counts exact copies, turned or mirrored ones, and near ones (compressed again, brighter).
+    Within and across splits and stores. Counts exact copies, turned or mirrored ones, and near ones
+    (compressed again, brighter).
 
     Each patch counts once; within a split those that repeat an earlier one.
     """

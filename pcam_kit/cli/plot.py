@@ -35,7 +35,9 @@ def plot(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Plot runs for a lab report or a paper: PNG, SVG or PDF, and the caption beside it as .txt.
+    """Plot runs for a lab report or a paper.
+
+    As PNG, SVG or PDF, with the caption beside it as .txt.
 
     curves: loss, accuracy, AUC and learning rate by epoch. roc, pr: ROC and precision-recall
     curves with the threshold; like curves they take several runs. calibration: predicted against

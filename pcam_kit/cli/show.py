@@ -39,9 +39,10 @@ def show(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """One run on one screen: scores, curves, config, data, where it was sent.
+    """One run on one screen.
 
-    Complete, stopped or under way. Nothing is computed: pcam evaluate does that.
+    Scores, curves, config, data, and where it was sent; complete, stopped or under way. Nothing is
+    computed: pcam evaluate does that.
     """
     from pcam_kit import api
 

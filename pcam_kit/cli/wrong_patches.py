@@ -31,9 +31,10 @@ def errors(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List the patches that a run gets wrong, as CSV: id, label, probability, slide.
+    """List the patches that a run gets wrong.
 
-    The most confident errors come first. `pcam plot errors` shows them.
+    As CSV: id, label, probability, slide. The most confident errors come first. `pcam plot errors`
+    shows them.
     """
     from pcam_kit import api
     from pcam_kit.display import ConsoleDisplay

@@ -80,7 +80,7 @@ def run_and_images(run: RunLike | None, images: Any, workspace: Workspace) -> tu
     except RunError as error:
         if is_image or glob.has_magic(first):
             return load_run(workspace=workspace), words
-        if not rest or len(list_runs(workspace.runs)) == 0 or "runs called" in error.message:
+        if len(list_runs(workspace.runs)) == 0 or "runs called" in error.message:
             raise
         raise UsageError(
             f"{printable(first)} is neither a run in {workspace.runs} nor a file",

@@ -42,7 +42,7 @@ def predictions_of(
         check_patches(run, split, kept, store)
         against = f"of {store.path}"
     else:
-        against = f"not compared with its store, which is not in {workspace.data}"
+        against = "not compared with its store, which is not there"
     log.info(f"{run.name}: cached {split} predictions, {against}")
     return kept
 

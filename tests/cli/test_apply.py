@@ -242,7 +242,7 @@ def test_an_image_without_tissue(project: Project) -> None:
 def test_which_run_and_which_images(project: Project) -> None:
     path = tissue(project)
     project.quick("apply", "tiny0").refused(2, "no images are given")
-    project.quick("apply", "nothing.tif").refused(4, "no run called")
+    project.quick("apply", "nothing.tif").refused(2, "neither a run")
     project.quick("apply", "nothing", "slide.tif").refused(2, "neither a run")
     project.quick("apply", "tiny0", "absent.tif").refused(2, "there is no absent.tif")
     path.rename(project.path / "tiny0")

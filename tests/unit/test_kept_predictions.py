@@ -97,7 +97,7 @@ def test_without_a_store_they_are_used_and_that_is_said(
     run = make(store)
     kept = predictions_of(run, "test", "none", Workspace(data=Path("nowhere")))
     assert len(kept.ids) == len(store.rows("test"))
-    assert "not compared with its store, which is not in nowhere" in caplog.text
+    assert "not compared with its store, which is not there" in caplog.text
 
 
 @pytest.mark.parametrize(

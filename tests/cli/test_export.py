@@ -117,13 +117,17 @@ def test_runs_without_a_finished_network_are_refused(project: Project) -> None:
     arguments = ("--valid", "answers.csv", "--competition", "tiny", "--name", "elsewhere")
     project.quick("import", *arguments).ok()
     before = tree(project.path)
-    project.quick("export", "elsewhere").refused(4, "predictions from elsewhere", "pcam runs")
+    project.quick("export", "elsewhere", "--format", "keras").refused(
+        4, "predictions from elsewhere", "pcam runs"
+    )
     assert tree(project.path) == before
     (run.path / "result.json").unlink()
-    project.quick("export", run.name).refused(4, "is not complete", "pcam train --resume")
+    project.quick("export", run.name, "--format", "keras").refused(
+        4, "is not complete", "pcam train --resume"
+    )
     other = run_of(project, "tiny1")
     other.model_file.unlink()
-    project.quick("export", other.name).refused(4, "no trained model")
+    project.quick("export", other.name, "--format", "keras").refused(4, "no trained model")
     assert not list(project.path.rglob("exports"))
 
 

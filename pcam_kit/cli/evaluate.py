@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from pcam_kit.evaluation.comparison import Comparison, Difference
     from pcam_kit.workflows.evaluate import RunEvaluation
 
-# Fewer slides than this: an interval of the AUC that says 95% held the truth in 82 to 91 of 100
-# cases (see evaluation/intervals.py).
-FEW_SLIDES = 20
-
 
 def evaluate(
     runs: Runs = None,
@@ -154,7 +150,7 @@ def _show_differences(evaluations: Sequence[RunEvaluation], *, stderr: bool) -> 
 
 
 def _say_how_sure(first: RunEvaluation) -> None:
-    from pcam_kit.evaluation.intervals import DRAWS
+    from pcam_kit.evaluation.intervals import DRAWS, FEW_SLIDES
 
     used, slides = first.intervals.slides, first.slides
     if slides is None:

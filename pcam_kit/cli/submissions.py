@@ -151,7 +151,7 @@ def _facts(entry: Entry) -> list[str]:
     error = f"{entry.status}: {entry.error}" if entry.error else ""
     texts = (entry.message, *(f"leak: {label}" for label in entry.leaks), error)
     message = "; ".join(" ".join(text.split()) for text in texts if text)
-    time = (entry.sent or entry.created)[:16].replace("T", " ")
+    time = entry.time[:16].replace("T", " ")
     return [time, entry.competition, entry.file_name or Path(entry.csv).name, message]
 
 

@@ -26,6 +26,8 @@ from pcam_kit.metrics import Floats
 
 DRAWS = 2000
 MIN_SLIDES = 5  # fewer say nothing about other slides
+# Fewer than this: an interval of the AUC that says 95% held the truth in 82 to 91 of 100 cases.
+FEW_SLIDES = 20
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from pcam_kit.exports.format import Format
 from pcam_kit.formatting import counted, interval
 from pcam_kit.run_folders import Run
 from pcam_kit.text import printable
+from pcam_kit.tissue.spacing import TARGET
 from pcam_kit.views import VIEWS
 
-MICRONS = 0.972  # a side of a pixel
 TEMPLATE = "card.md.j2"
 MARKDOWN = re.compile(r"([\\`*\[\]<>|])")
 
@@ -106,7 +106,7 @@ def _values(facts: CardFacts) -> dict[str, Any]:
         "format": form,
         "size": size,
         "dtype": "uint8" if form.by_tensorflow else "uint8 or float32",
-        "field": f"{size} x {size} pixels, {size * MICRONS:.0f} µm: {_cut(run, size)}",
+        "field": f"{size} x {size} pixels, {size * TARGET:.0f} µm: {_cut(run, size)}",
         "stain": run.experiment.data.stain,
         "synthetic": bool(run.meta.get("synthetic")),
         "scores": facts.scores,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pcam_kit.config.schema import External
-from pcam_kit.evaluation.intervals import count_slides
+from pcam_kit.evaluation.intervals import FEW_SLIDES, count_slides
 from pcam_kit.formatting import counted, duration
 from pcam_kit.html_report.contents import Contents, RunPart
 from pcam_kit.metrics import Floats
@@ -18,7 +18,6 @@ from pcam_kit.names import shell_word
 from pcam_kit.run_folders import Run
 from pcam_kit.views import VIEWS
 
-FEW_SLIDES = 20  # fewer: the intervals are a little too narrow (see evaluation/intervals.py)
 SPLITS = {"train": "training", "valid": "validation", "test": "test"}
 LONGEST = 400  # characters of a value from meta.json
 

@@ -125,6 +125,11 @@ class Entry(Summary, Origin):
             name: f"{value:.5f}" for name, value in scores.items() if value is not None
         }
 
+    @property
+    def time(self) -> str:
+        """When it was sent; where it was not, when the CSV was written."""
+        return self.sent or self.created
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of `pcam submissions`."""
         values = asdict(self) | {"gap": self.gap}
@@ -140,6 +145,6 @@ def best_first(entries: Sequence[Entry]) -> list[Entry]:
     def key(entry: Entry) -> tuple[float, float, str]:
         public = entry.public_score if entry.public_score is not None else -1.0
         valid = entry.valid_score if entry.valid_score is not None else -1.0
-        return public, valid, entry.sent or entry.created
+        return public, valid, entry.time
 
     return sorted(entries, key=key, reverse=True)

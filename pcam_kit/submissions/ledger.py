@@ -155,6 +155,11 @@ class Ledger:
         """
         return self._history().entries()
 
+    def entries_of(self, runs: Sequence[str]) -> list[Entry]:
+        """The entries that come from any of these runs, oldest first. Raises as `entries`."""
+        entries = [entry for entry in self.entries() if set(runs) & set(entry.runs)]
+        return sorted(entries, key=lambda entry: entry.time)
+
     def already_sent(self, sha256: str, competition: str) -> Entry | None:
         """The newest submission of these bytes that Kaggle accepted, or may have accepted.
 

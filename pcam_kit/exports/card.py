@@ -15,6 +15,7 @@ from pcam_kit.data.store import Store
 from pcam_kit.exports.check import Check
 from pcam_kit.exports.format import Format
 from pcam_kit.formatting import counted, interval
+from pcam_kit.imagenet import PACKAGES
 from pcam_kit.run_folders import Run
 from pcam_kit.text import printable
 from pcam_kit.tissue.spacing import TARGET
@@ -212,7 +213,9 @@ def _licence(run: Run) -> str:
             "from elsewhere keep the terms of their source."
         )
     model = run.experiment.model
-    if isinstance(model, Transfer) and model.weights is not None:
+    if isinstance(model, Transfer) and model.weights == "imagenet" and model.backbone in PACKAGES:
+        parts.append(f"{PACKAGES[model.backbone].credit}.")
+    elif isinstance(model, Transfer) and model.weights is not None:
         parts.append(
             f"The network began with other weights ({_plain(model.weights)}), whose licence "
             "holds, too."

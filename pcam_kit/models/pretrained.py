@@ -1,4 +1,4 @@
-"""Pretrained weights: those of ImageNet, which Keras downloads, or those of a file."""
+"""Pretrained weights: ImageNet's, from Keras or an installed package, or those of a file."""
 
 # pyright: basic
 
@@ -19,7 +19,10 @@ import numpy as np
 
 from pcam_kit.config.schema import Model, Transfer
 from pcam_kit.errors import ConfigError
+from pcam_kit.imagenet import PACKAGES
+from pcam_kit.models.efficientnet_lite import load_torch
 from pcam_kit.models.saved import WEIGHTS, arrays_of, read_members
+from pcam_kit.models.torch_file import read_tensors
 from pcam_kit.models.transfer import (
     BACKBONE,
     DEVIATION,
@@ -47,11 +50,15 @@ def load_pretrained(model: keras.Model, config: Model) -> bool:
 def read_pretrained(config: Transfer) -> list[Any]:
     """The weights of `config`'s backbone, in the order of `get_weights`.
 
-    Raises ConfigError when the file is missing or not of this backbone, or the download fails. The
-    messages of Keras go to stderr.
+    Raises ConfigError when the file or package is missing or not of this backbone, or the download
+    fails. The messages of Keras go to stderr.
     """
     name = config.backbone
-    if config.weights == "imagenet":
+    if config.weights == "imagenet" and name in PACKAGES:
+        path = PACKAGES[name].path()
+        PACKAGES[name].check(path)
+        application = _read_file(path, name)
+    elif config.weights == "imagenet":
         application = _download(name)
     else:
         application = _read_file(Path(str(config.weights)), name)
@@ -62,11 +69,23 @@ def read_pretrained(config: Transfer) -> list[Any]:
 
 def _read_file(path: Path, name: str) -> keras.Model:
     """The application with the weights of a file."""
+    if path.suffix == ".pth":
+        return _read_torch(path, name)
     shapes = _read_shapes(path, name)
     application = build_application(name, SIZE)
     _compare_shapes(shapes, path, name, application)
     with parsing(lambda reason: _wrong_weights(path, name, reason)):
         application.load_weights(path)
+    return application
+
+
+def _read_torch(path: Path, name: str) -> keras.Model:
+    """EfficientNet-Lite with the weights of a PyTorch file, as its package has it."""
+    if name not in PACKAGES:
+        raise _wrong_weights(path, name, "a file of PyTorch is read for EfficientNet-Lite only")
+    application = build_application(name, SIZE)
+    with parsing(lambda reason: _wrong_weights(path, name, reason)):
+        load_torch(application, read_tensors(path))
     return application
 
 
@@ -139,10 +158,16 @@ def _list_shapes(shapes: Counter[tuple[int, ...]]) -> str:
 
 
 def _wrong_weights(path: Path, name: str, why: str) -> ConfigError:
+    if name in PACKAGES:
+        hint = f"give {PACKAGES[name].file} of the package {PACKAGES[name].name}"
+    else:
+        hint = (
+            f"save them with keras.applications.{name}(include_top=False, "
+            f"...).save_weights('{name}.weights.h5')"
+        )
     return ConfigError(
         f"model.weights: {path} does not hold the weights of {name} without its top: {why}",
-        hint=f"save them with keras.applications.{name}(include_top=False, "
-        f"...).save_weights('{name}.weights.h5'), or set model.backbone",
+        hint=f"{hint}, or set model.backbone",
     )
 
 

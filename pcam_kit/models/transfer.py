@@ -1,4 +1,4 @@
-"""Transfer learning: a network of `keras.applications` under a new head.
+"""Transfer learning: a network of `keras.applications`, or EfficientNet-Lite, under a new head.
 
 Also the learning rate of each of its parts.
 """
@@ -16,23 +16,22 @@ from keras import applications, layers, ops
 
 from pcam_kit.config.schema import Transfer
 from pcam_kit.errors import ConfigError
+from pcam_kit.models import efficientnet_lite
 from pcam_kit.models.task import Task, add_logits
 
 BACKBONE = "backbone"  # the name of its layer
 # mean and standard deviation of ImageNet's channels, pixels in 0..1
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-Mode = Literal["inside", "caffe", "tf", "torch"]
+Mode = Literal["inside", "caffe", "tf", "torch", "lite"]
 
 
 @dataclass(frozen=True)
 class Family:
     """How the backbones of one family are preprocessed and divided into stages.
 
-    module: has Keras' `preprocess_input` for the family. mode: that preprocessing, by the name that
-    Keras uses for it.
+    mode: the preprocessing, by the name that Keras uses for it; lite: EfficientNet-Lite's.
     """
 
-    module: Any
     mode: Mode
     stage_pattern: str  # matches the name of a layer; its group is the number of the stage
     # the first layer after the network's own preprocessing, when ours replaces that
@@ -42,16 +41,14 @@ class Family:
 FAMILIES: dict[str, Family] = {
     # Its own preprocessing is complete only when built with weights="imagenet", and is partly
     # stored among the weights.
-    "EfficientNetB0": Family(
-        applications.efficientnet, "torch", r"block(\d)", first_layer="stem_conv_pad"
-    ),
-    "EfficientNetV2B0": Family(applications.efficientnet_v2, "inside", r"block(\d)"),
-    "DenseNet121": Family(applications.densenet, "torch", r"conv(\d)_block"),
-    "ResNet50": Family(applications.resnet, "caffe", r"conv(\d)_block"),
-    "ResNet50V2": Family(applications.resnet_v2, "tf", r"conv(\d)_block"),
-    "ConvNeXtTiny": Family(applications.convnext, "inside", r"stage_(\d)"),
-    "MobileNetV3Small": Family(applications.mobilenet_v3, "inside", r"expanded_conv_(\d+)"),
-}
+    "EfficientNetB0": Family("torch", r"block(\d)", first_layer="stem_conv_pad"),
+    "EfficientNetV2B0": Family("inside", r"block(\d)"),
+    "DenseNet121": Family("torch", r"conv(\d)_block"),
+    "ResNet50": Family("caffe", r"conv(\d)_block"),
+    "ResNet50V2": Family("tf", r"conv(\d)_block"),
+    "ConvNeXtTiny": Family("inside", r"stage_(\d)"),
+    "MobileNetV3Small": Family("inside", r"expanded_conv_(\d+)"),
+} | {name: Family("lite", r"block(\d)") for name in efficientnet_lite.SCALES}
 
 
 def transfer(config: Transfer, task: Task) -> keras.Model:
@@ -90,10 +87,12 @@ def transfer(config: Transfer, task: Task) -> keras.Model:
 
 
 def build_application(backbone: str, size: int, weights: str | None = None) -> keras.Model:
-    """The model of `keras.applications` without its top.
+    """The backbone without its top.
 
-    From pixels [n, size, size, 3] to features [n, m].
+    From pixels [n, size, size, 3] to features [n, m]. weights: what `keras.applications` takes.
     """
+    if backbone in efficientnet_lite.SCALES:
+        return efficientnet_lite.efficientnet_lite(backbone, size)
     build = getattr(applications, backbone)
     return build(include_top=False, weights=weights, input_shape=(size, size, 3), pooling="avg")
 
@@ -109,7 +108,7 @@ def build_trunk(backbone: str, application: keras.Model) -> keras.Model:
 
 
 def preprocess(x: Any, mode: Mode) -> Any:
-    """RGB pixels 0..255 as `preprocess_input` of the family's module returns them."""
+    """RGB pixels 0..255 as the family's `preprocess_input` in Keras returns them."""
     match mode:
         case "inside":
             return x
@@ -123,6 +122,8 @@ def preprocess(x: Any, mode: Mode) -> Any:
             mean = [255 * value for value in MEAN]
             variance = [(255 * value) ** 2 for value in DEVIATION]
             return layers.Normalization(mean=mean, variance=variance, name="preprocess")(x)
+        case "lite":
+            return layers.Rescaling(1 / 128, offset=-127 / 128, name="preprocess")(x)
 
 
 def stage_numbers(backbone: str, model: keras.Model) -> list[int]:

@@ -8,6 +8,7 @@ from typing import Any
 from pcam_kit.config.schema import Experiment, Transfer
 from pcam_kit.errors import ConfigError, RunError
 from pcam_kit.files import sha256_file, storage_error
+from pcam_kit.imagenet import LICENCE, PACKAGES
 from pcam_kit.run_folders import Run
 from pcam_kit.training.backend import quiet_import
 
@@ -15,7 +16,7 @@ from pcam_kit.training.backend import quiet_import
 def check_config(experiment: Experiment, size: int) -> None:
     """Check a transferred network as far as that goes without Keras.
 
-    size: pixels a side of what it sees. Raises ConfigError: patches too small, no file.
+    size: pixels a side of what it sees. Raises ConfigError: patches too small, no file, no package.
     """
     config = experiment.model
     if not isinstance(config, Transfer):
@@ -26,16 +27,22 @@ def check_config(experiment: Experiment, size: int) -> None:
             f"{size}x{size}",
             hint="let them be resized, e.g. --set model.input_size=64",
         )
+    if config.weights == "imagenet" and config.backbone in PACKAGES:
+        PACKAGES[config.backbone].path()
     path = _file(config)
     if path is not None and not path.is_file():
         raise ConfigError(
             f"model.weights: no file {path} (a relative path starts at the config's folder or at "
             f"{Path.cwd()})",
-            hint="give a .weights.h5 or .keras file, or imagenet (Keras downloads), or null "
-            "(random): --set model.weights=...",
+            hint="give a .weights.h5 or .keras file, or imagenet, or null (random): "
+            "--set model.weights=...",
         )
-    if path is not None and path.suffix not in {".h5", ".keras"}:
-        raise ConfigError(f"model.weights: expected a .weights.h5 or .keras file, found {path}")
+    suffixes = {".h5", ".keras"} | ({".pth"} if config.backbone in PACKAGES else set())
+    if path is not None and path.suffix not in suffixes:
+        raise ConfigError(
+            f"model.weights: expected a file that ends in {' or '.join(sorted(suffixes))}, "
+            f"found {path}"
+        )
 
 
 def check_weights(experiment: Experiment) -> dict[str, Any]:
@@ -70,6 +77,10 @@ def check_unchanged(run: Run) -> None:
 
 
 def _described(config: Transfer) -> dict[str, Any]:
+    if config.weights == "imagenet" and config.backbone in PACKAGES:
+        package = PACKAGES[config.backbone]
+        facts = {"package": package.name, "sha256": package.sha256, "licence": LICENCE}
+        return {"weights": {"source": config.weights} | facts}
     path = _file(config)
     if path is None:
         return {"weights": {"source": config.weights}}

@@ -60,6 +60,7 @@ class Competition(BaseModel):
     metric: str  # a name in `metrics.METRICS`
     counts: dict[Split, Annotated[int, Field(ge=0, le=10**8)]]
     default_config: Line
+    imagenet_config: Line | None = None  # the default where its weights are installed
     # used when the raw files have no validation split
     valid_fraction: float = Field(default=0.15, gt=0, lt=1)
     missing_hint: Text = ""  # printed when Kaggle does not know the slug

@@ -92,3 +92,8 @@ _PACKAGES = (
     ),
 )
 PACKAGES = {package.backbone: package for package in _PACKAGES}
+
+
+def is_installed() -> bool:
+    """Whether the extra `imagenet` is installed."""
+    return all(find_spec(package.module) is not None for package in _PACKAGES)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pcam_kit import imagenet
 from pcam_kit.config.load import load_experiment
 from pcam_kit.config.schema import Experiment, External, Fold
 from pcam_kit.data.folds import hash_folds, split_rows
@@ -109,10 +110,21 @@ def resolve_config(
     last. Raises ConfigError, UsageError.
     """
     if config is None:
-        competition = workspace.competition(None)
-        config = competition.default_config
-        log.info(f"config {config}: the default for {competition.slug}")
+        config = default_config(workspace)
     return load_experiment(config, overrides)
+
+
+def default_config(workspace: Workspace) -> str:
+    """The name of the config that is trained for the competition fetched last."""
+    competition = workspace.competition(None)
+    better = competition.imagenet_config
+    if better is not None and imagenet.is_installed():
+        log.info(f"config {better}: the default for {competition.slug} with ImageNet's weights")
+        return better
+    log.info(f"config {competition.default_config}: the default for {competition.slug}")
+    if better is not None:
+        log.info(f"{better} is better; it needs ImageNet's weights: {imagenet.INSTALL}")
+    return competition.default_config
 
 
 def resolve_experiment(experiment: Experiment, store: Store) -> Experiment:

@@ -18,7 +18,7 @@ from pcam_kit.metrics import Evaluation
 from pcam_kit.progress import HEADING, SILENT, Display
 from pcam_kit.run_folders import Result, Run
 from pcam_kit.workflows.ensemble import Combination, measure_ensemble
-from pcam_kit.workflows.plan import resolve_config
+from pcam_kit.workflows.plan import default_config
 from pcam_kit.workflows.train import TrainRequest, label, train_once
 from pcam_kit.workspace import Workspace
 
@@ -114,10 +114,8 @@ def train_series(
         )
     if not 1 <= (request.seeds or request.folds or 0) <= MOST:
         raise UsageError(f"expected 1 to {MOST:,} seeds or folds")
-    config = training.config
-    if config is None:
-        config = workspace.competition(None).default_config
-    first = resolve_config(training.config, training.overrides, workspace)
+    config = default_config(workspace) if training.config is None else training.config
+    first = load_experiment(config, training.overrides)
     store = workspace.store(first.competition or workspace.last_fetched(), first.data.stain)
     # another competition may be fetched while this series trains
     common = (*training.overrides, f"competition={store.profile.slug}")

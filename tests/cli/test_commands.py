@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from command_line import EVALUATE_KEYS, PREDICT_KEYS, SUBMIT_KEYS, TRAIN_KEYS, Project, command
 
-from pcam_kit import __version__
+from pcam_kit import Workspace, __version__
 from pcam_kit.cli.app import command_words
+from pcam_kit.workflows.plan import default_config
 
 
 def test_version_and_help(empty: Project) -> None:
@@ -146,6 +147,22 @@ def test_default_config_is_that_of_the_competition_fetched_last(project: Project
     done = project.pcam("train", "--print-config")
     assert "for faint" in done.err
     assert "config other" in done.err, "the profile as it is now"
+
+
+def test_default_config_is_another_where_imagenet_s_weights_are(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.path / "configs" / "better.yaml").write_text(
+        "model: {name: lab_cnn}\n", encoding="utf-8"
+    )
+    profile = project.path / "configs" / "competitions" / "tiny.yaml"
+    text = profile.read_text(encoding="utf-8")
+    profile.write_text(f"{text}imagenet_config: better\n", encoding="utf-8")
+    project.pcam("fetch", "tiny").ok()
+    monkeypatch.chdir(project.path)
+    for installed, name in ((True, "better"), (False, "quick")):
+        monkeypatch.setattr("pcam_kit.imagenet.is_installed", lambda value=installed: value)
+        assert default_config(Workspace()) == name
 
 
 def test_the_mean_of_several_runs(project: Project) -> None:

@@ -153,7 +153,7 @@ def test_a_faulty_profile_is_told_its_own_keys(tmp_path: Path) -> None:
             competitions.find_competition(str(path))
         hint = caught.value.hint
         assert "slug, title, layout, image_size, target_column, target, metric, counts" in hint
-        assert "id_column, valid_fraction" in hint
+        assert "id_column, imagenet_config, valid_fraction" in hint
         assert "print-config" not in hint
         example = Path(hint.rpartition("an example: ")[2])
         assert competitions.read_profile(example).slug == "pcam"

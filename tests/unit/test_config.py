@@ -101,7 +101,9 @@ def test_every_competition_has_a_shipped_default_config() -> None:
     from pcam_kit.competitions import find_competition
 
     for slug in load.list_configs(kind="competitions"):
-        assert find_competition(slug).default_config in load.list_configs(), slug
+        competition = find_competition(slug)
+        assert competition.default_config in load.list_configs(), slug
+        assert competition.imagenet_config in {None, *load.list_configs()}, slug
 
 
 def test_the_working_directory_comes_first(tmp_path: Path) -> None:

@@ -65,6 +65,9 @@ def assign_folds(
     of each label differ by at most one. As with `choose_valid` neither the order of rows nor the
     numbers of groups matter. Raises DataError where there are fewer groups than folds, or fewer
     than two folds.
+
+    The folds of scikit-learn's StratifiedGroupKFold depend on the numbers of groups, and are others
+    than those of existing runs.
     """
     grouped = _grouped(ids, labels, groups, seed)
     sizes, label_counts = grouped.sizes, grouped.label_counts

@@ -92,6 +92,9 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> Temperature:
     finds the one zero of its slope. The result is at an end of the range for perfectly separated
     classes (1/20), and for probabilities that are no better than chance (20). Raises DataError as
     `best_threshold` does.
+
+    It is 1 / the coefficient of scikit-learn's LogisticRegression on the log-odds, which has no
+    bounds: there it is infinite or negative for probabilities that are no better than chance.
     """
     y, p = metrics.check_inputs(labels, probabilities, kind="probabilities")
     if y.all() or not y.any():

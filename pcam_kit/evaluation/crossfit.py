@@ -66,7 +66,10 @@ def cross_fit(
 def _assign_folds(
     y: NDArray[np.bool_], groups: NDArray[np.int32] | None, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], Literal["slides", "patches"]]:
-    """The fold of each patch, [n], and whether folds have whole slides."""
+    """The fold of each patch, [n], and whether folds have whole slides.
+
+    scikit-learn's folds are others, so scores of existing runs would change.
+    """
     slides = count_slides(groups)
     if groups is not None and slides is not None and slides > 1:
         folds = _slides_into_folds(y, groups, rng)

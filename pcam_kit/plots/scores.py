@@ -1,4 +1,7 @@
-"""Plots of scores: ROC, precision-recall, calibration, histogram, confusion, slides, members."""
+"""Plots of scores: ROC, precision-recall, calibration, histogram, confusion, slides, members.
+
+scikit-learn takes 0.7 s to import, so only the plots that need it import it.
+"""
 
 # pyright: basic
 
@@ -15,7 +18,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
 
 from pcam_kit import metrics
 from pcam_kit.evaluation.by_slide import SlideScore
@@ -57,6 +59,8 @@ class Scored:
 
 def roc(runs: Sequence[Scored]) -> Figure:
     """ROC curves, with a point at each run's threshold. Raises DataError for one class only."""
+    from sklearn.metrics import roc_curve
+
     with drawing():
         figure, axes = new_axes(height=_height(runs))
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
@@ -77,6 +81,8 @@ def roc(runs: Sequence[Scored]) -> Figure:
 
 def precision_recall(runs: Sequence[Scored]) -> Figure:
     """Precision-recall curves, with a point at each run's threshold."""
+    from sklearn.metrics import precision_recall_curve
+
     with drawing():
         figure, axes = new_axes(height=_height(runs))
         for i, run in enumerate(runs):
@@ -99,6 +105,8 @@ def precision_recall(runs: Sequence[Scored]) -> Figure:
 
 def average_precision(run: Scored) -> float:
     """The mean precision, each weighed by the recall that it adds; scikit-learn's."""
+    from sklearn.metrics import average_precision_score
+
     return float(average_precision_score(run.labels, run.probabilities))
 
 
@@ -282,7 +290,10 @@ def _unit_square(axes: Axes) -> None:
 
 
 def _reliability(axes: Axes, labels: NDArray[Any], p: NDArray[Any], i: int, label: str) -> None:
-    """Points at the mean probability of each bin; small ones where a bin has few patches."""
+    """Points at the mean probability of each bin; small ones where a bin has few patches.
+
+    scikit-learn's calibration_curve does not tell how many patches a bin has.
+    """
     bins = np.minimum((np.asarray(p, np.float64) * BINS).astype(np.int64), BINS - 1)
     counts = np.bincount(bins, minlength=BINS)
     used = np.flatnonzero(counts)

@@ -51,6 +51,17 @@ def test_agrees_with_scikit_learn(n: int, seed: int, decimals: int | None, dtype
         assert [[found.tn, found.fp], [found.fn, found.tp]] == reference.confusion_matrix(
             y, said, labels=[0, 1]
         ).tolist()
+        assert [found.sensitivity, found.specificity, found.f1] == pytest.approx(
+            [
+                reference.recall_score(y, said),
+                reference.recall_score(y, said, pos_label=0),
+                reference.f1_score(y, said),
+            ],
+            abs=EXACT,
+        )
+        assert found.precision == (
+            pytest.approx(reference.precision_score(y, said), abs=EXACT) if said.any() else None
+        )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -5,7 +5,7 @@ It holds nothing about the machine that the experiment runs on.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -227,6 +227,19 @@ class Experiment(Part):
     """How it is trained."""
     evaluation: Evaluation = Evaluation()
     """How it predicts."""
+
+    def recipe(self) -> Experiment:
+        """What runs of several seeds have in common.
+
+        It has no seed, and nothing that changes no result: the name, where the store is looked for,
+        and who hears of the training. Of predictions from elsewhere only the name tells which they
+        are, so it stays.
+        """
+        training = self.training.model_copy(update={"track": []})
+        changes: dict[str, Any] = {"seed": 0, "competition": None, "training": training}
+        if not isinstance(self.model, External):
+            changes["name"] = "recipe"
+        return self.model_copy(update=changes)
 
 
 class FewDigits(Part):

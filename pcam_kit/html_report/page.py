@@ -13,7 +13,6 @@ from markupsafe import Markup
 
 from pcam_kit import __version__
 from pcam_kit.config.load import dump_yaml
-from pcam_kit.config.schema import Experiment
 from pcam_kit.data.shift import LIMIT, WORDS
 from pcam_kit.evaluation.by_slide import SlideScore, score_slides
 from pcam_kit.evaluation.intervals import count_slides
@@ -200,7 +199,8 @@ def _groups(parts: Sequence[RunPart]) -> list[dict[str, Any]]:
     """Mean and sd of runs whose configs are equal but for seed and name."""
     found: dict[str, list[RunPart]] = {}
     for part in parts:
-        found.setdefault(_without_seed(part.run.experiment), []).append(part)
+        recipe = part.run.experiment.recipe().model_dump_json()
+        found.setdefault(recipe, []).append(part)
     return [
         {
             "name": group[0].run.experiment.name,
@@ -211,11 +211,6 @@ def _groups(parts: Sequence[RunPart]) -> list[dict[str, Any]]:
         for group in found.values()
         if len(group) > 1
     ]
-
-
-def _without_seed(experiment: Experiment) -> str:
-    changes = {"seed": 0, "name": "same", "competition": None}
-    return experiment.model_copy(update=changes).model_dump_json()
 
 
 def _origin(contents: Contents) -> dict[str, Any]:

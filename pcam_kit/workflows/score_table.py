@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pcam_kit.formatting import as_latex, as_markdown, interval, mean_sd
-from pcam_kit.run_folders import Run
 from pcam_kit.workflows.evaluate import RunEvaluation
 
 TableFormat = Literal["markdown", "latex", "csv"]
@@ -57,7 +55,8 @@ def by_config(evaluations: Sequence[RunEvaluation]) -> Table:
     """
     groups: dict[str, list[RunEvaluation]] = {}
     for evaluation in evaluations:
-        groups.setdefault(recipe_of(evaluation.run), []).append(evaluation)
+        recipe = evaluation.run.experiment.recipe().model_dump_json()
+        groups.setdefault(recipe, []).append(evaluation)
     rows: list[list[Any]] = []
     texts: list[list[str]] = []
     for group in groups.values():
@@ -98,13 +97,6 @@ def by_slide(evaluations: Sequence[RunEvaluation]) -> Table:
     if len(evaluations) > 1:
         headings.insert(0, "run")
     return Table(columns, rows, texts, headings)
-
-
-def recipe_of(run: Run) -> str:
-    """What runs that differ in nothing but their seed have in common."""
-    values = run.experiment.model_dump(mode="json")
-    values.pop("seed")
-    return json.dumps(values, sort_keys=True)
 
 
 def _text(key: str, values: Sequence[float], first: RunEvaluation) -> str:

@@ -154,12 +154,14 @@ def train_once(
 
 def find_runs(experiment: Experiment, store: Store, workspace: Workspace) -> list[Run]:
     """The runs of `experiment` on `store`, complete or not, oldest first."""
-    resolved = _anywhere(resolve_experiment(experiment, store))
+    recipe = resolve_experiment(experiment, store).recipe()
     return [
         run
         for run in list_runs(workspace.runs)
         if run.meta["store_fingerprint"] == store.fingerprint
-        and _anywhere(run.experiment) == resolved
+        and run.experiment.name == experiment.name
+        and run.experiment.seed == experiment.seed
+        and run.experiment.recipe() == recipe
     ]
 
 
@@ -169,12 +171,6 @@ def label(experiment: Experiment) -> str:
     if fold is None:
         return f"seed {experiment.seed}"
     return f"seed {experiment.seed}, fold {fold.index} of {fold.of}"
-
-
-def _anywhere(experiment: Experiment) -> Experiment:
-    """Without what makes no other run: where the store is looked for, and who hears of it."""
-    training = experiment.training.model_copy(update={"track": []})
-    return experiment.model_copy(update={"competition": None, "training": training})
 
 
 def _resume_hint(run: Run) -> str:

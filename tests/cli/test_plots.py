@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 from xml.etree import ElementTree
@@ -12,7 +14,7 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 import pytest
-from command_line import Layout, Project
+from command_line import Layout, Project, clean_env
 
 import pcam_kit as pcam
 from pcam_kit import metrics, plots
@@ -81,6 +83,15 @@ def test_every_format(tissue: tuple[Path, Run], tmp_path: Path) -> None:
     page = plot._repr_html_()
     assert "<svg" in page
     assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_what_draws_nothing_with_scikit_learn_does_not_wait_for_it(tmp_path: Path) -> None:
+    code = "import sys, pcam_kit.workflows.evaluate, pcam_kit.workflows.plot; "
+    code += "print('sklearn' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=clean_env(tmp_path), capture_output=True, text=True
+    )
+    assert done.stdout == "False\n", done.stderr
 
 
 def test_the_command_knows_all_plots() -> None:

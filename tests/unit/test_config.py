@@ -14,6 +14,7 @@ from pcam_kit.config.faults import suggestion
 from pcam_kit.config.schema import (
     Augment,
     Experiment,
+    External,
     LabCnn,
     ReportCnn,
     ResNet,
@@ -221,3 +222,15 @@ def test_suggestions_are_near_or_absent() -> None:
 def test_unreadable_file() -> None:
     with pytest.raises(ConfigError, match=r"cannot read gone\.yaml"):
         load.read_yaml_file(Path("gone.yaml"))
+
+
+def test_a_recipe_is_what_seeds_share_and_of_predictions_from_elsewhere_their_name() -> None:
+    plain = load.load_experiment("lab")
+    other = ("seed=3", "name=mine", "competition=pcam", "training.track=[mlflow]")
+    assert load.load_experiment("lab", other).recipe() == plain.recipe()
+    for change in ("training.epochs=7", "evaluation.tta=none", "data.limit=100"):
+        assert load.load_experiment("lab", [change]).recipe() != plain.recipe()
+    torch, jax = (
+        Experiment(name=name, model=External(name="external")) for name in ("torch", "jax")
+    )
+    assert torch.recipe() != jax.recipe()

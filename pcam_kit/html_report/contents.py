@@ -33,8 +33,8 @@ class RunPart:
 
     honest_accuracy: at a threshold chosen on other patches; `chosen_on`: "slides" or "patches";
     both None on other splits than valid, where the threshold is from elsewhere anyway.
-    temperature: None where it is not known. epochs: the lines of metrics.jsonl, oldest first.
-    comparison: with the first run; None for the first.
+    temperature: None where it is not known. epochs: as `read_metrics` has them; empty where they
+    cannot be read. comparison: with the first run; None for the first.
     """
 
     run: Run

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import html
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +18,11 @@ from pcam_kit.evaluation.by_slide import SlideScore
 from pcam_kit.evaluation.calibration import apply_temperature
 from pcam_kit.html_report.contents import Contents, RunPart
 from pcam_kit.plots.style import ROC_AXES, ROC_POINT
-from pcam_kit.plots.training import PANELS
 from pcam_kit.text import printable
 
 MOST_SLIDES = 60  # of the forest plot; the table has all
 REM = 6.9  # for an inch of a figure: its 9 points are then 13.8 pixels
 WIDE = 45  # rem
-DRAWN = {key for _, lines in PANELS for key, _, _ in lines}  # keys of metrics.jsonl
 LONGEST_NAME = 40  # characters of a run's name in a legend
 # The colours of the plots, on the page's paper: a contrast of at least 3 with it, of texts at least
 # 4.5. The series of the dark page are lighter forms of the same hues.
@@ -93,32 +90,11 @@ def _scored(contents: Contents, part: RunPart) -> plots.Scored:
 
 def _curves(contents: Contents) -> Plot | None:
     """The learning curves of all runs that have any, in one figure."""
-    histories = {_short(part.run.name): _epochs(part.epochs) for part in contents.runs}
-    histories = {name: lines for name, lines in histories.items() if lines}
+    histories = {_short(part.run.name): part.epochs for part in contents.runs if part.epochs}
     if not histories:
         return None
     caption = "By epoch. The ring marks the best one, whose weights the run keeps."
     return _plot(plots.curves(histories), "curves", caption)
-
-
-def _epochs(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Lines of metrics.jsonl with the finite numbers in them; an epoch once, in order.
-
-    A resumed training may have written an epoch twice: the later line counts.
-    """
-    epochs: dict[int, dict[str, Any]] = {}
-    for line in lines:
-        numbers = {
-            key: value
-            for key, value in line.items()
-            if isinstance(value, int | float) and math.isfinite(value)
-        }
-        epoch = numbers.get("epoch")
-        if isinstance(epoch, int) and DRAWN & numbers.keys():
-            if "valid_auc" not in numbers:
-                numbers.pop("best", None)
-            epochs[epoch] = numbers
-    return [epochs[epoch] for epoch in sorted(epochs)]
 
 
 def _probabilities(one: plots.Scored, i: int, *, single: bool) -> tuple[Plot, Plot]:

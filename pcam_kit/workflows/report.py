@@ -19,7 +19,7 @@ from pcam_kit.errors import ConfigError, DataError, RunError, UsageError
 from pcam_kit.evaluation.calibration import best_threshold
 from pcam_kit.evaluation.ensemble import combine, correlations
 from pcam_kit.evaluation.intervals import intervals
-from pcam_kit.files import check_replaceable, read_json_lines, write_bytes
+from pcam_kit.files import check_replaceable, write_bytes
 from pcam_kit.formatting import Summary, interval, size
 from pcam_kit.html_report.contents import (
     Contents,
@@ -32,7 +32,7 @@ from pcam_kit.html_report.page import MARK, render
 from pcam_kit.metrics import evaluate
 from pcam_kit.names import shell_word
 from pcam_kit.progress import SILENT, Display
-from pcam_kit.run_folders import Run
+from pcam_kit.run_folders import Run, read_metrics
 from pcam_kit.submissions import Entry
 from pcam_kit.workflows.ensemble import Combination, first_unlike, measure_ensemble
 from pcam_kit.workflows.evaluate import RunEvaluation, evaluate_runs
@@ -170,7 +170,7 @@ def _collect(
     # a store of its own, closed again before Keras comes: of 0.9 GB of patches 0.7 get mapped
     stain = None if store is None else _stain(workspace.store_of(first))
     groups = evaluations[0].groups
-    parts = [_part(evaluation) for evaluation in evaluations]
+    parts = [_part(evaluation, notes) for evaluation in evaluations]
     together = None
     if len(runs) > 1:
         together = _together(evaluations, groups, request.split, workspace, display)
@@ -219,18 +219,21 @@ def _notes_of(store: Store | None) -> list[str]:
     return [] if store is None or store.synthetic else store.notes
 
 
-def _part(evaluation: RunEvaluation) -> RunPart:
-    calibrated = evaluation.calibrated
-    lines, _ = read_json_lines(evaluation.run.metrics_file)
+def _part(evaluation: RunEvaluation, notes: list[str]) -> RunPart:
+    run, calibrated = evaluation.run, evaluation.calibrated
+    epochs: list[dict[str, Any]] = []
+    try:
+        epochs = read_metrics(run)
+    except RunError:  # its message would tell folders of this machine
+        command = f"pcam plot curves {shell_word(Path(run.name))}"
+        notes.append(f"The epochs of {run.name} cannot be read: {command} says why.")
     return RunPart(
-        run=evaluation.run,
-        scored=Scored(
-            evaluation.run.name, evaluation.probabilities, evaluation.scores, evaluation.intervals
-        ),
+        run=run,
+        scored=Scored(run.name, evaluation.probabilities, evaluation.scores, evaluation.intervals),
         honest_accuracy=calibrated.accuracy,
         chosen_on=calibrated.by,
         temperature=calibrated.temperature,
-        epochs=[line for line in lines if isinstance(line, dict)],
+        epochs=epochs,
         comparison=evaluation.comparison,
     )
 

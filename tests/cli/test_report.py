@@ -257,6 +257,7 @@ def test_names_are_text_and_nothing_else(project: Project, tiny: list[str]) -> N
         assert "<script>alert(1)" in page.text
         assert "\x1b" not in page.source
         assert html.escape("<script>alert(1)") in page.source
+        assert "cannot be read: pcam plot curves" in page.text
 
 
 def check_no_markup_of(page: Page) -> None:

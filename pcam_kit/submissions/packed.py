@@ -10,19 +10,18 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from pcam_kit.errors import SubmissionError
-from pcam_kit.parsing import GZIP, gunzip, parsing, read_bytes, reason_of
+from pcam_kit.parsing import (
+    GZIP,
+    HEAD_BYTES,
+    describe_bytes,
+    gunzip,
+    parsing,
+    read_bytes,
+    reason_of,
+)
 
 CSV_BYTES = 256 << 20  # the most that is read, packed or unpacked; 57,458 rows have 3 MB
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-OTHERS = (
-    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
-    (b"Rar!", "a RAR archive"),
-    (b"\xfd7zXZ", "an .xz file"),
-    (b"BZh", "a .bz2 file"),
-    (b"\xd0\xcf\x11\xe0", "an Excel file (.xls)"),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"PAR1", "a parquet file"),
-)
 
 
 def read_csv_file(path: Path) -> tuple[bytes, bytes]:
@@ -37,12 +36,12 @@ def read_csv_file(path: Path) -> tuple[bytes, bytes]:
     elif data.startswith(GZIP):
         content, ending = _gunzipped(path, data), ".gz"
     else:
-        for start, what in OTHERS:
-            if data.startswith(start):
-                raise SubmissionError(
-                    f"{path} is {what}, not a CSV file",
-                    hint="unpack it or save it as CSV; .zip and .gz with one CSV are taken as well",
-                )
+        kind = describe_bytes(data[:HEAD_BYTES]) if data else ""
+        if kind and not kind.startswith(("text", "UTF-16")):
+            raise SubmissionError(
+                f"{path} is {kind}, not a CSV file",
+                hint="unpack it or save it as CSV; .zip and .gz with one CSV are taken as well",
+            )
         if name.endswith((".zip", ".gz")):
             raise SubmissionError(
                 f"{path} is not packed, although its name says so: Kaggle goes by the name",

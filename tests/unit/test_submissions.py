@@ -270,7 +270,12 @@ class TestPackedAndRefused:
 
     @pytest.mark.parametrize(
         ("start", "what"),
-        [(b"7z\xbc\xaf\x27\x1c", "7-Zip"), (b"\x89HDF", "HDF5"), (b"BZh9", "bz2")],
+        [
+            (b"7z\xbc\xaf\x27\x1c", "is a 7-Zip archive, not a CSV"),
+            (b"\x89HDF\r\n\x1a\n", "is an HDF5 file, not a CSV"),
+            (b"BZh9", "is a bzip2 file, not a CSV"),
+            (b"<html><title>Sign in</title>", "is a web page: 'Sign in', not a CSV"),
+        ],
     )
     def test_other_formats_are_named(self, tmp_path: Path, start: bytes, what: str) -> None:
         message = refused(self.made(tmp_path, "a.csv", start + b"\0\1" * 50))

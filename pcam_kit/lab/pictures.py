@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pcam_kit.files import writing
+from pcam_kit.plots.training import samples, show_patch
 
 CHANNELS = 8  # feature maps of a layer, at most
 FILTERS = 16  # kernels of a layer, at most
@@ -49,8 +50,8 @@ def draw_feature_maps(
     figure = Figure(figsize=(1.15 * (CHANNELS + 1), 1.25 * last + 2.0), layout="constrained")
     grid = figure.add_gridspec(last + 1, CHANNELS + 1, height_ratios=[1] * last + [1.3])
     first = figure.add_subplot(grid[0, 0])
-    _show_image(first, image)
-    _without_ticks(first, "image")
+    show_patch(first, _as_rgb(image))
+    first.set_title("image", fontsize=8)
     for row, (name, channels) in enumerate(maps.items()):
         for channel in range(min(CHANNELS, channels.shape[-1])):
             axis = figure.add_subplot(grid[row, channel + 1])
@@ -70,16 +71,8 @@ def draw_augmented(
     originals: NDArray[np.uint8], augmented: Sequence[NDArray[np.uint8]], title: str, path: Path
 ) -> Path:
     """A row an image: as it is, then once from each of `augmented`, all [n, h, w, c]."""
-    columns = [originals, *augmented]
-    titles = ["as it is", *(f"epoch {epoch}" for epoch in range(1, len(columns)))]
-    n = len(originals)
-    figure = Figure(figsize=(1.05 * len(columns), 1.05 * n + 0.7), layout="constrained")
-    axes = figure.subplots(n, len(columns), squeeze=False)
-    for row in range(n):
-        for column, images in enumerate(columns):
-            axis = axes[row, column]
-            _show_image(axis, images[row])
-            _without_ticks(axis, titles[column] if row == 0 else "")
+    patches = [_as_rgb(images) for images in (originals, *augmented)]
+    figure = samples(patches[0], patches[1:], [""] * len(originals))
     figure.suptitle(title, fontsize=11)
     return _save(figure, path)
 
@@ -113,11 +106,8 @@ def draw_curves(
     return _save(figure, path)
 
 
-def _show_image(axis: Any, image: NDArray[np.uint8]) -> None:
-    if image.shape[-1] == 1:
-        axis.imshow(image[..., 0], cmap="gray", vmin=0, vmax=255)
-    else:
-        axis.imshow(image)
+def _as_rgb(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images
 
 
 def _without_ticks(axis: Any, title: str) -> None:

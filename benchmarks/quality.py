@@ -142,7 +142,9 @@ def main() -> None:
     workspace = Workspace(data=arguments.data_dir, runs=arguments.runs_dir)
     parts = [HEAD]
     sections = PAGE.read_text(encoding="utf-8").split("\n## ")[1:]
-    for (slug, contestants), section in zip(CONTESTANTS.items(), sections, strict=True):
+    # the others are of benchmarks/growth.py
+    tables, others = sections[: len(CONTESTANTS)], sections[len(CONTESTANTS) :]
+    for (slug, contestants), section in zip(CONTESTANTS.items(), tables, strict=True):
         try:
             store = workspace.store(slug)
         except DataError as error:
@@ -151,6 +153,7 @@ def main() -> None:
             continue
         runs = {one.name: _runs(one, store, workspace, arguments) for one in contestants}
         parts.append(_section(store, runs, f"## {section}"))
+    parts += [f"## {section}" for section in others]
     PAGE.write_text("\n".join(parts), encoding="utf-8", newline="\n")
     print(PAGE)
 

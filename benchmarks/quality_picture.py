@@ -45,7 +45,8 @@ def read_tables(text: str) -> list[tuple[str, list[Row]]]:
             if names and score is not None and "plain network" not in cells[0]:
                 minutes = to_minutes(cells[6])
                 rows.append(Row(names[0], float(score[1]), float(score[2]), minutes))
-        sections.append((section.split(":")[0], rows))
+        if rows:  # not those of benchmarks/growth.py
+            sections.append((section.split(":")[0], rows))
     return sections
 
 

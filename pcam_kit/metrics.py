@@ -4,8 +4,8 @@
 DataError when the labels are not 0 or 1, a value is not finite, a probability is outside [0, 1], or
 lengths differ.
 
-They equal scikit-learn's. Its own are not used because its import would take `pcam evaluate` from
-0.5 to 1.4 s, and its calls take 6 to 60 times as long.
+Those that scikit-learn has are equal to its own. Its own are not used because its import would take
+`pcam evaluate` from 0.5 to 1.4 s, and its calls take 6 to 60 times as long.
 """
 
 from __future__ import annotations

@@ -117,8 +117,10 @@ def train_series(
     config = default_config(workspace) if training.config is None else training.config
     first = load_experiment(config, training.overrides)
     store = workspace.store(first.competition or workspace.last_fetched(), first.data.stain)
-    # another competition may be fetched while this series trains
-    common = (*training.overrides, f"competition={store.profile.slug}")
+    common = training.overrides
+    if first.competition != store.profile.slug:
+        # another competition may be fetched while this series trains
+        common = (*common, f"competition={store.profile.slug}")
     if request.folds is not None:
         several = [
             (*common, f"data.fold.index={i}", f"data.fold.of={request.folds}")

@@ -1,5 +1,5 @@
 """Write what can be read off the code: docs/cli.md from --help, docs/config.md from the schema,
-docs/api.md and docs/structure.md from docstrings.
+docs/api.md and docs/structure.md from docstrings, the published scores in docs/benchmarks.md.
 
 With --check it writes nothing and fails when a page is not what would be written.
 """
@@ -19,6 +19,8 @@ from pcam_kit import api
 from pcam_kit.cli.app import command_words
 from pcam_kit.cli.config import markdown
 from pcam_kit.config.reference import all_settings
+from pcam_kit.evaluation.published import HEADINGS, MEDALS, PCAM
+from pcam_kit.formatting import as_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 OTHERS = {
@@ -120,10 +122,24 @@ def structure_page() -> str:
     )
 
 
+def benchmarks_page() -> str:
+    """docs/benchmarks.md with today's table between its two comments."""
+    text = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    before, start, rest = text.partition("published.py -->\n")
+    end, after = rest.partition("<!-- end -->")[1:]
+    rows = [
+        [other.name, *(other.text(key) for key in HEADINGS), other.source]
+        for other in (*PCAM, *MEDALS)
+    ]
+    headings = ["", *HEADINGS.values(), "source"]
+    return f"{before}{start}\n{as_markdown(headings, rows)}\n{end}{after}"
+
+
 def main() -> None:
     """Write or check."""
     pages = {
         "api.md": api_page(),
+        "benchmarks.md": benchmarks_page(),
         "cli.md": cli_page(),
         "config.md": config_page(),
         "structure.md": structure_page(),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pcam_kit.api import (
         Workspace,
         apply,
+        benchmark,
         colour_shift,
         configs,
         download,
@@ -50,6 +51,7 @@ __all__ = [
     "Workspace",
     "__version__",
     "apply",
+    "benchmark",
     "colour_shift",
     "configs",
     "download",

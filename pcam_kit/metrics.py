@@ -57,6 +57,13 @@ class Confusion:
         return _share(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
     @property
+    def balanced_accuracy(self) -> float | None:
+        """The mean of sensitivity and specificity."""
+        if self.sensitivity is None or self.specificity is None:
+            return None
+        return (self.sensitivity + self.specificity) / 2
+
+    @property
     def accuracy(self) -> float | None:
         """The share of patches whose class is right."""
         return _share(self.tn + self.tp, self.tn + self.fp + self.fn + self.tp)

@@ -9,7 +9,7 @@ from pathlib import Path
 from pcam_kit.competitions import Competition, find_competition
 from pcam_kit.config.schema import StainMethod
 from pcam_kit.data.store import Store, open_store
-from pcam_kit.data.store_reader import NORMALISED
+from pcam_kit.data.store_reader import MLE_BENCH, NORMALISED
 from pcam_kit.errors import DataError, RunError, UsageError
 from pcam_kit.files import read_json_object
 from pcam_kit.run_folders import Run
@@ -57,7 +57,7 @@ class Workspace:
         store it was normalised from has changed.
         """
         slug = name
-        if not self.competition_path(name).is_dir():
+        if name != MLE_BENCH and not self.competition_path(name).is_dir():
             slug = find_competition(name).slug
         store = open_store(self.store_path(slug, stain))
         command = f"pcam fetch {slug}"

@@ -18,6 +18,7 @@ from __future__ import annotations
 from pcam_kit.api.arguments import (
     load_run,
 )
+from pcam_kit.api.benchmarks import benchmark
 from pcam_kit.api.data import (
     colour_shift,
     download,
@@ -64,6 +65,7 @@ from pcam_kit.workspace import Workspace
 __all__ = [
     "Workspace",
     "apply",
+    "benchmark",
     "colour_shift",
     "configs",
     "download",

@@ -10,6 +10,7 @@ import typer
 from pcam_kit import __version__
 from pcam_kit.cli import lab
 from pcam_kit.cli.apply import apply
+from pcam_kit.cli.benchmark import benchmark
 from pcam_kit.cli.config import config
 from pcam_kit.cli.demo import demo
 from pcam_kit.cli.doctor import doctor
@@ -46,6 +47,7 @@ COMMANDS = (
     leaks,
     train,
     evaluate,
+    benchmark,
     plot,
     errors,
     report,

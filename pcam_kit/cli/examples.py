@@ -28,6 +28,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("pcam evaluate", "the newest run on the validation patches"),
         ("pcam evaluate 3f2a 91bc", "two runs compared, by the ends of their names"),
     ),
+    "benchmark": (
+        ("pcam benchmark pcam", "the default network, five seeds"),
+        ("pcam benchmark mle-bench --config pcam96 --seeds 1", "a quick network, once"),
+    ),
     "plot": (
         ("pcam plot curves", "loss, accuracy and AUC of the newest run"),
         ("pcam plot roc 3f2a 91bc --out roc.pdf", "two runs in one figure, for a paper"),

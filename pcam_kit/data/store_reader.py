@@ -34,6 +34,7 @@ from pcam_kit.parsing import open_regular, parsing
 from pcam_kit.progress import Progress, silent
 
 COLOUR_GRID = 32  # pixels a side, about: enough to estimate the colours of a patch
+MLE_BENCH = "mle-bench"  # the slug of the store that data/mle_bench.py makes of Kaggle's
 NORMALISED = "store-"  # how the names of normalised stores begin; the method follows
 
 
@@ -212,6 +213,8 @@ def _stain_of(path: Path) -> str:
 
 def _fetch_command(path: Path, slug: str) -> str:
     """The command that builds the store at `path`."""
+    if slug == MLE_BENCH:
+        return f"pcam benchmark {MLE_BENCH}"
     stain = _stain_of(path)
     return f"pcam fetch {slug}" + (f" --stain {stain}" if stain else "")
 

@@ -115,6 +115,43 @@ def score_interval(
     return percentile_interval(np.array(scores), len(clusters))
 
 
+def balanced_accuracy_interval(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    threshold: float,
+    groups: NDArray[np.int32] | None = None,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The 95% interval of the balanced accuracy, by slide where `intervals` is.
+
+    By patch it joins Wilson's intervals of sensitivity and specificity (method 10 of Newcombe,
+    Statistics in Medicine 17, 1998). Raises DataError.
+    """
+    y, p = metrics.check_inputs(labels, probabilities, kind="probabilities", both_classes=True)
+    correct = (p >= threshold) == y
+    slides = slides_to_resample(groups)
+    if groups is not None and slides is not None:
+        slide_of = np.unique(groups, return_inverse=True)[1]
+        times = _draw_slides(slides, draws, np.random.default_rng(seed))
+        shares: list[Floats] = []
+        for rows in (y, ~y):
+            right = times @ np.bincount(slide_of[rows & correct], minlength=slides)
+            all_of_class = times @ np.bincount(slide_of[rows], minlength=slides)
+            none = np.full(draws, np.nan)  # a draw without this class says nothing
+            shares.append(np.divide(right, all_of_class, out=none, where=all_of_class > 0))
+        return percentile_interval((shares[0] + shares[1]) / 2, slides)
+    value = below = above = 0.0
+    for rows in (y, ~y):
+        right, n = int((rows & correct).sum()), int(rows.sum())
+        low, high = wilson_interval(right, n)
+        value += right / n / 2
+        below += (right / n - low) ** 2
+        above += (high - right / n) ** 2
+    return value - below**0.5 / 2, value + above**0.5 / 2
+
+
 def sampling_unit(slides: int | None) -> str:
     """The units that an interval is about, as `--json` reports them."""
     return "patches" if slides is None else f"slides ({slides})"

@@ -11,6 +11,7 @@ from typing import Any
 from pcam_kit.competitions import Competition, Overlap, find_overlaps
 from pcam_kit.data.copies import Copies, StoreFingerprints, compare_stores, fingerprint_store
 from pcam_kit.data.store import Store, open_store
+from pcam_kit.data.store_reader import MLE_BENCH
 from pcam_kit.errors import UsageError
 from pcam_kit.formatting import Summary
 from pcam_kit.progress import SILENT, Display
@@ -127,7 +128,11 @@ def _open_stores(names: Sequence[str], workspace: Workspace) -> list[Store]:
     if names:
         chosen = [_open_named(name, workspace) for name in names]
         return list({store.path.resolve(): store for store in chosen}.values())
-    manifests = sorted(workspace.data.glob("*/store/manifest.json"))
+    manifests = [
+        path
+        for path in sorted(workspace.data.glob("*/store/manifest.json"))
+        if path.parent.parent.name != MLE_BENCH  # all of it is copied from Kaggle's store
+    ]
     if not manifests:
         raise UsageError(
             f"no competition's data in {workspace.data}", hint="get some: pcam fetch COMPETITION"

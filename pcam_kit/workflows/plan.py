@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcam_kit import imagenet
+from pcam_kit.competitions import Competition
 from pcam_kit.config.load import load_experiment
 from pcam_kit.config.schema import Experiment, External, Fold
 from pcam_kit.data.folds import hash_folds, split_rows
@@ -110,13 +111,12 @@ def resolve_config(
     last. Raises ConfigError, UsageError.
     """
     if config is None:
-        config = default_config(workspace)
+        config = default_config(workspace.competition(None))
     return load_experiment(config, overrides)
 
 
-def default_config(workspace: Workspace) -> str:
-    """The name of the config that is trained for the competition fetched last."""
-    competition = workspace.competition(None)
+def default_config(competition: Competition) -> str:
+    """The name of the config that is trained for `competition` where none is named."""
     better = competition.imagenet_config
     if better is not None and imagenet.is_installed():
         log.info(f"config {better}: the default for {competition.slug} with ImageNet's weights")

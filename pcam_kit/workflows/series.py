@@ -114,7 +114,9 @@ def train_series(
         )
     if not 1 <= (request.seeds or request.folds or 0) <= MOST:
         raise UsageError(f"expected 1 to {MOST:,} seeds or folds")
-    config = default_config(workspace) if training.config is None else training.config
+    config = training.config
+    if config is None:
+        config = default_config(workspace.competition(None))
     first = load_experiment(config, training.overrides)
     store = workspace.store(first.competition or workspace.last_fetched(), first.data.stain)
     common = training.overrides

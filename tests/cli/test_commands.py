@@ -162,7 +162,7 @@ def test_default_config_is_another_where_imagenet_s_weights_are(
     monkeypatch.chdir(project.path)
     for installed, name in ((True, "better"), (False, "quick")):
         monkeypatch.setattr("pcam_kit.imagenet.is_installed", lambda value=installed: value)
-        assert default_config(Workspace()) == name
+        assert default_config(Workspace().competition(None)) == name
 
 
 def test_the_mean_of_several_runs(project: Project) -> None:

@@ -181,12 +181,36 @@ class Custom(_Network):
         return self.builder.endswith(".keras")
 
 
-class External(Part):
+class WithoutNetwork(Part):
+    """No network that could be trained, applied or exported: the run holds predictions alone."""
+
+    holds: ClassVar[str]  # what the run holds, for messages
+    more: ClassVar[str]  # how to get predictions that it does not hold; {split} stands for which
+
+
+class External(WithoutNetwork):
     """No network: the run holds predictions of another program (`pcam import`)."""
+
+    holds = "predictions from elsewhere"
+    more = "import those of {split}, too: pcam import --{split} FILE; leave out --tta"
 
     name: Literal["external"]
     """The kind of network."""
 
 
+class Probe(WithoutNetwork):
+    """A head on features of a frozen network, which `pcam embed` computed (`pcam probe`)."""
+
+    holds = "predictions of a probe"
+    more = "leave out --tta; the views are those of the features: pcam embed --views d4"
+
+    name: Literal["probe"]
+    """The kind of network."""
+    features: Line
+    """The name of the features' folder."""
+    head: Literal["logistic", "mlp"]
+    """What was trained on them: logistic regression, or a network with one hidden layer."""
+
+
 Trainable = ReportCnn | LabCnn | ResNet | GroupResNet | P4MDenseNet | Transfer | Custom
-Model = Annotated[Trainable | External, Field(discriminator="name")]
+Model = Annotated[Trainable | External | Probe, Field(discriminator="name")]

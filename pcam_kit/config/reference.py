@@ -32,6 +32,7 @@ BOUNDS = {
     "exclusiveMaximum": "below",
     "maximum": "at most",
 }
+WRITTEN = {"external", "probe"}  # networks that no one writes: `pcam import`, `pcam probe` do
 
 
 @dataclass(frozen=True, repr=False)
@@ -123,8 +124,8 @@ def _settings(
         items = [item for item in _items(members, defs) if "properties" in item]
         for member in inner:
             kind = member["properties"].get("name", {}).get("const", "")
-            if len(inner) > 1 and kind == "external":
-                continue  # no one writes it: `pcam import` does
+            if len(inner) > 1 and kind in WRITTEN:
+                continue
             yield from _settings(member, defs, f"{key}.", kind if len(inner) > 1 else network)
         for item in items:
             yield from _settings(item, defs, f"{key}[].", network)

@@ -15,10 +15,12 @@ from pcam_kit.config.networks import GroupResNet as GroupResNet
 from pcam_kit.config.networks import LabCnn as LabCnn
 from pcam_kit.config.networks import Model as Model
 from pcam_kit.config.networks import P4MDenseNet as P4MDenseNet
+from pcam_kit.config.networks import Probe as Probe
 from pcam_kit.config.networks import ReportCnn as ReportCnn
 from pcam_kit.config.networks import ResNet as ResNet
 from pcam_kit.config.networks import Trainable as Trainable
 from pcam_kit.config.networks import Transfer as Transfer
+from pcam_kit.config.networks import WithoutNetwork as WithoutNetwork
 from pcam_kit.config.values import Line, Part, ShortLine, TransformOptions
 
 # Limits are far beyond what is of use: what exceeds them is a slip, and would take all memory.

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pcam_kit.config.schema import External
+from pcam_kit.config.schema import WithoutNetwork
 from pcam_kit.data.synthetic import CENTRE
 from pcam_kit.errors import RunError, UsageError
 from pcam_kit.evaluation.calibration import apply_temperature
@@ -74,9 +74,9 @@ def apply(
     images: paths, folders, archives, patterns, or arrays. Raises RunError, UsageError, DataError,
     StorageError; Interrupted with what is done kept beside the table.
     """
-    if isinstance(run.experiment.model, External):
+    if isinstance(network := run.experiment.model, WithoutNetwork):
         raise RunError(
-            f"{run.name} holds predictions from elsewhere: there is no model to apply",
+            f"{run.name} holds {network.holds}: there is no model to apply",
             hint="choose a run that was trained here: pcam runs",
         )
     _ = run.outcome

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pcam_kit.config.schema import Custom, External, Tta
+from pcam_kit.config.schema import Custom, Tta, WithoutNetwork
 from pcam_kit.data.store import Store
 from pcam_kit.data.synthetic import CENTRE, synthetic_parts
 from pcam_kit.errors import (
@@ -137,9 +137,9 @@ def export(
         raise UsageError(f"format: expected one of {', '.join(FORMATS)}, found {printable(format)}")
     form = FORMATS[format]
     _ = run.outcome
-    if isinstance(run.experiment.model, External):
+    if isinstance(network := run.experiment.model, WithoutNetwork):
         raise RunError(
-            f"{run.name} holds predictions from elsewhere: it has no network to export",
+            f"{run.name} holds {network.holds}: it has no network to export",
             hint="choose a run that was trained here: pcam runs",
         )
     form.check_installed()

@@ -7,7 +7,6 @@ import io
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from pcam_kit.formatting import few
 from pcam_kit.parsing import parsing, printable, read_bytes, read_npz, reason_of
 from pcam_kit.run_folders import ORDER, Predictions, Run, create_run, next_order, update_meta
 from pcam_kit.views import AS_IS
-from pcam_kit.workflows.predictions import complete_run
+from pcam_kit.workflows.predictions import NoEpochs, complete_run
 from pcam_kit.workflows.provenance import provenance
 from pcam_kit.workspace import Workspace
 
@@ -35,15 +34,6 @@ Source = str | os.PathLike[str] | Mapping[str, float]
 
 
 CSV_BYTES = 256 << 20  # the largest .csv that is read
-
-
-@dataclass(frozen=True)
-class _NoEpochs:
-    """Of a run that was not trained here."""
-
-    epoch: int = 0
-    best_epoch: int = 0
-    seconds: float = 0.0
 
 
 def import_predictions(
@@ -96,7 +86,7 @@ def import_predictions(
     for split, answers in predictions.items():
         run.save_predictions(split, answers)
     update_meta(run, ended=now())
-    run = complete_run(run, predictions["valid"], _NoEpochs())
+    run = complete_run(run, predictions["valid"], NoEpochs())
     result = run.outcome
     log.info(
         f"{run.name}: validation AUC {result.valid_auc:.4f} "

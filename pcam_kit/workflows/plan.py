@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pcam_kit import imagenet
 from pcam_kit.competitions import Competition
 from pcam_kit.config.load import load_experiment
-from pcam_kit.config.schema import Experiment, External, Fold
+from pcam_kit.config.schema import Experiment, Fold, WithoutNetwork
 from pcam_kit.data.folds import hash_folds, split_rows
 from pcam_kit.data.leakage import Leakage, find_leakage, resolve_drop_copies, training_rows
 from pcam_kit.data.split import draw_rows
@@ -148,10 +148,20 @@ def plan_training(
     """The plan of a training of `experiment`, already resolved, on `store`.
 
     augmentation: the function that `augment.custom` names, where it cannot be imported. Raises
-    ConfigError for faults of the augmentation, the crop and the split.
+    ConfigError for faults of the network, the augmentation, the crop and the split.
     """
-    if isinstance(experiment.model, External):
-        raise ConfigError("model.name: external stands for imported predictions: not to be trained")
+    network = experiment.model
+    if isinstance(network, WithoutNetwork):
+        raise ConfigError(
+            f"model.name: {network.name} stands for {network.holds}: not to be trained"
+        )
+    return plan_data(experiment, store, augmentation=augmentation)
+
+
+def plan_data(
+    experiment: Experiment, store: Store, *, augmentation: CustomAugmentation | None = None
+) -> TrainingPlan:
+    """The same of anything that learns from a store's patches, such as a probe."""
     # a module with a custom function may import Keras
     with nullcontext() if experiment.augment.custom is None else quiet_import():
         augmenter = Augmenter(experiment.augment, seed=experiment.seed, custom=augmentation)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pcam_kit.config.schema import External, Tta
+from pcam_kit.config.schema import Tta, WithoutNetwork
 from pcam_kit.data.folds import patch_names
 from pcam_kit.data.store import Store
 from pcam_kit.errors import RunError, UsageError
@@ -65,10 +66,11 @@ def predict_split(
     run: Run, split: str, tta: Tta, store: Store, *, display: Display = SILENT
 ) -> Predictions:
     """Compute the run's predictions on `split` of its store, and keep them in the run folder."""
-    if isinstance(run.experiment.model, External):
+    network = run.experiment.model
+    if isinstance(network, WithoutNetwork):
         raise RunError(
-            f"{run.name} holds predictions from elsewhere: none with the views of {tta} on {split}",
-            hint=f"import those of {split}, too: pcam import --{split} FILE; leave out --tta",
+            f"{run.name} holds {network.holds}: none with the views of {tta} on {split}",
+            hint=network.more.format(split=split),
         )
     with quiet_import():  # and late: TensorFlow takes seconds, and kept predictions do without
         from pcam_kit.inference import load_trained, predict
@@ -122,7 +124,7 @@ def check_probabilities(run: Run, values: NDArray[np.float32]) -> None:
 
 
 class Epochs(Protocol):
-    """How a training went: `training.state.TrainingState`, or none for imported predictions."""
+    """How a training went: `training.state.TrainingState`, or `NoEpochs`."""
 
     @property
     def epoch(self) -> int: ...
@@ -130,6 +132,15 @@ class Epochs(Protocol):
     def best_epoch(self) -> int: ...
     @property
     def seconds(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class NoEpochs:
+    """Of a run that was not trained in epochs."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    seconds: float = 0.0
 
 
 def complete_run(run: Run, predictions: Predictions, epochs: Epochs) -> Run:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pcam_kit.config.schema import External
+from pcam_kit.config.schema import WithoutNetwork
 from pcam_kit.data.folds import patch_names
 from pcam_kit.data.store import Store
 from pcam_kit.data.synthetic import CENTRE
@@ -102,8 +102,8 @@ def _saliency(
     if len(shown.parts) > 1:
         command = f"pcam report {run.name}"
         return {}, [f"Maps of what a network looks at are in the report of each run: {command}"]
-    if isinstance(run.experiment.model, External):
-        return {}, ["These predictions come from elsewhere: there is no network to make maps of."]
+    if isinstance(network := run.experiment.model, WithoutNetwork):
+        return {}, [f"This run holds {network.holds}: there is no network to make maps of."]
     with quiet_import():
         from pcam_kit.inference import load_trained
     try:

@@ -42,8 +42,12 @@ class Workspace:
         )
 
     def competition_path(self, slug: str) -> Path:
-        """The folder of one competition: `raw/`, `store/`, `fetched.json`."""
+        """The folder of one competition: `raw/`, `store/`, `features/`, `fetched.json`."""
         return self.data / slug
+
+    def features_path(self, slug: str) -> Path:
+        """Where the features of a competition's patches lie, a folder for each network."""
+        return self.competition_path(slug) / "features"
 
     def store_path(self, slug: str, stain: StainMethod | None) -> Path:
         """The folder of a competition's store: patches as published, or normalised by `stain`."""

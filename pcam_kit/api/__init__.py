@@ -30,6 +30,7 @@ from pcam_kit.api.data import (
 from pcam_kit.api.exports import (
     export,
 )
+from pcam_kit.api.features import embed, probe
 from pcam_kit.api.plots import plot, wrong_patches
 from pcam_kit.api.reports import (
     report,
@@ -69,6 +70,7 @@ __all__ = [
     "colour_shift",
     "configs",
     "download",
+    "embed",
     "ensemble",
     "evaluate",
     "export",
@@ -81,6 +83,7 @@ __all__ = [
     "open_store",
     "plot",
     "predict",
+    "probe",
     "read_metrics",
     "refresh_submissions",
     "report",

@@ -14,6 +14,7 @@ from pcam_kit.cli.benchmark import benchmark
 from pcam_kit.cli.config import config
 from pcam_kit.cli.demo import demo
 from pcam_kit.cli.doctor import doctor
+from pcam_kit.cli.embed import embed
 from pcam_kit.cli.evaluate import evaluate
 from pcam_kit.cli.examples import epilog
 from pcam_kit.cli.export import export
@@ -22,6 +23,7 @@ from pcam_kit.cli.import_predictions import import_predictions
 from pcam_kit.cli.leaks import leaks
 from pcam_kit.cli.plot import plot
 from pcam_kit.cli.predict import predict
+from pcam_kit.cli.probe import probe
 from pcam_kit.cli.report import report
 from pcam_kit.cli.runs import runs
 from pcam_kit.cli.shift import shift
@@ -46,6 +48,8 @@ COMMANDS = (
     shift,
     leaks,
     train,
+    embed,
+    probe,
     evaluate,
     benchmark,
     plot,

@@ -24,6 +24,14 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("pcam train lab --set training.epochs=3", "a shipped config with one change"),
         ("pcam train --resume", "resume the run that was stopped last"),
     ),
+    "embed": (
+        ("pcam embed --model EfficientNetB0", "ImageNet's features of the data fetched last"),
+        ("pcam embed --model UNI --views d4", "a model of pathology, all symmetries"),
+    ),
+    "probe": (
+        ("pcam probe", "logistic regression on the newest features"),
+        ("pcam probe UNI --head mlp --name uni", "a small network on those of UNI"),
+    ),
     "evaluate": (
         ("pcam evaluate", "the newest run on the validation patches"),
         ("pcam evaluate 3f2a 91bc", "two runs compared, by the ends of their names"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pcam_kit.config.schema import External
+from pcam_kit.config.schema import External, Probe
 from pcam_kit.evaluation.intervals import FEW_SLIDES, count_slides
 from pcam_kit.formatting import counted, duration
 from pcam_kit.html_report.contents import Contents, RunPart
@@ -71,23 +71,24 @@ def where_chosen(contents: Contents, part: RunPart) -> str:
 
 def views_averaged(part: RunPart) -> str:
     """How many views of a patch each probability is the mean of."""
-    if is_imported(part.run):
-        return "The probabilities come from another program."
+    match part.run.experiment.model:
+        case External():
+            return "The probabilities come from another program."
+        case Probe(head=head):
+            return f"Each probability is the answer of a head ({head}) to the patch's features."
+        case _:
+            pass
     views = len(VIEWS[part.run.outcome.tta])
     if views == 1:
         return "Each probability is the network's answer to the patch as it is."
     return f"Each probability is the mean over {views} views of a patch ({part.run.outcome.tta})."
 
 
-def is_imported(run: Run) -> bool:
-    """Whether the run holds predictions from elsewhere: there is no network then."""
-    return isinstance(run.experiment.model, External)
-
-
 def provenance_rows(run: Run) -> list[tuple[str, str]]:
     """What meta.json and the result say of where a run comes from, for people."""
     meta, result = run.meta, run.outcome
     git, precision = _mapping(meta.get("git")), _mapping(meta.get("precision"))
+    features = _mapping(meta.get("features"))
     commit = git.get("commit")
     rows: list[tuple[str, Any]] = [
         ("run", run.name),
@@ -98,6 +99,8 @@ def provenance_rows(run: Run) -> list[tuple[str, str]]:
         ("store", _short_hash(meta.get("store_fingerprint"))),
         ("validation split", _short_hash(meta.get("split_hash"))),
         ("folds", _short_hash(meta.get("folds_hash"))),
+        ("features of", features.get("model")),
+        ("licence", features.get("licence")),
         ("leaks", "; ".join(map(str, _items(meta.get("leaks"))))),
         ("pcam-kit", meta.get("pcam_kit")),
         (
@@ -135,14 +138,22 @@ def commands(contents: Contents) -> list[str]:
     stain = first.experiment.data.stain
     fetch = f"pcam fetch {first.competition.slug}"
     lines.append(fetch if stain is None else f"{fetch} --stain {stain}")
-    lines += [_training_command(part.run) for part in contents.runs]
+    for part in contents.runs:
+        if command := _mapping(part.run.meta.get("features")).get("command"):
+            lines.append(str(command))
+        lines.append(_training_command(part.run))
     return [*lines, contents.command]
 
 
 def _training_command(run: Run) -> str:
     """The command that trains a run again: by the config that lies in its folder."""
-    if is_imported(run):
-        return f"pcam import --valid FILE --name {run.experiment.name}"
+    match run.experiment.model:
+        case External():
+            return f"pcam import --valid FILE --name {run.experiment.name}"
+        case Probe(features=features, head=head):
+            return f"pcam probe {features} --head {head} --name {run.experiment.name}"
+        case _:
+            pass
     folder = Path(run.path.parent.name) / run.name  # not the whole path: reports are passed on
     return f"pcam train {shell_word(folder / 'config.yaml')}"
 

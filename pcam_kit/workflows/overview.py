@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pcam_kit.config.schema import Experiment
+from pcam_kit.config.schema import Experiment, WithoutNetwork
 from pcam_kit.formatting import Summary, counted, duration, interval
 from pcam_kit.names import shell_word
 from pcam_kit.run_folders import Run, State, read_metrics, state_of
@@ -71,7 +71,9 @@ class Overview(Summary):
         name = model.pop("name")
         values = {"config": f"{experiment.name}, seed {experiment.seed}"}
         values["network"] = ", ".join([name, *_options(model)])
-        if name != "external":
+        if isinstance(features := self.run.meta.get("features"), dict):
+            values["features of"] = f"{features.get('model')} (licence: {features.get('licence')})"
+        if not isinstance(experiment.model, WithoutNetwork):
             values["training"] = _training(experiment)
             values["augmentation"] = _augmentation(experiment)
         if changes := self._changes():

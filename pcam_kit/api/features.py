@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pcam_kit.api.arguments import WorkspaceLike, display_of, workspace_of
 from pcam_kit.run_folders import Run
 
 if TYPE_CHECKING:
     from pcam_kit.features import Features
+    from pcam_kit.features.folder import Dtype
     from pcam_kit.progress import Display
+    from pcam_kit.workflows.embed import Views
+    from pcam_kit.workflows.probe import HeadKind
 
 
 def embed(
@@ -19,8 +22,8 @@ def embed(
     weights: str | os.PathLike[str] = "pretrained",
     competition: str | None = None,
     size: int | None = None,
-    views: Literal["none", "d4"] = "none",
-    dtype: Literal["float16", "float32"] = "float16",
+    views: Views = "none",
+    dtype: Dtype = "float16",
     batch: int = 64,
     workspace: WorkspaceLike | None = None,
     display: Display | None = None,
@@ -30,9 +33,10 @@ def embed(
     model: a network of `keras.applications` or timm, `hf-hub:OWNER/NAME`, a foundation model by
     name ("UNI"), or a folder saved from the hub. weights: "pretrained", "random", or a file or
     folder. competition None: the one fetched last. size: pixels a side that patches are resized to;
-    None: as the network wants them. views: "d4" averages over the 8 symmetries. batch: patches at
-    a time. The result has `values` [n, width], a row for each row of the store, and `manifest`. A
-    stopped work is resumed. Raises UsageError, DataError, StorageError, Interrupted.
+    None: as the network wants them. views: "none", or "d4", the mean over the 8 symmetries. dtype:
+    "float16" or "float32". batch: patches at a time. The result has `values` [n, width], a row for
+    each row of the store, and `manifest`. A stopped work is resumed. Raises UsageError, DataError,
+    StorageError, Interrupted.
     """
     from pcam_kit.workflows import embed as workflow
 
@@ -51,7 +55,7 @@ def embed(
 def probe(
     features: Features | str | os.PathLike[str] | None = None,
     *,
-    head: Literal["logistic", "mlp"] = "logistic",
+    head: HeadKind = "logistic",
     name: str = "probe",
     seed: int = 0,
     limit: int | None = None,

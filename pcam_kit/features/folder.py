@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -112,7 +113,8 @@ class Part:
             return 0
         hint = f"move {self.folder} away, then run the same command again"
         before = read_manifest(self.folder)
-        changed = [key for key in self.manifest if before.get(key) != self.manifest[key]]
+        changed = [key for key, value in self.manifest.items() if before.get(key) != value]
+        changed = [key for key in changed if key != "command"]  # a file may lie elsewhere now
         if changed:
             raise UsageError(
                 f"{self.folder} was begun with another {few(changed, len(changed))}: expected "
@@ -180,6 +182,8 @@ class Part:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+        if error is not None and self.done == 0:  # nothing to go on with
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _header(rows: int, width: int, dtype: np.dtype[Any]) -> bytes:

@@ -50,7 +50,7 @@ class KerasNetwork:
             "preprocessing": f"that of keras.applications for {backbone.name}, resized bilinearly",
             "weights_sha256": _digest(model.get_layer(BACKBONE)),
             "versions": {name: metadata.version(name) for name in ("keras", "numpy")},
-            "device": keras.backend.backend(),
+            "backend": keras.backend.backend(),
         }
 
     def __call__(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -9,7 +9,8 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +31,12 @@ from pcam_kit.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-KINDS = ("none", "d4")  # of views
-SESSION = ("versions", "device")  # facts that may differ between processes that shared a work
+Views = Literal["none", "d4"]
+SESSION = (
+    "versions",
+    "backend",
+    "device",
+)  # facts that may differ between processes that shared a work
 KERAS_LICENCES = {"pretrained": "not stated by Keras", "random": "none: random weights"}
 LARGEST = 4096  # of size and batch: what exceeds it is a slip, and would take all memory
 
@@ -50,13 +55,16 @@ class EmbedRequest:
     weights: str = PRETRAINED
     competition: str | None = None
     size: int | None = None
-    views: str = "none"
+    views: Views = "none"
     dtype: Dtype = "float16"
     batch: int = 64
 
     def check(self) -> None:
         """Raises UsageError for values that are none."""
-        for name, value, allowed in (("views", self.views, KINDS), ("dtype", self.dtype, DTYPES)):
+        for name, value, allowed in (
+            ("views", self.views, get_args(Views)),
+            ("dtype", self.dtype, DTYPES),
+        ):
             if value not in allowed:
                 raise UsageError(f"{name}: expected {' or '.join(allowed)}, found {value!r}")
         for name, number in (("size", self.size), ("batch", self.batch)):
@@ -101,7 +109,7 @@ def embed(request: EmbedRequest, workspace: Workspace, *, display: Display = SIL
     return features
 
 
-def _existing(folder: Any) -> Features:
+def _existing(folder: Path) -> Features:
     features = open_features(folder)
     log.info(f"{features.path} is there already")
     return features
@@ -149,7 +157,7 @@ def _compute(
     if first:
         log.info(f"{first:,} of {counted(total, 'patch')} are done already")
     began = time.monotonic()
-    views = VIEWS["d4" if request.views == "d4" else "none"]
+    views = VIEWS[request.views]
     size = min(request.batch, total)
     try:
         with display.work() as progress:

@@ -71,7 +71,7 @@ def test_a_stopped_part_goes_on_after_its_last_whole_row(tmp_path: Path) -> None
     with pytest.raises(DataError, match="not complete") as caught:
         open_features(target.with_name("Net-1.part"))
     assert caught.value.hint == MANIFEST["command"]
-    with Part(target, MANIFEST) as part:
+    with Part(target, MANIFEST | {"command": "pcam embed --weights elsewhere"}) as part:
         assert part.done == 2
         part.add(VALUES[2:])
         features = part.complete(device="CPU")
@@ -97,9 +97,10 @@ def test_a_part_of_other_weights_is_kept_and_refused(tmp_path: Path) -> None:
 def test_values_that_float16_does_not_hold_are_refused(
     tmp_path: Path, value: float, words: str
 ) -> None:
-    with Part(tmp_path / "Net-1", MANIFEST) as part, pytest.raises(DataError, match=words):
+    with pytest.raises(DataError, match=words), Part(tmp_path / "Net-1", MANIFEST) as part:
         part.add(np.full((1, 3), value, np.float32))
     assert part.done == 0
+    assert list(tmp_path.iterdir()) == [], "there is nothing to go on with"
     if np.isfinite(value):
         with Part(tmp_path / "Net-2", MANIFEST | {"dtype": "float32"}) as part:
             part.add(np.full((5, 3), value, np.float32))

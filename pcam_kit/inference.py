@@ -42,6 +42,7 @@ def load_trained(run: Run) -> Any:
     Layers of the caller's own are accepted where the run was trained with a network of the
     caller's own. Raises RunError when it is missing, damaged, or not the one that the run wrote.
     """
+    run.check_network()
     path = run.model_file
     if not path.exists():
         raise RunError(

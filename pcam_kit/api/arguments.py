@@ -65,7 +65,10 @@ def load_run(name: RunLike | None = None, *, workspace: WorkspaceLike | None = N
     if isinstance(name, Run):
         return open_run(name.path)
     if name is not None:
-        return find_run(place.runs, os.fspath(name))
+        run = find_run(place.runs, os.fspath(name))
+        if run.members:
+            log.info(f"{run.name} is the mean of {', '.join(run.members)}")
+        return run
     run = find_run(place.runs, None)
     log.info(f"using {run.name}, the newest finished run")
     return run

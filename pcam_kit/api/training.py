@@ -65,6 +65,8 @@ def train(
 ) -> Run:
     """Train a network, or resume a stopped run, until the run is complete.
 
+    Of an ensemble each member that is missing is trained; the run is that of their mean.
+
     config: a .yaml file or a shipped config's name; None: the default of the competition fetched
     last. overrides: {"training.epochs": 3}, or ["training.epochs=3"]. resume: a run; "" the newest
     unfinished one. model: a `keras.Model`, or a function of the pixels a side that returns one,

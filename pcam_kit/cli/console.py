@@ -251,9 +251,9 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 def print_config(config: BaseModel, *, as_json: bool) -> None:
     """What `--print-config` shows: YAML that can be loaded back, or JSON."""
-    from pcam_kit.config.load import dump_yaml
+    from pcam_kit.config.load import dump_yaml, resolved
 
     if as_json:
-        print_json(config.model_dump(mode="json"))
+        print_json(resolved(config))
     else:
         print(dump_yaml(config), end="")

@@ -78,7 +78,7 @@ def show(evaluations: Sequence[RunEvaluation], *, stderr: bool = False) -> None:
         on = f"on other {first.calibrated.by}"
     rows: list[tuple[str, Callable[[RunEvaluation], str]]] = [
         ("patches (positive)", lambda x: f"{x.scores.n:,} ({x.scores.positive:,})"),
-        ("views averaged", lambda x: str(len(VIEWS[x.result.tta]))),
+        ("views averaged", lambda x: "own" if x.run.members else str(len(VIEWS[x.result.tta]))),
         ("ROC AUC", lambda x: f"{x.scores.auc:.4f}"),
         (f"  95% interval, {by}", lambda x: _range(x.intervals.auc)),
         ("accuracy at the threshold", lambda x: f"{x.scores.accuracy:.4f}"),

@@ -50,7 +50,8 @@ Runs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="RUN",
-        help="Run folders, names or unique parts of names. [default: the newest run]",
+        help="Run folders, names or unique parts of names; ensembles such as best96. [default: "
+        "the newest run]",
         autocompletion=run_names,
         show_default=False,
     ),

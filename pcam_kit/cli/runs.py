@@ -104,7 +104,7 @@ def _row(run: Run) -> list[str]:
             interval(result.valid_auc, result.valid_auc_low, result.valid_auc_high),
             f"{result.valid_accuracy:.4f}",
             f"{result.threshold:.3f}",
-            f"{result.best_epoch} of {result.epochs}",
+            f"{result.best_epoch} of {result.epochs}" if result.epochs else "-",
             duration(result.seconds),
         ]
     return [

@@ -20,6 +20,7 @@ from pcam_kit.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from pcam_kit.workflows.evaluate import RunEvaluation
     from pcam_kit.workflows.expected_time import ConfigTime
     from pcam_kit.workflows.series import Series
 
@@ -93,6 +94,8 @@ def train(
 ) -> None:
     """Train a network. Ctrl-C leaves a run that --resume continues.
 
+    The config of an ensemble, such as best96, trains each of its networks in turn.
+
     With --seeds or --folds several, one after another; the same command uses finished ones again
     and resumes a stopped one. Folds are of the train and valid patches together.
     """
@@ -134,10 +137,36 @@ def train(
             workspace=workspace,
             display=display,
         )
+        if run.members:
+            show_members(api.evaluate([*run.members, run], workspace=workspace))
         if as_json:
             print_json(run.training_dict())
         else:
             print_lines(run.path)
+
+
+def show_members(evaluations: list[RunEvaluation]) -> None:
+    """A row a member of an ensemble, the last one for their mean, and what to type; on stderr."""
+    from pcam_kit.formatting import duration, interval
+
+    rows: list[list[str]] = []
+    for x in evaluations:
+        accuracy = x.calibrated.accuracy
+        rows.append(
+            [
+                x.run.name,
+                str(x.run.experiment.seed),
+                interval(x.scores.auc, *x.intervals.auc),
+                "-" if accuracy is None else f"{accuracy:.4f}",
+                duration(x.result.seconds),
+            ]
+        )
+    last = evaluations[-1]
+    columns = ["run", "seed", "validation AUC", "accuracy", "time"]
+    print_table(f"{last.scores.n:,} validation patches", columns, rows, stderr=True)
+    if last.calibrated.by is not None:
+        say(f"The accuracy is at thresholds that were chosen on other {last.calibrated.by}.")
+    say(f"the last row is the mean of the others: pcam predict {last.run.experiment.name}")
 
 
 def show_configs(configs: list[ConfigTime], *, as_json: bool) -> None:
@@ -145,7 +174,7 @@ def show_configs(configs: list[ConfigTime], *, as_json: bool) -> None:
     if as_json:
         print_json({"configs": [config.to_dict() for config in configs]})
         return
-    title = f"for {configs[0].patches:,} training patches, teachers included"
+    title = f"for {configs[0].patches:,} training patches, teachers and members included"
     rows = [list(config.summary().values()) for config in configs]
     print_table(title, list(configs[0].summary()), rows)
 

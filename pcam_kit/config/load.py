@@ -9,7 +9,7 @@ import importlib
 import io
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from pcam_kit.config.faults import describe_fault, suggestion
 from pcam_kit.config.folders import config_folders as config_folders
 from pcam_kit.config.folders import list_configs as list_configs
 from pcam_kit.config.plain import CHARACTERS, DEPTH, read_plain, shown
-from pcam_kit.config.schema import Experiment, FewDigits
+from pcam_kit.config.schema import Ensemble, Experiment, FewDigits
 from pcam_kit.errors import ConfigError
 from pcam_kit.formatting import counted
 from pcam_kit.parsing import parsing, printable, read_bytes
@@ -174,20 +174,33 @@ def _load(model: type[Model], path: Path, name: str, overrides: Sequence[str]) -
 
 
 def _resolve_paths(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """`values`, where the model's weights and builder that are files in `folder` are absolute."""
+    """`values`, where the model's weights, builder and members in `folder` are absolute."""
     model: Any = values.get("model")
     if not isinstance(model, dict):
         return values
-    paths: dict[str, str] = {}
+    paths: dict[str, Any] = {}
     for key in ("weights", "builder"):
-        value = model.get(key)
-        if (
-            isinstance(value, str)
-            and value != "imagenet"
-            and _kind_of_file(folder / value) == "a file"
-        ):
-            paths[key] = str((folder / value).resolve())
-    return values | {"model": model | paths} if paths else values
+        if key in model and model[key] != "imagenet":
+            paths[key] = _resolve_path(folder, model[key])
+    if isinstance(model.get("members"), list):
+        paths["members"] = [_resolve_member(folder, member) for member in model["members"]]
+    return values | {"model": model | paths}
+
+
+def _resolve_member(folder: Path, member: Any) -> Any:
+    if not isinstance(member, dict):
+        return _resolve_path(folder, member, SUFFIXES)
+    if "config" not in member:
+        return member
+    return member | {"config": _resolve_path(folder, member["config"], SUFFIXES)}
+
+
+def _resolve_path(folder: Path, value: Any, suffixes: Collection[str] = ()) -> Any:
+    """`value`, absolute where it is a file in `folder`; suffixes: of these only."""
+    if not isinstance(value, str) or (suffixes and Path(value).suffix.lower() not in suffixes):
+        return value
+    path = folder / value
+    return str(path.resolve()) if _kind_of_file(path) == "a file" else value
 
 
 def import_object(reference: str, where: str) -> Any:
@@ -229,12 +242,21 @@ def reference_to(value: Any) -> str | None:
         return None
 
 
+def resolved(model: BaseModel) -> dict[str, Any]:
+    """All values of a config, for JSON; of an ensemble those that were set.
+
+    Its defaults would say nothing: what is not set is as each member has it.
+    """
+    is_ensemble = isinstance(getattr(model, "model", None), Ensemble)
+    return model.model_dump(mode="json", exclude_unset=is_ensemble)
+
+
 def dump_yaml(model: BaseModel) -> str:
     """The model with all its values as YAML, which loads back to an equal model."""
     stream = io.StringIO()
     yaml = YAML()
     yaml.default_flow_style = False
-    yaml.dump(model.model_dump(mode="json"), stream)
+    yaml.dump(resolved(model), stream)
     return stream.getvalue()
 
 

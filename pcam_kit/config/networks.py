@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from pcam_kit.config.values import Line, Options, Part
+from pcam_kit.config.values import Line, Options, Part, Seed
 
 # Limits are far beyond what is of use: what exceeds them is a slip, and would take all memory.
 Channels = Annotated[int, Field(gt=0, le=4096)]
@@ -182,7 +182,7 @@ class Custom(_Network):
 
 
 class WithoutNetwork(Part):
-    """No network that could be trained, applied or exported: the run holds predictions alone."""
+    """No network of ours: the run holds predictions alone, and a head at most."""
 
     holds: ClassVar[str]  # what the run holds, for messages
     more: ClassVar[str]  # how to get predictions that it does not hold; {split} stands for which
@@ -212,5 +212,43 @@ class Probe(WithoutNetwork):
     """What was trained on them: logistic regression, or a network with one hidden layer."""
 
 
+class Member(Part):
+    """One of the configs of an ensemble."""
+
+    config: Line = Field(min_length=1)
+    """Its name, or the path of its file."""
+    seeds: list[Seed] = Field(default=[0], min_length=1, max_length=100)
+    """One network for each of these seeds, counted from that of the config or of --seed."""
+
+
+def _as_member(value: Any) -> Any:
+    """A config alone stands for a member with one seed."""
+    return {"config": value} if isinstance(value, str) else value
+
+
+class Ensemble(Part):
+    """Several networks as one, each trained by a config of its own.
+
+    What the config of an ensemble sets beside its model, it sets for every member.
+    """
+
+    name: Literal["ensemble"]
+    """The kind of network."""
+    members: list[Annotated[Member, BeforeValidator(_as_member)]] = Field(
+        min_length=1, max_length=100
+    )
+    """Configs of the networks, by name or path, or mappings as below. They are trained one after
+    another, unless such runs exist.
+    """
+    average: Literal["logits", "probabilities"] = "logits"
+    """What is averaged over the networks, with equal weights."""
+
+    @model_validator(mode="after")
+    def _check_several(self) -> Ensemble:
+        if sum(len(member.seeds) for member in self.members) < 2:
+            raise ValueError("an ensemble has two networks or more")
+        return self
+
+
 Trainable = ReportCnn | LabCnn | ResNet | GroupResNet | P4MDenseNet | Transfer | Custom
-Model = Annotated[Trainable | External | Probe, Field(discriminator="name")]
+Model = Annotated[Trainable | Ensemble | External | Probe, Field(discriminator="name")]

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from pcam_kit.config.networks import Custom as Custom
+from pcam_kit.config.networks import Ensemble as Ensemble
 from pcam_kit.config.networks import External as External
 from pcam_kit.config.networks import GroupResNet as GroupResNet
 from pcam_kit.config.networks import LabCnn as LabCnn
@@ -21,14 +22,13 @@ from pcam_kit.config.networks import ResNet as ResNet
 from pcam_kit.config.networks import Trainable as Trainable
 from pcam_kit.config.networks import Transfer as Transfer
 from pcam_kit.config.networks import WithoutNetwork as WithoutNetwork
-from pcam_kit.config.values import Line, Part, ShortLine, TransformOptions
+from pcam_kit.config.values import Line, Part, Seed, ShortLine, TransformOptions
 
 # Limits are far beyond what is of use: what exceeds them is a slip, and would take all memory.
 Side = Annotated[int, Field(gt=0, le=16_384)]  # in pixels
 Count = Annotated[int, Field(gt=0, lt=2**40)]
 
 StainMethod = Literal["reinhard", "macenko"]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Fold(Part):
@@ -281,8 +281,8 @@ class FewDigits(Part):
             )
         if self.training.track:
             raise ValueError("training.track is for pcam train: few digits make no run")
-        if isinstance(self.model, Transfer):
-            raise ValueError("model transfer is for patches: pcam train")
+        if isinstance(self.model, Transfer | Ensemble):
+            raise ValueError(f"model {self.model.name} is for patches: pcam train")
         if self.augment.stain is not None:
             raise ValueError("augment.stain is for stained tissue, and digits are grey")
         return self

@@ -40,6 +40,8 @@ def _check_line(text: str) -> str:
     return text
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
 Line = Annotated[str, Field(max_length=500), AfterValidator(_check_line)]
 ShortLine = Annotated[str, Field(max_length=100), AfterValidator(_check_line)]
 

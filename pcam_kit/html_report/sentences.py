@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pcam_kit.config.schema import External, Probe
+from pcam_kit.config.schema import Ensemble, External, Probe
 from pcam_kit.evaluation.intervals import FEW_SLIDES, count_slides
 from pcam_kit.formatting import counted, duration
 from pcam_kit.html_report.contents import Contents, RunPart
@@ -76,6 +76,9 @@ def views_averaged(part: RunPart) -> str:
             return "The probabilities come from another program."
         case Probe(head=head):
             return f"Each probability is the answer of a head ({head}) to the patch's features."
+        case Ensemble():
+            members = part.run.members
+            return f"Each probability is the mean of {len(members)} networks: {', '.join(members)}."
         case _:
             pass
     views = len(VIEWS[part.run.outcome.tta])
@@ -116,6 +119,7 @@ def provenance_rows(run: Run) -> list[tuple[str, str]]:
         ("packages", ", ".join(f"{k} {v}" for k, v in _mapping(meta.get("packages")).items())),
         ("sources", _compact(meta.get("sources"))),
         ("teachers", _compact(meta.get("teachers"))),
+        ("members", _compact(meta.get("members"))),
         ("started", _time(meta.get("started"))),
         ("resumed", ", ".join(_time(time) for time in _items(meta.get("resumed")))),
         ("ended", _time(meta.get("ended"))),

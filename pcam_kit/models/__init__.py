@@ -16,7 +16,7 @@ from typing import Any
 
 import keras
 
-from pcam_kit.config.schema import Model, Precision, WithoutNetwork
+from pcam_kit.config.schema import Ensemble, Model, Precision, WithoutNetwork
 from pcam_kit.errors import ConfigError
 from pcam_kit.models.layers.plain import to_plain
 from pcam_kit.models.task import Task
@@ -26,10 +26,14 @@ from pcam_kit.parsing import parsing
 def builder_of(config: Model) -> Callable[[Any, Task], keras.Model]:
     """The function that builds the network of `config`: `name` in the module of its family.
 
-    Raises ConfigError for predictions without a network.
+    Raises ConfigError for ensembles and predictions, which have no network of their own.
     """
     if isinstance(config, WithoutNetwork):
         raise ConfigError(f"model.name: {config.name} stands for {config.holds}: it has no network")
+    if isinstance(config, Ensemble):
+        raise ConfigError(
+            "model.name: ensemble stands for several networks: pcam train builds each"
+        )
     module = import_module(f"{__name__}.{config.family}")
     return getattr(module, config.name)
 

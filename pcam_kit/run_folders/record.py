@@ -33,7 +33,9 @@ _Text = Annotated[str, AfterValidator(_check_printable)]
 _Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class _Teacher(BaseModel):
+class _Part(BaseModel):
+    """A run that another one learns from, or is made of."""
+
     run: _Text
     seconds: _Number
 
@@ -59,7 +61,8 @@ class _Meta(BaseModel):
     folds_hash: _Text | None = None
     synthetic: bool = False
     git: _Git | None = None
-    teachers: list[_Teacher] = []
+    teachers: list[_Part] = []
+    members: list[_Part] = []
     leaks: list[_Text] | None = None
     test_seen: Annotated[_Number, Field(le=1)] | None = None
     model_sha256: _Text | None = None

@@ -13,7 +13,7 @@ from typing import Any
 
 from pcam_kit.competitions import Competition
 from pcam_kit.config import load
-from pcam_kit.config.schema import Experiment
+from pcam_kit.config.schema import Experiment, WithoutNetwork
 from pcam_kit.errors import RunError
 from pcam_kit.files import sha256_file, storage_error, write_json
 from pcam_kit.formatting import Summary, interval
@@ -47,6 +47,11 @@ class Run(Summary):
     def id(self) -> str:
         """What tells its files from another run's; "" in runs of before there were ids."""
         return self.meta.get("id", "")
+
+    @property
+    def members(self) -> list[str]:
+        """Names of the runs that an ensemble is the mean of, beside it; [] for other runs."""
+        return [member["run"] for member in self.meta.get("members", ())]
 
     @property
     def outcome(self) -> Result:
@@ -117,7 +122,8 @@ class Run(Summary):
         """
         result = asdict(self.outcome)
         keys = ("epochs", "best_epoch", "valid_auc", "valid_accuracy", "threshold", "seconds")
-        return {"run": str(self.path), **{key: result[key] for key in keys}}
+        values = {"run": str(self.path), **{key: result[key] for key in keys}}
+        return values | {"members": self.members} if self.members else values
 
     def save_predictions(self, split: str, predictions: Predictions) -> None:
         """Keep the predictions of `split`, with the names of their views."""
@@ -133,6 +139,19 @@ class Run(Summary):
             return None
         self.warn_without_id()
         return read_predictions(path, self.id)
+
+    def check_network(self) -> None:
+        """Raises RunError unless the run has a network of its own."""
+        if isinstance(network := self.experiment.model, WithoutNetwork):
+            raise RunError(
+                f"{self.name} holds {network.holds}: it has no network",
+                hint="choose a run that was trained here: pcam runs",
+            )
+        if self.members:
+            raise RunError(
+                f"{self.name} is the mean of {len(self.members)} networks, not one",
+                hint=f"choose one of them: {', '.join(self.members)}",
+            )
 
     def check_model(self) -> None:
         """Raises RunError when model.keras is not the file that this run ended with."""

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pcam_kit.clock import behind
 from pcam_kit.config.faults import suggestion
+from pcam_kit.config.folders import list_configs
 from pcam_kit.errors import PcamError, RunError
 from pcam_kit.files import is_locked, read_json_object
 from pcam_kit.parsing import parsing, printable
@@ -16,6 +17,7 @@ from pcam_kit.run_folders.run import Run, open_run
 
 LIST_HINT = "see what there is: pcam runs"
 LISTED = 20  # of the names that fit a part, in a message
+STAMP, HEX = "20260131T235959-", "-3f2a"  # around the config's name in that of a run folder
 ORDER = "order"  # the key of meta.json by which runs are in order; `started` in older ones
 
 State = Literal["complete", "running", "stopped"]
@@ -37,10 +39,12 @@ def list_runs(
     Damaged ones and those of another schema are left out; `report_unreadable` is called with the
     reason.
     """
-    if not runs_dir.is_dir():
-        return []
+    return _read(sorted(runs_dir.iterdir()), report_unreadable) if runs_dir.is_dir() else []
+
+
+def _read(paths: Sequence[Path], report_unreadable: Callable[[str], None]) -> list[Run]:
     runs: list[Run] = []
-    for path in sorted(runs_dir.iterdir()):
+    for path in paths:
         try:
             if _is_run(path):
                 runs.append(_open(path))
@@ -107,12 +111,13 @@ def find_run(
 ) -> Run:
     """The run called `name`, or without a name the newest one that fits.
 
-    name: a path, a folder's name, or a unique part of it. complete: True for finished runs, False
+    name: a path, a folder's name, or a unique part of it; the name of an ensemble's config stands
+    for its newest run. complete: True for finished runs, False
     for unfinished ones, None for either. competition: a slug; used only without a name. Of the
     unfinished ones those that no process trains come first. Raises RunError when no run fits.
     """
     if name is not None:
-        run = _open(_locate(runs_dir, name))
+        run = _newest_ensemble(runs_dir, name) or _open(_locate(runs_dir, name))
         if complete is True:
             _ = run.outcome
         return run
@@ -132,6 +137,17 @@ def find_run(
         stopped = [run for run in candidates if state_of(run) == "stopped"]
         return [*candidates, *stopped][-1]
     return candidates[-1]
+
+
+def _newest_ensemble(runs_dir: Path, config: str) -> Run | None:
+    """The newest run of an ensemble whose config has that name, a complete one if there is any."""
+    if not runs_dir.is_dir():
+        return None
+    # by the folders' names first: reading all configs would take long
+    paths = [path for path in runs_dir.iterdir() if path.name[len(STAMP) : -len(HEX)] == config]
+    runs = [run for run in _read(paths, lambda _: None) if run.members]
+    complete = [run for run in runs if run.result is not None]
+    return [None, *runs, *complete][-1]
 
 
 def _open(path: Path) -> Run:
@@ -165,7 +181,8 @@ def _locate(runs_dir: Path, name: str) -> Path:
         raise RunError(
             f"{printable(name)} is not a run folder: it has no meta.json", hint=LIST_HINT
         )
-    raise RunError(f"no run called {shown} in {where}{suggestion(name, names)}", hint=LIST_HINT)
+    hint = f"train it: pcam train {name}" if name in list_configs() else LIST_HINT
+    raise RunError(f"no run called {shown} in {where}{suggestion(name, names)}", hint=hint)
 
 
 def _matches(name: str, names: Collection[str]) -> list[str]:

@@ -39,6 +39,7 @@ from pcam_kit.tissue.survey import (
 )
 from pcam_kit.tissue.table import Table, check_ending
 from pcam_kit.views import VIEWS
+from pcam_kit.workflows.predict import OWN
 from pcam_kit.workflows.tiles import predict_tiles
 
 log = logging.getLogger(__name__)
@@ -217,7 +218,7 @@ def _result(
         images,
         outcome.threshold,
         outcome.temperature,
-        outcome.tta,
+        OWN if run.members else outcome.tta,
         outputs.table if outputs is not None else None,
         tuple(left_out),
         tuple(surveyed),
@@ -240,10 +241,10 @@ def _tell(result: TissueResult, request: ApplyRequest) -> None:
     at = "no temperature is known: the column `calibrated` is empty"
     if result.temperature is not None:
         at = f"`calibrated` is the probability at temperature {result.temperature:.3f}"
-    log.info(
-        f"{result.run}: {counted(len(VIEWS[result.tta]), 'view')} averaged, class 1 from "  # type: ignore[index]
-        f"{result.threshold:.3f} on; {at}"
-    )
+    views = "the mean of its networks"
+    if result.tta != OWN:
+        views = f"{counted(len(VIEWS[result.tta]), 'view')} averaged"  # type: ignore[index]
+    log.info(f"{result.run}: {views}, class 1 from {result.threshold:.3f} on; {at}")
     tiled = sum(not one.single for one in result.surveyed)
     if result.path is not None and request.heatmap and tiled > MAX_HEATMAPS:
         log.warning(f"heat maps of the first {MAX_HEATMAPS} of {tiled:,} images only")

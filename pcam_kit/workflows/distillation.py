@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcam_kit.config.load import load_experiment
-from pcam_kit.config.schema import Experiment
+from pcam_kit.config.schema import Ensemble, Experiment
 from pcam_kit.data.folds import split_rows
 from pcam_kit.data.store import Store
 from pcam_kit.errors import ConfigError, RunError
@@ -23,7 +23,7 @@ from pcam_kit.workspace import Workspace
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a teacher is trained: a config and overrides of it."""
+    """How a teacher, or a member of an ensemble, is trained: a config and overrides of it."""
 
     config: str
     overrides: tuple[str, ...]
@@ -45,7 +45,13 @@ def teacher_recipes(experiment: Experiment, store: Store) -> list[Recipe]:
     shared |= {f"data.{key}": value for key, value in data.items()}
     overrides = tuple(f"{key}={json.dumps(value)}" for key, value in shared.items())
     for config in teachers.configs:
-        if load_experiment(config, overrides).training.teachers is not None:
+        teacher = load_experiment(config, overrides)
+        if isinstance(teacher.model, Ensemble):
+            raise ConfigError(
+                f"training.teachers: {config} is an ensemble",
+                hint="name its members: the mean of all teachers is learnt",
+            )
+        if teacher.training.teachers is not None:
             raise ConfigError(
                 f"training.teachers: {config} has teachers itself",
                 hint="name configs without training.teachers",

@@ -11,7 +11,7 @@ import logging
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pcam_kit.config.schema import WithoutNetwork
+from pcam_kit.config.schema import Ensemble, WithoutNetwork
 from pcam_kit.errors import TrainingError
 from pcam_kit.run_folders import Run
 
@@ -57,7 +57,7 @@ def warn_of_divergence(run: Run, split: str, probabilities: ArrayLike, auc: floa
     if not found:
         return
     text = f"{run.name}, {split} split: {found}, so it does not tell patches apart"
-    if not isinstance(run.experiment.model, WithoutNetwork):
+    if not isinstance(run.experiment.model, WithoutNetwork | Ensemble):
         rate = run.experiment.training.learning_rate
         text += f". Its training diverged (learning rate {rate:g}): {HINT}"
     log.warning(text)

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pcam_kit.config.catalog import PATCHES, REFERENCE, ConfigHeader, header_of, read_all
 from pcam_kit.config.load import load_experiment
-from pcam_kit.config.schema import Experiment
+from pcam_kit.config.schema import Ensemble, Experiment
 from pcam_kit.errors import ConfigError, PcamError
 from pcam_kit.formatting import Summary, duration
 from pcam_kit.progress import TrainingMonitor
 from pcam_kit.training.backend import quiet_import
+from pcam_kit.workflows.members import member_recipes
 from pcam_kit.workflows.plan import TrainingPlan
 from pcam_kit.workspace import Workspace
 
@@ -95,15 +97,47 @@ def _patches(workspace: Workspace) -> int:
         return PATCHES
 
 
+def trainings(experiment: Experiment) -> dict[tuple[str, int], Experiment]:
+    """All that is trained for `experiment`, by name and seed: its teachers or members, and itself.
+
+    Raises ConfigError where one of them cannot be read.
+    """
+    if isinstance(experiment.model, Ensemble):
+        found: dict[tuple[str, int], Experiment] = {}
+        for recipe in member_recipes(experiment):
+            found |= trainings(load_experiment(recipe.config, recipe.overrides))
+        return found
+    configs = experiment.training.teachers
+    teachers = [] if configs is None else [load_experiment(config) for config in configs.configs]
+    return {(part.name, experiment.seed): part for part in (*teachers, experiment)}
+
+
 def reference_seconds(experiment: Experiment, patches: int) -> float | None:
-    """The time of the experiment and its teachers on the machine of the headers; None: unknown."""
-    teachers = experiment.training.teachers
-    names = [] if teachers is None else teachers.configs
-    total = 0.0
+    """The time of all its `trainings` on the machine of the headers; None: unknown."""
     try:
-        parts = [*map(load_experiment, names), experiment]
-    except ConfigError:  # a teacher that cannot be read is reported when it is trained
+        return _total(trainings(experiment).values(), patches)
+    except ConfigError:  # a part that cannot be read is reported when it is trained
         return None
+
+
+def seconds_each(
+    experiments: Sequence[Experiment], complete: Sequence[Experiment], patches: int
+) -> list[float | None]:
+    """The time of each, one after another: what is complete or trained for one before counts once.
+
+    On the machine of the headers; None: unknown.
+    """
+    done = {(experiment.name, experiment.seed) for experiment in complete}
+    seconds: list[float | None] = []
+    for experiment in experiments:
+        parts = {} if experiment in complete else trainings(experiment)
+        seconds.append(_total([parts[key] for key in parts if key not in done], patches))
+        done.update(parts)
+    return seconds
+
+
+def _total(parts: Iterable[Experiment], patches: int) -> float | None:
+    total = 0.0
     for part in parts:
         header = header_of(part)
         seconds = None if header is None else header.seconds(part, patches)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pcam_kit.config.schema import Custom, Tta, WithoutNetwork
+from pcam_kit.config.schema import Custom, Tta
 from pcam_kit.data.store import Store
 from pcam_kit.data.synthetic import CENTRE, synthetic_parts
 from pcam_kit.errors import (
@@ -137,11 +137,7 @@ def export(
         raise UsageError(f"format: expected one of {', '.join(FORMATS)}, found {printable(format)}")
     form = FORMATS[format]
     _ = run.outcome
-    if isinstance(network := run.experiment.model, WithoutNetwork):
-        raise RunError(
-            f"{run.name} holds {network.holds}: it has no network to export",
-            hint="choose a run that was trained here: pcam runs",
-        )
+    run.check_network()
     form.check_installed()
     target = out if out is not None else run.path / "exports" / form.name
     _refuse_content(target)

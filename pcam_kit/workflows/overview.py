@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pcam_kit.config.schema import Experiment, WithoutNetwork
+from pcam_kit.config.schema import Ensemble, Experiment, WithoutNetwork
 from pcam_kit.formatting import Summary, counted, duration, interval
 from pcam_kit.names import shell_word
 from pcam_kit.run_folders import Run, State, read_metrics, state_of
@@ -54,8 +54,9 @@ class Overview(Summary):
             done = f"{len(self.epochs)} of at most {self.run.experiment.training.epochs}"
             return {"epochs": f"{done}, best AUC {best['valid_auc']:.4f} in epoch {best['epoch']}"}
         auc = interval(result.valid_auc, result.valid_auc_low, result.valid_auc_high)
+        views = "of each network" if self.run.members else result.tta
         values = {
-            "validation AUC": f"{auc}, {result.valid_n:,} patches, views {result.tta}",
+            "validation AUC": f"{auc}, {result.valid_n:,} patches, views {views}",
             "accuracy": f"{result.valid_accuracy:.4f} at threshold {result.threshold:.3f}, "
             f"{result.valid_accuracy_at_half:.4f} at 0.5",
         }
@@ -70,10 +71,13 @@ class Overview(Summary):
         model = experiment.model.model_dump(mode="json")
         name = model.pop("name")
         values = {"config": f"{experiment.name}, seed {experiment.seed}"}
-        values["network"] = ", ".join([name, *_options(model)])
+        if self.run.members:
+            values["network"] = f"mean of {model['average']}: {', '.join(self.run.members)}"
+        else:
+            values["network"] = ", ".join([name, *_options(model)])
         if isinstance(features := self.run.meta.get("features"), dict):
             values["features of"] = f"{features.get('model')} (licence: {features.get('licence')})"
-        if not isinstance(experiment.model, WithoutNetwork):
+        if not isinstance(experiment.model, WithoutNetwork | Ensemble):
             values["training"] = _training(experiment)
             values["augmentation"] = _augmentation(experiment)
         if changes := self._changes():

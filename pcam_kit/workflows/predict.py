@@ -45,6 +45,8 @@ from pcam_kit.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
+OWN = "own"  # views that are not the same for all runs, in names and records
+
 
 @dataclass(frozen=True)
 class PredictRequest:
@@ -308,9 +310,9 @@ def _copy_of(path: Path) -> Path | None:
 
 
 def _tta_label(ensemble: Ensemble) -> str:
-    """For names and records; `own` where the runs have different ones."""
-    labels = {ensemble.combination.tta_of(run) for run in ensemble.runs}
-    return labels.pop() if len(labels) == 1 else "own"
+    """For names and records; OWN where the runs have different ones."""
+    labels = {OWN if run.members else ensemble.combination.tta_of(run) for run in ensemble.runs}
+    return labels.pop() if len(labels) == 1 else OWN
 
 
 def _file_name(ensemble: Ensemble, request: PredictRequest) -> str:

@@ -9,21 +9,24 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pcam_kit.config.schema import Tta, WithoutNetwork
+from pcam_kit.config.schema import Ensemble, Tta, WithoutNetwork
 from pcam_kit.data.folds import patch_names
 from pcam_kit.data.store import Store
 from pcam_kit.errors import RunError, UsageError
 from pcam_kit.evaluation.calibration import best_threshold, fit_temperature
+from pcam_kit.evaluation.ensemble import combine
 from pcam_kit.evaluation.intervals import intervals
 from pcam_kit.metrics import evaluate
 from pcam_kit.progress import SILENT, Display
-from pcam_kit.run_folders import Predictions, Result, Run
+from pcam_kit.run_folders import Predictions, Result, Run, find_run
 from pcam_kit.training.backend import quiet_import
-from pcam_kit.views import VIEWS
+from pcam_kit.views import AS_IS, VIEWS
 from pcam_kit.workflows.plan import rows_of
 from pcam_kit.workspace import Workspace
 
 log = logging.getLogger(__name__)
+
+MEAN: Tta = "none"  # an ensemble has one column: each member has views of its own
 
 
 def predictions_of(
@@ -36,6 +39,8 @@ def predictions_of(
     """
     kept = run.load_predictions(split)
     if kept is None or not kept.covers(tta):
+        if isinstance(run.experiment.model, Ensemble):
+            return _combine_members(run, run.experiment.model, split, tta, workspace, display)
         return predict_split(run, split, tta, workspace.store_of(run), display=display)
     folder = workspace.store_path(run.competition.slug, run.experiment.data.stain)
     if (folder / "manifest.json").exists():
@@ -46,6 +51,48 @@ def predictions_of(
         against = "not compared with its store, which is not there"
     log.info(f"{run.name}: cached {split} predictions, {against}")
     return kept
+
+
+def members_of(run: Run) -> list[Run]:
+    """The complete runs that an ensemble is the mean of. Raises RunError where one is gone."""
+    members: list[Run] = []
+    for name in run.members:
+        try:
+            members.append(find_run(run.path.parent, name))
+        except RunError as error:
+            raise RunError(
+                f"{run.name} is made of {name}, and that is gone: {error.message}",
+                hint=f"bring it back, or train it again: pcam train {run.experiment.name}",
+            ) from error
+    return members
+
+
+def _combine_members(
+    run: Run, model: Ensemble, split: str, tta: Tta, workspace: Workspace, display: Display
+) -> Predictions:
+    """The mean of the members, each with the views it was measured with; kept in the run folder."""
+    if tta != MEAN:
+        raise RunError(
+            f"{run.name} is the mean of runs, each with views of its own: none with those of {tta}",
+            hint=f"leave out --tta, or name the runs: pcam predict {' '.join(run.members)} "
+            f"--tta {tta}",
+        )
+    answers: list[Predictions] = []
+    probabilities: list[NDArray[np.float32]] = []
+    for member in members_of(run):
+        own = member.outcome.tta
+        answers.append(predictions_of(member, split, own, workspace, display=display))
+        probabilities.append(answers[-1].probability(own))
+        if not np.array_equal(answers[-1].ids, answers[0].ids):
+            raise RunError(
+                f"{run.members[0]} and {member.name} do not predict the same patches of {split}",
+                hint=f"train them again: pcam train {run.experiment.name}",
+            )
+    first = answers[0]
+    mean = combine(probabilities, model.average).astype(np.float32)
+    predictions = Predictions(first.ids, first.labels, mean[:, None], (AS_IS,), first.groups)
+    run.save_predictions(split, predictions)
+    return predictions
 
 
 def check_patches(run: Run, split: str, kept: Predictions, store: Store) -> None:
@@ -136,16 +183,16 @@ class Epochs(Protocol):
 
 @dataclass(frozen=True)
 class NoEpochs:
-    """Of a run that was not trained in epochs."""
+    """Of a run that is no training of its own; seconds: of those that it is made of."""
 
+    seconds: float = 0.0
     epoch: int = 0
     best_epoch: int = 0
-    seconds: float = 0.0
 
 
 def complete_run(run: Run, predictions: Predictions, epochs: Epochs) -> Run:
     """Measure a run's validation predictions, choose the threshold, and write the result."""
-    tta = run.experiment.evaluation.tta
+    tta = run.experiment.evaluation.tta if not run.members else MEAN
     labels, probabilities = predictions.labels, predictions.probability(tta)
     threshold = best_threshold(labels, probabilities)
     scores = evaluate(labels, probabilities, threshold.value)

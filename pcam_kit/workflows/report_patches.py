@@ -104,6 +104,8 @@ def _saliency(
         return {}, [f"Maps of what a network looks at are in the report of each run: {command}"]
     if isinstance(network := run.experiment.model, WithoutNetwork):
         return {}, [f"This run holds {network.holds}: there is no network to make maps of."]
+    if run.members:
+        return {}, [f"Maps are of one network, such as {run.members[0]}, not of the mean."]
     with quiet_import():
         from pcam_kit.inference import load_trained
     try:

@@ -12,7 +12,9 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from pcam_kit.config.schema import Ensemble
 from pcam_kit.errors import Interrupted
+from pcam_kit.evaluation.ensemble import Averaging, combine
 from pcam_kit.formatting import counted
 from pcam_kit.parsing import parsing
 from pcam_kit.progress import Progress
@@ -24,7 +26,7 @@ from pcam_kit.tissue.survey import Surveyed
 from pcam_kit.tissue.tiles import cut, has_tissue
 from pcam_kit.training.backend import quiet_import
 from pcam_kit.views import VIEWS
-from pcam_kit.workflows.predictions import check_probabilities, check_shapes
+from pcam_kit.workflows.predictions import check_probabilities, check_shapes, members_of
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,20 @@ class _Network:
         return answers.astype(np.float64).mean(axis=1).astype(np.float32)
 
 
+class _Mean:
+    """The models of an ensemble, each as it was measured."""
+
+    def __init__(self, run: Run, model: Ensemble) -> None:
+        """Raises RunError as `_Network`, and where a member is gone."""
+        self._networks = [_Network(member) for member in members_of(run)]
+        self._average: Averaging = model.average
+
+    def predict(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """As `_Network.predict`."""
+        answers = [network.predict(tiles) for network in self._networks]
+        return combine(answers, self._average).astype(np.float32)
+
+
 def predict_tiles(
     run: Run,
     surveyed: Sequence[Surveyed],
@@ -86,7 +102,7 @@ def predict_tiles(
         keep_background=keep_background,
     )
     before = np.cumsum([0, *(one.grid.count for one in surveyed)]).tolist()
-    network: _Network | None = None
+    network: _Network | _Mean | None = None
     # the next batch is read while this one is predicted
     with ThreadPoolExecutor(1) as reader:
         ahead = reader.submit(_batch, stream)
@@ -94,7 +110,7 @@ def predict_tiles(
             while batch := ahead.result():
                 ahead = reader.submit(_batch, stream)
                 if network is None:  # late: an image of background needs none
-                    network = _Network(run)
+                    network = _load(run)
                 answers = network.predict(np.stack([tile.pixels for tile in batch]))
                 rows = [Row(*tile.row, float(p)) for tile, p in zip(batch, answers, strict=True)]
                 following = batch[-1].following
@@ -109,6 +125,11 @@ def predict_tiles(
             ) from None
     journal.add([], Place(len(surveyed), 0))
     progress("predicting tiles", before[-1], before[-1])
+
+
+def _load(run: Run) -> _Network | _Mean:
+    model = run.experiment.model
+    return _Mean(run, model) if isinstance(model, Ensemble) else _Network(run)
 
 
 def _batch(stream: Iterator[_Tile]) -> list[_Tile]:

@@ -14,9 +14,9 @@ from typing import Any
 
 from pcam_kit.clock import now
 from pcam_kit.config.load import load_experiment
-from pcam_kit.config.schema import Experiment
+from pcam_kit.config.schema import Ensemble, Experiment
 from pcam_kit.data.store import Store
-from pcam_kit.errors import Interrupted, UsageError
+from pcam_kit.errors import ConfigError, Interrupted, UsageError
 from pcam_kit.files import clear_partial, locked
 from pcam_kit.formatting import counted, duration
 from pcam_kit.pipeline.augment import CustomAugmentation
@@ -54,8 +54,9 @@ from pcam_kit.workflows.distillation import (
     teacher_seconds,
 )
 from pcam_kit.workflows.divergence import check_finite, warn_of_divergence
-from pcam_kit.workflows.expected_time import TimeReport, reference_seconds
+from pcam_kit.workflows.expected_time import REFERENCE, TimeReport, seconds_each
 from pcam_kit.workflows.initial_weights import check_config, check_unchanged, check_weights
+from pcam_kit.workflows.members import combine_runs, complete_ensemble, find_members
 from pcam_kit.workflows.plan import (
     TrainingPlan,
     check_folds,
@@ -96,13 +97,18 @@ def train(request: TrainRequest, workspace: Workspace, *, display: Display = SIL
     TrainingError, UsageError.
     """
     if request.resume is None:
-        training = _start(request, workspace, display)
+        experiment = resolve_config(request.config, request.overrides, workspace)
+        if isinstance(experiment.model, Ensemble):
+            return _train_ensemble(experiment, request, workspace, display)
+        training = _start(experiment, request, workspace, display)
         with _training(training.run):
             return _finish(training, workspace, display)
     run = _find_stopped(request, workspace)
     if run.result is not None:
         log.info(f"{run.name} is complete already")
         return run
+    if run.members:  # they are complete
+        return complete_ensemble(run, workspace, display=display)
     with _training(run):  # before anything that takes time: another process may train it
         run = open_run(run.path)
         if run.result is not None:  # by another process, a moment ago
@@ -141,6 +147,9 @@ def train_once(
     `TrainRequest`.
     """
     experiment = load_experiment(config, overrides)
+    if isinstance(experiment.model, Ensemble):  # so it is with each of its members
+        request = TrainRequest(config, overrides, resources=resources, later=later)
+        return train(request, workspace, display=display)
     existing = find_runs(experiment, store, workspace)
     complete = [run for run in existing if run.result is not None]
     if complete:
@@ -188,9 +197,10 @@ class _Training:
     later: float
 
 
-def _start(request: TrainRequest, workspace: Workspace, display: Display) -> _Training:
+def _start(
+    experiment: Experiment, request: TrainRequest, workspace: Workspace, display: Display
+) -> _Training:
     """A new run folder, after its teachers are trained."""
-    experiment = resolve_config(request.config, request.overrides, workspace)
     experiment = with_custom_parts(experiment, request.model, request.augmentation)
     check_installed(experiment.training.track)
     slug = experiment.competition or workspace.last_fetched()
@@ -200,9 +210,8 @@ def _start(request: TrainRequest, workspace: Workspace, display: Display) -> _Tr
     )
     plan = replace(plan, initial_weights=_check_weights(plan))
     save_network = check_model(plan.experiment, plan.crop, request.model)
-    resources = request.resources
-    compute = choose_compute(plan, resources)
-    teachers = _train_teachers(plan, workspace, resources, display)
+    compute = choose_compute(plan, request.resources)
+    teachers = _train_teachers(plan, request, workspace, display)
     plan.leakage.report()
     meta = provenance(list(request.overrides))
     meta[ORDER] = next_order(workspace.runs, meta["started"])
@@ -219,7 +228,7 @@ def _start(request: TrainRequest, workspace: Workspace, display: Display) -> _Tr
     compute.report()
     # read back from the folder: there a network of the caller's own has its place
     plan = replace(plan, experiment=run.experiment)
-    return _Training(run, plan, compute, resources.workers, request.later)
+    return _Training(run, plan, compute, request.resources.workers, request.later)
 
 
 def _find_stopped(request: TrainRequest, workspace: Workspace) -> Run:
@@ -255,50 +264,115 @@ def _check_weights(plan: TrainingPlan) -> dict[str, Any]:
     return check_weights(plan.experiment)
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """Trainings that belong to another one, in their order.
+
+    experiments: what each of `recipes` says. missing: those without a complete run. seconds: the
+    reference time of each, and of what follows them.
+    """
+
+    recipes: Sequence[Recipe]
+    store: Store
+    experiments: Sequence[Experiment]
+    missing: Sequence[Experiment]
+    seconds: Sequence[float | None]
+
+
 def _train_teachers(
-    plan: TrainingPlan, workspace: Workspace, resources: Resources, display: Display
+    plan: TrainingPlan, request: TrainRequest, workspace: Workspace, display: Display
 ) -> list[Run]:
     """The complete runs that the network is to learn from; those that are missing are trained."""
     recipes = teacher_recipes(plan.experiment, plan.store)
     if not recipes:
         return []
-    _check_recipes(recipes, plan.store, workspace)
+    patches = len(plan.train_rows)
+    parts = _find_parts(recipes, plan.store, workspace, patches, last=plan.experiment)
     log.info(
         f"{plan.experiment.name} learns from {counted(len(recipes), 'other')}, trained first; "
         "without that: --set training.teachers=null"
     )
-    patches = len(plan.train_rows)
-    parts = [load_experiment(recipe.config, recipe.overrides) for recipe in recipes]
-    alone = plan.experiment.training.model_copy(update={"teachers": None})
-    parts.append(plan.experiment.model_copy(update={"training": alone}))
-    seconds = [reference_seconds(part, patches) or 0.0 for part in parts]
-    teachers: list[Run] = []
-    for recipe in recipes:
-        number = f"{len(teachers) + 1} of {len(recipes)}"
-        log.info(f"teacher {number}: {recipe.config}", extra=HEADING)
+    return _train_parts("teacher", parts, request, workspace, display)
+
+
+def _train_ensemble(
+    experiment: Experiment, request: TrainRequest, workspace: Workspace, display: Display
+) -> Run:
+    """The complete run of an ensemble, after those of its members that are missing."""
+    if request.model is not None or request.augmentation is not None:
+        raise UsageError(
+            f"{experiment.name} is an ensemble: model and augmentation are those of its members",
+            hint="name networks and functions of your own in the members' configs",
+        )
+    members = find_members(experiment, workspace)
+    patches = members.store.splits["train"].n
+    patches = min(patches, experiment.data.limit or patches)
+    parts = _find_parts(members.recipes, members.store, workspace, patches)
+    text = f"{experiment.name} is the mean of {len(parts.recipes)} networks"
+    if complete := len(parts.recipes) - len(parts.missing):
+        text += f", {complete} of them trained already"
+    if parts.missing and None not in parts.seconds:
+        total = duration(sum(filter(None, parts.seconds)))
+        text += f"; {len(parts.missing)} to train take about {total} on {REFERENCE}"
+    log.info(text)
+    runs = _train_parts("network", parts, request, workspace, display)
+    return combine_runs(members.experiment, runs, request.overrides, workspace, display=display)
+
+
+def _find_parts(
+    recipes: Sequence[Recipe],
+    store: Store,
+    workspace: Workspace,
+    patches: int,
+    *,
+    last: Experiment | None = None,
+) -> _Parts:
+    """What is there of the trainings of `recipes`, for so many patches.
+
+    last: what is trained after them. A fault in one of them is reported here.
+    """
+    experiments = [load_experiment(recipe.config, recipe.overrides) for recipe in recipes]
+    missing: list[Experiment] = []
+    for experiment in experiments:
+        existing = find_runs(experiment, store, workspace)
+        if not existing:
+            check_installed(experiment.training.track)
+            try:
+                _check_weights(plan_training(resolve_experiment(experiment, store), store))
+            except ConfigError as error:
+                raise ConfigError(f"{experiment.name}: {error.message}", hint=error.hint) from error
+        if all(run.result is None for run in existing):
+            missing.append(experiment)
+    complete = [experiment for experiment in experiments if experiment not in missing]
+    every = [*experiments, last] if last is not None else experiments
+    seconds = seconds_each(every, complete, patches)
+    return _Parts(recipes, store, experiments, missing, seconds)
+
+
+def _train_parts(
+    kind: str, parts: _Parts, request: TrainRequest, workspace: Workspace, display: Display
+) -> list[Run]:
+    """The complete runs of all parts; those that are missing are trained."""
+    runs: list[Run] = []
+    for recipe, experiment in zip(parts.recipes, parts.experiments, strict=True):
+        number = f"{len(runs) + 1} of {len(parts.recipes)}"
+        log.info(f"{kind} {number}: {experiment.name}, {label(experiment)}", extra=HEADING)
+        later = request.later + sum(filter(None, parts.seconds[len(runs) + 1 :]))
         try:
-            teacher = train_once(
+            run = train_once(
                 recipe.config,
                 recipe.overrides,
-                plan.store,
+                parts.store,
                 workspace,
-                resources=resources,
-                later=sum(seconds[len(teachers) + 1 :]),
+                resources=request.resources,
+                later=later,
                 display=display,
             )
         except Interrupted as error:
-            hint = f"{len(teachers)} of {len(recipes)} teachers done; the same command resumes"
+            hint = f"{len(runs)} of {len(parts.recipes)} {kind}s done; the same command resumes"
             raise Interrupted(error.message, hint=hint) from None
-        teachers.append(teacher)
-    return teachers
-
-
-def _check_recipes(recipes: Sequence[Recipe], store: Store, workspace: Workspace) -> None:
-    """Report a fault in the last teacher before the first one is trained."""
-    for recipe in recipes:
-        teacher = load_experiment(recipe.config, recipe.overrides)
-        if not find_runs(teacher, store, workspace):
-            _check_weights(plan_training(resolve_experiment(teacher, store), store))
+        runs.append(run)
+    return runs
 
 
 def _finish(training: _Training, workspace: Workspace, display: Display) -> Run:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 from pcam_kit.competitions import Competition, find_competition
-from pcam_kit.config.schema import StainMethod, WithoutNetwork
+from pcam_kit.config.schema import Ensemble, StainMethod, WithoutNetwork
 from pcam_kit.data.store import open_store, store_bytes, verify_store
 from pcam_kit.errors import PcamError, RunError
 from pcam_kit.files import is_locked
@@ -192,7 +192,7 @@ def check_files(run: Run) -> None:
 
     Raises RunError for what is damaged, or was not written by this run; StorageError.
     """
-    if not isinstance(run.experiment.model, WithoutNetwork):
+    if not isinstance(run.experiment.model, WithoutNetwork | Ensemble):
         _check_archive(run.model_file)
         run.check_model()
     for path in sorted((run.path / "predictions").glob("*.npz")):

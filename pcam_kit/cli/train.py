@@ -94,7 +94,8 @@ def train(
 ) -> None:
     """Train a network. Ctrl-C leaves a run that --resume continues.
 
-    The config of an ensemble, such as best96, trains each of its networks in turn.
+    The config of an ensemble, such as best96, trains each of its networks in turn; --set and --seed
+    are then for each.
 
     With --seeds or --folds several, one after another; the same command uses finished ones again
     and resumes a stopped one. Folds are of the train and valid patches together.

@@ -97,19 +97,22 @@ def _patches(workspace: Workspace) -> int:
         return PATCHES
 
 
-def trainings(experiment: Experiment) -> dict[tuple[str, int], Experiment]:
-    """All that is trained for `experiment`, by name and seed: its teachers or members, and itself.
+Key = tuple[str, int, int]  # name, seed and epochs tell trainings apart
+
+
+def trainings(experiment: Experiment) -> dict[Key, Experiment]:
+    """All that is trained for `experiment`: its teachers or members, and itself.
 
     Raises ConfigError where one of them cannot be read.
     """
     if isinstance(experiment.model, Ensemble):
-        found: dict[tuple[str, int], Experiment] = {}
+        found: dict[Key, Experiment] = {}
         for recipe in member_recipes(experiment):
             found |= trainings(load_experiment(recipe.config, recipe.overrides))
         return found
     configs = experiment.training.teachers
     teachers = [] if configs is None else [load_experiment(config) for config in configs.configs]
-    return {(part.name, experiment.seed): part for part in (*teachers, experiment)}
+    return {_key(part, experiment.seed): part for part in (*teachers, experiment)}
 
 
 def reference_seconds(experiment: Experiment, patches: int) -> float | None:
@@ -127,13 +130,17 @@ def seconds_each(
 
     On the machine of the headers; None: unknown.
     """
-    done = {(experiment.name, experiment.seed) for experiment in complete}
+    done = {_key(experiment, experiment.seed) for experiment in complete}
     seconds: list[float | None] = []
     for experiment in experiments:
         parts = {} if experiment in complete else trainings(experiment)
         seconds.append(_total([parts[key] for key in parts if key not in done], patches))
         done.update(parts)
     return seconds
+
+
+def _key(experiment: Experiment, seed: int) -> Key:
+    return experiment.name, seed, experiment.training.epochs
 
 
 def _total(parts: Iterable[Experiment], patches: int) -> float | None:

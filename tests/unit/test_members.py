@@ -251,14 +251,29 @@ def test_an_ensemble_teaches_nobody(store: Store) -> None:
         teacher_recipes(student, store)
 
 
+def test_a_member_that_is_a_teacher_of_another_is_trained_once(store: Store) -> None:
+    members = "model.members=[lab-p4m, lab-distilled]"
+    recipes = member_recipes(load_experiment("pair", [members, "seed=3"]))
+    member, taught = (load_experiment(recipe.config, recipe.overrides) for recipe in recipes)
+    teachers = [
+        load_experiment(recipe.config, recipe.overrides)
+        for recipe in teacher_recipes(taught, store)
+    ]
+    assert member in teachers
+
+
 def test_the_time_of_members_counts_and_what_two_of_them_need_counts_once(store: Store) -> None:
     names = ("lab-p4m-small", "lab-p4m", "lab-distilled")
     small, large, taught = (load_experiment(name) for name in names)
     alone = [reference_seconds(part, 5000) for part in (small, large)]
     total = reference_seconds(taught, 5000)
     assert None not in (*alone, total)
-    assert reference_seconds(load_experiment("best32"), 5000) == pytest.approx(total)
+    together = load_experiment("pair", ["model.members=[lab-p4m, lab-distilled]"])
+    assert reference_seconds(together, 5000) == pytest.approx(total)
     assert seconds_each([large, taught], [], 5000) == pytest.approx([alone[1], total - alone[1]])  # type: ignore[operator]
     assert seconds_each([large, taught], [large], 5000) == pytest.approx([0, total - alone[1]])  # type: ignore[operator]
     assert seconds_each([taught, large], [], 5000) == pytest.approx([total, 0])
+    short = load_experiment("lab-p4m", ["training.epochs=1"])
+    found = seconds_each([short, taught], [], 5000)
+    assert found[1] == pytest.approx(total), "the teacher is another training"
     assert reference_seconds(load_experiment("pair", ["model.members=[pair, one]"]), 5000) is None

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Annotated, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -20,7 +21,7 @@ from pcam_kit.config.plain import shown
 from pcam_kit.config.values import Line, ShortLine, Text
 from pcam_kit.errors import ConfigError
 from pcam_kit.metrics import METRICS
-from pcam_kit.names import is_device
+from pcam_kit.names import is_device, unsafe_name
 from pcam_kit.parsing import printable
 
 Split = Literal["train", "valid", "test"]
@@ -39,6 +40,56 @@ class Overlap(BaseModel):
     split: Split
     ours: Split = "test"
     why: Text
+
+
+class PublicFile(BaseModel):
+    """A file of a public home. bytes: its size, 0 when it is not known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    name: ShortLine
+    md5: str = Field(pattern=r"^[0-9a-f]{32}$")
+    bytes: int = Field(default=0, ge=0, le=10**15)
+
+    @field_validator("name")
+    @classmethod
+    def _usable_name(cls, name: str) -> str:
+        fault = unsafe_name(name)
+        if fault:
+            raise ValueError(f"no name of a file: {fault}")
+        return name
+
+
+class PublicFiles(BaseModel):
+    """Where the files of a competition are public: no account is needed.
+
+    page: for people. mirrors: addresses that have all files, with `{name}` for a file's name; tried
+    in this order.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    page: Line
+    mirrors: list[Line] = Field(min_length=1, max_length=20)
+    files: list[PublicFile] = Field(min_length=1, max_length=50)
+
+    @field_validator("mirrors")
+    @classmethod
+    def _usable_addresses(cls, mirrors: list[str]) -> list[str]:
+        for mirror in mirrors:
+            parts = urlsplit(mirror)
+            usable = parts.scheme in {"http", "https"} and parts.hostname
+            if not usable or mirror.count("{name}") != 1:
+                raise ValueError(f"expected https://HOST/...{{name}}..., found {mirror!r}")
+        return mirrors
+
+    @field_validator("files")
+    @classmethod
+    def _different_names(cls, files: list[PublicFile]) -> list[PublicFile]:
+        names = [file.name.lower() for file in files]  # some disks do not tell A from a
+        if len(set(names)) != len(names):
+            raise ValueError("two files have the same name")
+        return files
 
 
 class Competition(BaseModel):
@@ -63,8 +114,9 @@ class Competition(BaseModel):
     imagenet_config: Line | None = None  # the default where its weights are installed
     # used when the raw files have no validation split
     valid_fraction: float = Field(default=0.15, gt=0, lt=1)
-    missing_hint: Text = ""  # printed when Kaggle does not know the slug
-    # a fact about the data, looked up when needed: stores and runs do not keep a copy
+    missing_hint: Text = ""  # where to get the files of what is no competition at Kaggle
+    # facts about the data, looked up when needed: stores and runs do not keep a copy
+    public_files: PublicFiles | None = Field(default=None, exclude=True)
     overlaps: list[Overlap] = Field(default=[], exclude=True, max_length=100)
 
     @field_validator("slug")

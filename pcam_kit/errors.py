@@ -10,7 +10,8 @@
     ├── KaggleError (RuntimeError)       exit 7   Kaggle refused, or did not answer
     │   ├── CredentialsError             no credentials, or refused ones
     │   ├── AccessError                  rules not accepted, or no such competition
-    │   └── TransferError                a download or an upload that failed
+    │   └── TransferError                a download, also from elsewhere, or an upload that failed
+    │       ├── UnreachableError         no connection came about
     │       └── OutcomeUnknownError      a submission that may or may not have arrived
     ├── StorageError (OSError)    exit 8   disk full, folder read-only, or in use elsewhere
     │   └── LockedError                  another process holds the lock
@@ -100,7 +101,11 @@ class AccessError(KaggleError):
 
 
 class TransferError(KaggleError):
-    """A download or an upload that failed."""
+    """A download, also from another server than Kaggle, or an upload that failed."""
+
+
+class UnreachableError(TransferError):
+    """No connection to the server came about: nothing was asked."""
 
 
 class OutcomeUnknownError(TransferError):

@@ -22,6 +22,7 @@ def fetch(
     *,
     files: str | os.PathLike[str] | None = None,
     dataset: str | None = None,
+    download: bool = False,
     stain: StainMethod | None = None,
     keep_raw: bool = False,
     allow_missing: bool = False,
@@ -32,19 +33,25 @@ def fetch(
 
     competition: a slug, alias, Kaggle URL or a profile's .yaml; "synthetic" needs no account; None,
     with `stain`: the one fetched last. files: take these from disk, a folder or an archive; None:
-    download from Kaggle. dataset: OWNER/SLUG of a Kaggle dataset in the competition's role. stain:
-    also build, and return, a second store with the stain normalised. keep_raw: unpack a downloaded
-    zip, too. allow_missing: leave out rows without an image and images without a row. Raises
-    ConfigError, UsageError, DataError, KaggleError, StorageError; what was there before stays
-    whole.
+    download from Kaggle. dataset: OWNER/SLUG of a Kaggle dataset in the competition's role.
+    download: from the files' public home, without an account ("pcam"). stain: also build, and
+    return, a second store with the stain normalised. keep_raw: unpack a downloaded zip, too.
+    allow_missing: leave out rows without an image and images without a row. Raises ConfigError,
+    UsageError, DataError, KaggleError, StorageError; what was there before stays whole.
     """
     from pcam_kit.workflows import fetch as workflow
 
     place, shown = workspace_of(workspace), display_of(display)
-    if competition is None and stain is not None and files is None and dataset is None:
+    is_new = files is not None or dataset is not None or download
+    if competition is None and stain is not None and not is_new:
         competition = place.last_fetched()
     request = workflow.fetch_request(
-        competition, path_of(files), dataset, keep_raw=keep_raw, allow_missing=allow_missing
+        competition,
+        path_of(files),
+        dataset,
+        public=download,
+        keep_raw=keep_raw,
+        allow_missing=allow_missing,
     )
     store = workflow.fetch(request, place, display=shown)
     return store if stain is None else workflow.normalise(store, stain, place, display=shown)
@@ -56,13 +63,17 @@ def download(
     *,
     files: str | os.PathLike[str] | None = None,
     dataset: str | None = None,
+    public: bool = False,
     workspace: WorkspaceLike | None = None,
     display: Display | None = None,
 ) -> list[Path]:
-    """Download single files, e.g. ["*.csv"], and build nothing. Raises as `fetch`."""
+    """Download single files, e.g. ["*.csv"], and build nothing.
+
+    public: from the files' public home, without an account. Raises as `fetch`.
+    """
     from pcam_kit.workflows import fetch as workflow
 
-    request = workflow.fetch_request(competition, path_of(files), dataset, keep_raw=False)
+    request = workflow.fetch_request(competition, path_of(files), dataset, public=public)
     return workflow.fetch_some(
         request, patterns, workspace_of(workspace), display=display_of(display)
     )

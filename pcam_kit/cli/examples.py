@@ -10,7 +10,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "fetch": (
         ("pcam fetch tnm-112-lab-2-2024", "from Kaggle; needs an account"),
-        ("pcam fetch pcam --from ~/Downloads/pcam", "from files that are there"),
+        ("pcam fetch pcam --download", "from its public home; needs no account"),
     ),
     "shift": (
         ("pcam shift", "the data fetched last"),

@@ -51,6 +51,13 @@ def fetch(
             show_default=False,
         ),
     ] = None,
+    download: Annotated[
+        bool,
+        typer.Option(
+            "--download",
+            help="Download from the public home, without an account (pcam: 8 GB).",
+        ),
+    ] = False,
     only: Annotated[
         list[str] | None,
         typer.Option(
@@ -83,7 +90,8 @@ def fetch(
 ) -> None:
     """Get a competition's files and build the store.
 
-    Downloads them from Kaggle, or takes them from disk (--from), and verifies them.
+    Downloads them from Kaggle or from their public home (--download), or takes them from disk
+    (--from), and verifies them.
 
     A second call resumes a stopped download, verifies what it finds, and does nothing if all is
     intact.
@@ -104,7 +112,13 @@ def fetch(
                 "--only builds no store, and --stain normalises one", hint="leave one away"
             )
         paths = api.download(
-            name, only, files=source, dataset=dataset, workspace=workspace, display=display
+            name,
+            only,
+            files=source,
+            dataset=dataset,
+            public=download,
+            workspace=workspace,
+            display=display,
         )
         if as_json:
             print_json(
@@ -117,6 +131,7 @@ def fetch(
         name,
         files=source,
         dataset=dataset,
+        download=download,
         stain=stain,
         keep_raw=keep_raw,
         allow_missing=allow_missing,

@@ -6,16 +6,13 @@ The only part of this package that imports `kaggle`.
     downloads.py         the files of a competition or a dataset: listed, downloaded
     submitting.py        a submission: sent once, its score
     submission_list.py   a submission whose number was lost: found in Kaggle's list
-    transfer.py          one download: resume, verify, rename
-    parts.py             an unfinished download, and whether an answer continues it
-    integrity.py         hashes and zip checksums
     session.py           the official client, wrapped so that it cannot print, hang or exit
     request.py           a request in kagglesdk's names, also one that kagglesdk is too old for
-    http.py              requests that end: timeouts, sessions without credentials
+    http.py              its answers: read within limits, their time remembered
     credentials.py       which credentials exist and which are used, without importing `kaggle`
-    obstacles.py         proxies and certificates between this machine and Kaggle
     refusals.py          what Kaggle answered -> one error with a hint
-    retry.py             how often and how long to wait
+
+The bytes are streamed, resumed and checked by `downloads`.
 
 Every failure is a KaggleError (CredentialsError, AccessError, TransferError), or a StorageError
 where the disk is at fault.
@@ -37,10 +34,8 @@ from pcam_kit.kaggle_client.credentials import (
     find_sources,
     key_file,
 )
-from pcam_kit.kaggle_client.downloads import RemoteFile, download_all, download_file, list_files
-from pcam_kit.kaggle_client.http import Probe, kaggle_now, probe
-from pcam_kit.kaggle_client.integrity import crc32c, zip_fault
-from pcam_kit.kaggle_client.parts import discard_part, part_size
+from pcam_kit.kaggle_client.downloads import download_all, download_file, list_files
+from pcam_kit.kaggle_client.http import kaggle_now
 from pcam_kit.kaggle_client.submission_list import (
     LostSubmission,
     find_submission,
@@ -61,15 +56,11 @@ __all__ = [
     "CompetitionState",
     "Limits",
     "LostSubmission",
-    "Probe",
-    "RemoteFile",
     "RemoteStatus",
     "RemoteSubmission",
     "Upload",
     "competition_state",
-    "crc32c",
     "credentials_source",
-    "discard_part",
     "display_path",
     "download_all",
     "download_file",
@@ -83,11 +74,8 @@ __all__ = [
     "list_files",
     "matching_submissions",
     "may_download",
-    "part_size",
-    "probe",
     "sign_in",
     "submission_limits",
     "submit_upload",
     "upload_csv",
-    "zip_fault",
 ]

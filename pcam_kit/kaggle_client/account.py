@@ -8,11 +8,11 @@ from typing import Any
 
 import requests
 
+from pcam_kit.downloads.retry import with_retries
 from pcam_kit.errors import AccessError
 from pcam_kit.kaggle_client.downloads import list_files
 from pcam_kit.kaggle_client.refusals import Subject
 from pcam_kit.kaggle_client.request import Request
-from pcam_kit.kaggle_client.retry import with_retries
 from pcam_kit.kaggle_client.session import call, call_once
 
 

@@ -7,27 +7,15 @@ addresses at Kaggle.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from pcam_kit.downloads import RemoteFile, transfer
 from pcam_kit.errors import KaggleError
-from pcam_kit.kaggle_client import transfer
-from pcam_kit.kaggle_client.refusals import Subject
+from pcam_kit.kaggle_client.refusals import KAGGLE, Subject
 from pcam_kit.kaggle_client.request import Request
 from pcam_kit.kaggle_client.session import call_once, list_items
 from pcam_kit.parsing import printable
 from pcam_kit.progress import Progress
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """One file of a source.
-
-    name: with its folders ("train/a.tif"). size: in bytes, 0 when Kaggle does not report it.
-    """
-
-    name: str
-    size: int
 
 
 def list_files(source: str) -> Iterator[RemoteFile]:
@@ -72,6 +60,8 @@ def download_file(
         source=f"{source}/{file.name}",
         name=file.name,
         destination=destination,
+        server=KAGGLE,
+        lister=KAGGLE.name,
         locate=lambda: call_once(request, about),
         size=file.size,
         progress=progress,
@@ -102,6 +92,8 @@ def download_all(
         source=f"{source} (all)",
         name=f"{source.rpartition('/')[2]}.zip",
         destination=destination,
+        server=KAGGLE,
+        lister=KAGGLE.name,
         locate=lambda: call_once(request, about),
         size=0,
         progress=progress,

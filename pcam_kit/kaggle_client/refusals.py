@@ -1,17 +1,15 @@
-"""Turns failures of Kaggle, its storage or the network into one error with a hint.
-
-The errors never contain a secret or a signed URL.
-"""
+"""Turns what Kaggle refused into one error with a hint, which never contains a secret."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from http import HTTPStatus
-from urllib.parse import urlsplit
 
 import requests
 
+from pcam_kit.downloads.failures import SAME_AGAIN, TRANSIENT, status_text
+from pcam_kit.downloads.obstacles import Server, proxy_password
+from pcam_kit.downloads.retry import TransientError, retry_after
 from pcam_kit.errors import AccessError, CredentialsError, KaggleError, TransferError
 from pcam_kit.kaggle_client.credentials import (
     SETTINGS_URL,
@@ -19,17 +17,9 @@ from pcam_kit.kaggle_client.credentials import (
     find_faults,
     find_sources,
 )
-from pcam_kit.kaggle_client.obstacles import (
-    causes_of,
-    obstacle_of,
-    proxy_password,
-    tunnel_status,
-)
-from pcam_kit.kaggle_client.retry import TransientError, retry_after
 from pcam_kit.parsing import parse_json
 
-TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
-SAME_AGAIN = "run the same command again"
+KAGGLE = Server("Kaggle", "www.kaggle.com, api.kaggle.com and storage.googleapis.com")
 TOO_LARGE = r"too (large|big)|file ?size|size limit|(maximum|max\.?) size|exceeds? .*\d ?[kmg]b\b"
 PACK_HINT = "a packed CSV is smaller, and taken as well: gzip -k NAME.csv, then submit NAME.csv.gz"
 
@@ -173,28 +163,6 @@ def refused_credentials() -> CredentialsError:
     return CredentialsError(message, hint=hint)
 
 
-def unreachable(
-    error: Exception, url: str = "", *, note: str = ""
-) -> TransientError | TransferError:
-    """The error for a connection that was refused, broke off or timed out.
-
-    url: of the request, where `error` does not have it. note: what is not lost, for the hint. What
-    another attempt cannot fix, as a proxy that wants a password, is no TransientError.
-    """
-    request = getattr(error, "request", None)
-    url = url or (request.url if request is not None else "") or ""
-    host = urlsplit(url).hostname
-    obstacle = obstacle_of(error, url)
-    after = f"; {note}" if note else ""
-    if obstacle is not None:
-        message, hint = obstacle
-        return TransferError(message, hint=f"{hint}, then {SAME_AGAIN}{after}")
-    where = f" ({host})" if host else ""
-    hint = f"check the connection and the proxy settings, then {SAME_AGAIN}{after}"
-    message = f"cannot reach Kaggle{where}: {_cause(error)}"
-    return TransientError(TransferError(message, hint=hint))
-
-
 def status_and_message(response: requests.Response) -> tuple[int, str]:
     """The HTTP status, and Kaggle's own message, "" without one.
 
@@ -218,36 +186,3 @@ def one_line(text: str) -> str:
     """Kaggle's text on one line, without control characters."""
     characters = (character if character.isprintable() else " " for character in text)
     return " ".join("".join(characters).split())
-
-
-def status_text(status: int) -> str:
-    """`404` -> `HTTP 404 Not Found`."""
-    try:
-        return f"HTTP {status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        return f"HTTP {status}"
-
-
-def _cause(error: BaseException) -> str:
-    """The cause in a few words.
-
-    The errors' own texts contain whole URLs, signatures included, so they are not shown.
-    """
-    causes = causes_of(error)
-    status = tunnel_status(causes)
-    if status:
-        return f"the proxy answered {status_text(status)}"
-    text = " ".join(type(cause).__name__ for cause in causes)
-    for sign, words in (
-        ("SSL", "its certificate could not be checked"),
-        ("NameResolution", "its name could not be looked up"),
-        ("gaierror", "its name could not be looked up"),
-        ("Proxy", "the proxy did not answer"),
-        ("ConnectTimeout", "no connection in time"),
-        ("Timeout", "no answer in time"),
-        ("NewConnection", "the connection was refused"),
-        ("ConnectionRefused", "the connection was refused"),
-    ):
-        if sign in text:
-            return words
-    return "the connection broke off"

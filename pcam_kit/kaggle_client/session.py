@@ -14,12 +14,13 @@ from urllib.parse import urljoin
 
 import requests
 
+from pcam_kit.downloads.failures import SAME_AGAIN, unreachable
+from pcam_kit.downloads.retry import TransientError, with_retries
 from pcam_kit.errors import CredentialsError, KaggleError, PcamError, TransferError
 from pcam_kit.kaggle_client.credentials import CREDENTIALS_HINT, credentials_source, fingerprint
 from pcam_kit.kaggle_client.http import ApiAdapter, note_date
-from pcam_kit.kaggle_client.refusals import SAME_AGAIN, Subject, refusal, unreachable
+from pcam_kit.kaggle_client.refusals import KAGGLE, Subject, refusal
 from pcam_kit.kaggle_client.request import Request, send
-from pcam_kit.kaggle_client.retry import TransientError, with_retries
 
 PAGE_SIZE = 200  # the most items that Kaggle lists in one answer
 
@@ -75,7 +76,7 @@ def call_once(request: Request, subject: Subject) -> Any:
         raise
     except requests.HTTPError as error:
         if error.response is None:  # not truthiness: a response of 400 or above is False
-            raise unreachable(error) from error
+            raise unreachable(error, KAGGLE) from error
         raise refusal(subject, error.response) from error
     except requests.TooManyRedirects as error:
         if error.response is None or not request.method.startswith("download_"):
@@ -108,7 +109,7 @@ def call_once(request: Request, subject: Subject) -> Any:
     except UnicodeEncodeError:
         raise _unsendable() from None
     except requests.RequestException as error:
-        raise unreachable(error) from error
+        raise unreachable(error, KAGGLE) from error
     # KeyError: a value that kagglesdk's enums do not have
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if "header" in str(error):  # from http.client, and its text contains the credentials

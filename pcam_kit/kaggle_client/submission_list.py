@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from pcam_kit.downloads import retry
 from pcam_kit.errors import KaggleError
-from pcam_kit.kaggle_client import retry
 from pcam_kit.kaggle_client.refusals import Subject, one_line
 from pcam_kit.kaggle_client.request import Request
 from pcam_kit.kaggle_client.session import list_items

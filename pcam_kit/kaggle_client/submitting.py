@@ -11,18 +11,17 @@ from typing import Any, Literal
 
 import requests
 
+from pcam_kit.downloads import retry
+from pcam_kit.downloads.failures import SAME_AGAIN, status_text, unreachable
+from pcam_kit.downloads.http import plain_session
+from pcam_kit.downloads.obstacles import never_left
 from pcam_kit.errors import KaggleError, OutcomeUnknownError, SubmissionError, TransferError
-from pcam_kit.kaggle_client import retry
-from pcam_kit.kaggle_client.http import plain_session
-from pcam_kit.kaggle_client.obstacles import never_left
 from pcam_kit.kaggle_client.refusals import (
+    KAGGLE,
     PACK_HINT,
-    SAME_AGAIN,
     Subject,
     one_line,
     status_and_message,
-    status_text,
-    unreachable,
 )
 from pcam_kit.kaggle_client.request import Request
 from pcam_kit.kaggle_client.session import call, call_once
@@ -192,7 +191,7 @@ def _upload(fields: dict[str, Any], data: bytes, about: Subject) -> str:
         with plain_session() as session, session.put(target.create_url, data=data) as response:
             status, pause = response.status_code, retry.retry_after(response.headers)
     except requests.RequestException as error:  # not chained: its text contains the signed URL
-        raise unreachable(error, target.create_url) from None
+        raise unreachable(error, KAGGLE, target.create_url) from None
     if status == 413:
         raise TransferError(
             f"the upload of {name} was refused: it is too large, {len(data):,} bytes "

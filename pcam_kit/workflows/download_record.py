@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-from pcam_kit import kaggle_client
+from pcam_kit import downloads
 from pcam_kit.errors import DataError
 from pcam_kit.files import move, read_json_object, write_json
 from pcam_kit.formatting import few
 from pcam_kit.names import unsafe_name
 from pcam_kit.progress import Work
-from pcam_kit.workflows.kaggle_source import KaggleSource
+from pcam_kit.workflows.raw_source import RawSource
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class DownloadRecord:
     unproven: list[str] = field(default_factory=list[str])
 
 
-def read_record(source: KaggleSource) -> DownloadRecord:
+def read_record(source: RawSource) -> DownloadRecord:
     """The record; an empty one where there is none, or one of another version.
 
     Its names are checked like those from a server: anybody may have written the file.
@@ -50,12 +50,12 @@ def read_record(source: KaggleSource) -> DownloadRecord:
     return DownloadRecord(read, crcs, unproven)
 
 
-def write_record(source: KaggleSource, record: DownloadRecord) -> None:
+def write_record(source: RawSource, record: DownloadRecord) -> None:
     """Write the record, once every file is there."""
     write_json(source.record, asdict(record))
 
 
-def find_complete(source: KaggleSource, progress: Work) -> Path | None:
+def find_complete(source: RawSource, progress: Work) -> Path | None:
     """The folder or zip to open, when every file is as it was recorded; otherwise None.
 
     Files that have changed are renamed.
@@ -85,8 +85,8 @@ def set_aside(path: Path) -> Path:
     return target
 
 
-def discard_doubtful(source: KaggleSource, error: DataError) -> list[str]:
-    """Forget that the download was complete, so that Kaggle's list is read again.
+def discard_doubtful(source: RawSource, error: DataError) -> list[str]:
+    """Forget that the download was complete, so that the list of files is read again.
 
     Downloaded files that `error` names, and that may be incomplete, are renamed; their new names.
     """
@@ -96,6 +96,6 @@ def discard_doubtful(source: KaggleSource, error: DataError) -> list[str]:
     return [set_aside(path).name for path in paths]
 
 
-def file_crc(source: KaggleSource, name: str, progress: Work) -> str:
+def file_crc(source: RawSource, name: str, progress: Work) -> str:
     """The CRC-32C of a file of the source, in hex."""
-    return kaggle_client.crc32c(source.folder / name, partial(progress.bytes, f"verifying {name}"))
+    return downloads.crc32c(source.folder / name, partial(progress.bytes, f"verifying {name}"))

@@ -1,4 +1,4 @@
-"""`pcam fetch`: raw files, from Kaggle or from disk, into a verified store."""
+"""`pcam fetch`: raw files, from Kaggle, a public home or from disk, into a verified store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pcam_kit import kaggle_client
+from pcam_kit import downloads, kaggle_client
 from pcam_kit.clock import behind, now
 from pcam_kit.competitions import Competition, find_competition
 from pcam_kit.config.schema import StainMethod
@@ -28,7 +28,7 @@ from pcam_kit.parsing import printable, reason_of
 from pcam_kit.progress import SILENT, Display, Work
 from pcam_kit.workflows.download import download_matching, ensure_raw_files, unpack
 from pcam_kit.workflows.download_record import discard_doubtful
-from pcam_kit.workflows.kaggle_source import dataset_name, source_of, with_profile_hint
+from pcam_kit.workflows.raw_source import KaggleSource, dataset_name, source_of, with_profile_hint
 from pcam_kit.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -41,12 +41,14 @@ RECORD = "fetched.json"
 class FetchRequest:
     """What was asked for.
 
-    `files`: take these from disk; `dataset`: take this one (OWNER/SLUG) in the competition's role.
+    `files`: take these from disk; `dataset`: take this one (OWNER/SLUG) in the competition's role;
+    `public`: download from the public home that the profile names.
     """
 
     competition: str
     files: Path | None = None
     dataset: str | None = None
+    public: bool = False
     keep_raw: bool = False  # lay the files of a downloaded zip beside it, too
     allow_missing: bool = False  # leave out rows without an image and images without a row
 
@@ -56,7 +58,8 @@ def fetch_request(
     files: Path | None,
     dataset: str | None,
     *,
-    keep_raw: bool,
+    public: bool = False,
+    keep_raw: bool = False,
     allow_missing: bool = False,
 ) -> FetchRequest:
     """The request of these options. Raises UsageError for those that do not fit together."""
@@ -76,8 +79,14 @@ def fetch_request(
         raise UsageError(
             "--from and --dataset both say where the files come from", hint="leave one away"
         )
+    if public and (files is not None or dataset is not None):
+        raise UsageError(
+            f"--download and {'--from' if dataset is None else '--dataset'} both say where the "
+            "files come from",
+            hint="leave one away",
+        )
     source = None if dataset is None else dataset_name(dataset)
-    return FetchRequest(competition, files, source, keep_raw, allow_missing)
+    return FetchRequest(competition, files, source, public, keep_raw, allow_missing)
 
 
 def fetch(
@@ -90,8 +99,8 @@ def fetch(
     """Make the competition's store, or verify the one that is there.
 
     profile: in place of the one that the competition's name finds. Without `files` they come from
-    Kaggle. Raises ConfigError, UsageError, DataError, KaggleError or StorageError; what was there
-    before stays whole.
+    Kaggle, or from the public home. Raises ConfigError, UsageError, DataError, KaggleError or
+    StorageError; what was there before stays whole.
     """
     if profile is None:
         profile = find_competition(request.competition)
@@ -123,7 +132,7 @@ def fetch(
                     raise
                 # their variables hold the zip open, and Windows renames no open file
                 traceback.clear_frames(error.__traceback__)
-                aside = discard_doubtful(source_of(profile, home, wanted.get("dataset")), error)
+                aside = discard_doubtful(source_of(profile, home, wanted), error)
                 if not aside:
                     raise
                 hint = (
@@ -187,13 +196,13 @@ def fetch_some(
             f"{profile.slug} is synthetic: it has no files to download",
             hint=f"pcam fetch {profile.slug}",
         )
-    dataset: str | None = _wanted(request, read_json_object(home / RECORD)).get("dataset")
+    source = source_of(profile, home, _wanted(request, read_json_object(home / RECORD)))
     with (
         locked(home / ".lock", f"fetching {profile.slug}"),
         display.work() as progress,
         with_profile_hint(profile),
     ):
-        return download_matching(source_of(profile, home, dataset), patterns, progress)
+        return download_matching(source, patterns, progress)
 
 
 def _intact(profile: Competition, path: Path, progress: Work) -> Store | None:
@@ -221,7 +230,9 @@ def _wanted(request: FetchRequest, recorded: dict[str, Any]) -> dict[str, Any]:
         }
     if request.dataset is not None:
         return {"dataset": request.dataset, **missing}
-    names = {"source": str, "stamp": str, "dataset": str, "allow_missing": bool}
+    if request.public:
+        return {"public": True, **missing}
+    names = {"source": str, "stamp": str, "dataset": str, "public": bool, "allow_missing": bool}
     earlier = {
         name: recorded[name] for name, kind in names.items() if isinstance(recorded.get(name), kind)
     }
@@ -272,12 +283,13 @@ def _raw_files(
     if earlier is not None and Path(earlier).exists():
         log.info(f"using {earlier}")
         return Path(earlier)
-    for path in kaggle_client.exposed_files():
-        log.warning(
-            f"others on this machine can read {path}; mend it with: chmod 600 {shell_word(path)}"
-        )
+    source = source_of(profile, home, wanted)
+    if isinstance(source, KaggleSource):
+        for path in kaggle_client.exposed_files():
+            word = shell_word(path)
+            log.warning(f"others on this machine can read {path}; mend it with: chmod 600 {word}")
     with with_profile_hint(profile):
-        return ensure_raw_files(source_of(profile, home, wanted.get("dataset")), progress)
+        return ensure_raw_files(source, progress)
 
 
 def _zips_in(raw: Path | None) -> list[Path]:
@@ -296,7 +308,7 @@ def _check_all(raw: Path, progress: Work) -> None:
     """
     for path in _zips_in(raw):
         check_zip(path, name=str(path))
-        fault = kaggle_client.zip_fault(path, partial(progress.bytes, f"verifying {path.name}"))
+        fault = downloads.zip_fault(path, partial(progress.bytes, f"verifying {path.name}"))
         if fault:
             raise DataError(
                 f"{path} cannot be unpacked: {fault}",

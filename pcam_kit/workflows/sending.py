@@ -18,8 +18,8 @@ from pcam_kit.errors import (
 )
 from pcam_kit.kaggle_client import Limits
 from pcam_kit.submissions import CheckedCsv, Entry, Ledger
-from pcam_kit.workflows.kaggle_source import with_profile_hint
 from pcam_kit.workflows.outcomes import resolve_unknown
+from pcam_kit.workflows.raw_source import with_profile_hint
 
 log = logging.getLogger(__name__)
 

@@ -510,7 +510,7 @@ class TestKaggle:
         before = tree(project.path)
         project.pcam("fetch", "tnm112", **account).refused(7, "tnm-112-lab-2-2024")
         project.pcam("submit", "submissions/tiny0.csv", **account).refused(7, "tiny")
-        done = project.pcam("fetch", "pcam", **account).refused(7, "pcam")
+        done = project.pcam("fetch", "pcam", **account).refused(2, "pcam fetch pcam --download")
         assert "zenodo.org" in done.err, "PCam itself lies elsewhere"
         assert tree(project.path) == before
 

@@ -27,7 +27,7 @@ from pcam_kit.cli.console import ask
 
 QUICKLY = {
     "set": {
-        "pcam_kit.kaggle_client.retry.FIRST_DELAY": 0.002,
+        "pcam_kit.downloads.retry.FIRST_DELAY": 0.002,
         "pcam_kit.workflows.outcomes.FIRST_POLL": 0.01,
     }
 }

@@ -223,7 +223,7 @@ def test_in_a_kaggle_notebook_nothing_is_downloaded(
     (mounts / "datasets" / "andrewmvd").mkdir(parents=True)
     lab.rename(mounts / LAB)
     copy.rename(mounts / "datasets" / COPY)
-    hook = {"set": {"pcam_kit.workflows.kaggle_source.KAGGLE_INPUT": str(mounts)}}
+    hook = {"set": {"pcam_kit.workflows.raw_source.KAGGLE_INPUT": str(mounts)}}
     assert f"using {mounts / LAB}" in pcam("fetch", LAB, hook=hook).ok().err
     assert (
         pcam("fetch", "--dataset", COPY, "--as", "pcam", "--json", hook=hook).json["splits"][

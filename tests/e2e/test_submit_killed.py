@@ -27,7 +27,7 @@ PATIENTLY = {
         "pcam_kit.kaggle_client.submission_list.LONGEST_PAUSE": 0.5,
     }
 }
-QUICKLY = {"set": POLL | {"pcam_kit.kaggle_client.retry.FIRST_DELAY": 0.002}}
+QUICKLY = {"set": POLL | {"pcam_kit.downloads.retry.FIRST_DELAY": 0.002}}
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ ROWS = [
         Ends(1),
         debug=True,
         args=("--debug",),
-        set={"pcam_kit.kaggle_client.http.READ_TIMEOUT": 0.1},
+        set={"pcam_kit.downloads.http.READ_TIMEOUT": 0.1},
     ),
     row(
         "debug-upload",

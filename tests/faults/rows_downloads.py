@@ -15,8 +15,8 @@ from world import SIZE, World
 TRAIN = "train.h5"
 HALF = SIZE // 2
 GIVES_UP = Ends(7, (f"could not download {TRAIN}",))
-SLOW = "pcam_kit.kaggle_client.transfer."
-PATIENCE = {"pcam_kit.kaggle_client.http.READ_TIMEOUT": 0.6}
+SLOW = "pcam_kit.downloads.transfer."
+PATIENCE = {"pcam_kit.downloads.http.READ_TIMEOUT": 0.6}
 
 
 def storage(**how: Any) -> Act:

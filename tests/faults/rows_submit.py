@@ -16,7 +16,7 @@ from world import World
 UPLOAD, CREATE, GET, LIST = "upload", "CreateSubmission", "GetSubmission", "ListSubmissions"
 ASKS = 7  # the exit code of the same command again: only --again sends it
 UNKNOWN = Ends(7, ("lost",), again=ASKS)
-TIMEOUT = {"pcam_kit.kaggle_client.http.READ_TIMEOUT": 0.6}
+TIMEOUT = {"pcam_kit.downloads.http.READ_TIMEOUT": 0.6}
 KILLS, KILLS_IN_CHECK = 10, 2
 
 

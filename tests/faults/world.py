@@ -30,7 +30,7 @@ CANARIES = (
     "signature=secret",
 )
 FAST = {  # both commands of every row wait this much less
-    "pcam_kit.kaggle_client.retry.FIRST_DELAY": 0.002,
+    "pcam_kit.downloads.retry.FIRST_DELAY": 0.002,
     "pcam_kit.workflows.outcomes.FIRST_POLL": 0.01,
 }
 LONGEST = 40.0  # seconds; a command that takes longer hangs
@@ -215,6 +215,7 @@ class World:
             .replace(str(Path.home()), "~")
         )
         text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1", text)
+        text = re.sub(r"(expected|found) ([0-9a-f]{32}|[0-9a-f]{8})\b", r"\1 ...", text)
         text = re.sub(r"\b4\d{7}\b", "N", text)
         text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+(\+00:00|Z)?", "TIME", text)
         text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "TIME UTC", text)

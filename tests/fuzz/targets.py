@@ -35,7 +35,7 @@ from mutators import (
     zip_members,
 )
 
-from pcam_kit import Workspace, kaggle_client, open_store
+from pcam_kit import Workspace, downloads, open_store
 from pcam_kit.competitions import read_profile
 from pcam_kit.parsing import parsing
 from pcam_kit.progress import SILENT, silent
@@ -216,9 +216,7 @@ def with_record(work: Path) -> None:
     home.mkdir(parents=True)
     (work / "raw").rename(home / "raw")
     crcs = {
-        path.relative_to(home / "raw").as_posix(): kaggle_client.crc32c(
-            path, lambda done, total: None
-        )
+        path.relative_to(home / "raw").as_posix(): downloads.crc32c(path, lambda done, total: None)
         for path in sorted((home / "raw").rglob("*"))
         if path.is_file() and path.suffix == ".csv"
     }
@@ -328,7 +326,7 @@ def read_csv(work: Path, out: Path) -> str:
 def read_record(work: Path, out: Path) -> None:
     """The download is looked for as `pcam fetch` does before it asks Kaggle."""
     from pcam_kit.workflows.download_record import find_complete
-    from pcam_kit.workflows.kaggle_source import source_of
+    from pcam_kit.workflows.raw_source import source_of
 
     tiny = read_profile(work / "configs" / "competitions" / "tiny.yaml")
     with SILENT.work() as progress:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from loopback import Loopback, enter
 
-from pcam_kit.kaggle_client import retry
+from pcam_kit.downloads import retry
 
 ROWS = 40
 

@@ -183,6 +183,14 @@ class Loopback:
         )
         return self._competitions[slug]
 
+    def publish(self, place: str, folder: Path) -> str:
+        """Hand out `folder` at a fixed address, without an account and without x-goog-hash.
+
+        `place`: the kind of its requests. Returns the address, with `{name}` for a file's name.
+        """
+        self.serve(f"public/{place}", folder, hashes=False)
+        return f"{self.url}/public/{place}/{{name}}?download=1"
+
     def fail(self, what: str, **how: Any) -> None:
         """Queue a Fault for the next requests of that kind."""
         with self._lock:
@@ -238,11 +246,17 @@ class Loopback:
         is used up.
         """
         with self._lock:
+            if path.startswith("/public/"):
+                return path.removeprefix("/public/").partition("/")[2]
             return self._signed[path][1] if path in self._signed else ""
 
     def redeem(self, path: str) -> tuple[Competition, str] | None:
-        """What a signed URL stands for; the second time, nothing."""
+        """What a signed URL stands for; the second time, nothing. A public one always does."""
         with self._lock:
+            if path.startswith("/public/"):
+                place, _, name = path.removeprefix("/public/").partition("/")
+                competition = self._competitions[f"public/{place}"]
+                return (competition, name) if name in competition.names() else None
             return self._signed.pop(path, None)
 
     def content(self, competition: Competition, name: str) -> tuple[bytes, str]:

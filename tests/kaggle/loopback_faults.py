@@ -20,8 +20,8 @@ Hash = Literal["right", "wrong", "absent"]
 class Seen:
     """One request as it arrived.
 
-    `what`: an API method ("ListDataFiles"), "storage" (a signed URL), "upload" (the PUT) or
-    "elsewhere" (another host).
+    `what`: an API method ("ListDataFiles"), "storage" (a signed URL), "upload" (the PUT),
+    "elsewhere" (another host) or the place of what was published.
     """
 
     what: str

@@ -73,6 +73,9 @@ class Handler(BaseHTTPRequestHandler):
         host = address.hostname or "127.0.0.1"
         parts = address.path.strip("/").split("/")
         what = parts[0] if parts[0] in {"storage", "upload"} else parts[-1]
+        is_public = parts[0] == "public"
+        if is_public:
+            what = parts[1]
         elsewhere = host not in {"localhost", "127.0.0.1"}
         length = int(self.headers.get("Content-Length") or 0)
         if what == "upload" and (fault := self.kaggle.next_fault(what)).cut is not None:
@@ -86,7 +89,7 @@ class Handler(BaseHTTPRequestHandler):
         if what != "upload":
             name = (
                 self.kaggle.stands_for(address.path)
-                if what == "storage"
+                if what == "storage" or is_public
                 else str(_json(body).get("fileName", ""))
             )
             fault = self.kaggle.next_fault(what, name)
@@ -114,7 +117,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(
                 status, said, {name: value for name, value in answer.items() if value}, fault
             )
-        elif what == "storage":
+        elif what == "storage" or is_public:
             self._storage(address.path, fault)
         elif what == "upload":
             status = (

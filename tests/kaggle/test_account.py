@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from loopback import Loopback
 
-from pcam_kit import kaggle_client
+from pcam_kit import downloads, kaggle_client
 from pcam_kit.errors import AccessError, CredentialsError, TransferError
 from pcam_kit.kaggle_client import CompetitionState
 from pcam_kit.workflows.doctor.account import kaggle_checks
@@ -57,7 +57,7 @@ def test_signing_in_needs_an_account(kaggle: Loopback) -> None:
 def test_a_probe_is_one_attempt(kaggle: Loopback, folder: Path) -> None:
     kaggle.serve(SLUG, folder)
     kaggle.fail("GetCompetition", status=503, times=2)
-    with kaggle_client.probe(1.0, 1.0), pytest.raises(TransferError):
+    with downloads.probe(1.0, 1.0), pytest.raises(TransferError):
         kaggle_client.competition_state(SLUG)
     assert len(kaggle.seen("GetCompetition")) == 1
     kaggle_client.competition_state(SLUG)  # afterwards patience is back
@@ -68,14 +68,14 @@ def test_a_probe_is_short_and_hears_the_time(kaggle: Loopback, folder: Path) -> 
     kaggle.serve(SLUG, folder)
     kaggle_client.competition_state(SLUG)  # signed in: the import is not measured
     kaggle.clock = -600.0
-    with kaggle_client.probe(1.0, 1.0) as probe:
+    with downloads.probe(1.0, 1.0) as probe:
         assert probe.clock is None
         kaggle_client.competition_state(SLUG)
         assert probe.clock == pytest.approx(-600, abs=5)
     kaggle.fail("GetCompetition", wait=1.5)
     began = time.monotonic()
     with (
-        kaggle_client.probe(1.0, 0.2) as probe,
+        downloads.probe(1.0, 0.2) as probe,
         pytest.raises(TransferError, match="no answer in time"),
     ):
         kaggle_client.competition_state(SLUG)

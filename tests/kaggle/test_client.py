@@ -16,6 +16,7 @@ import pytest
 import requests
 from loopback import EXPIRED, Loopback, Seen
 
+from pcam_kit.downloads import RemoteFile, http, parts, retry, transfer
 from pcam_kit.errors import (
     AccessError,
     CredentialsError,
@@ -24,16 +25,7 @@ from pcam_kit.errors import (
     StorageError,
     TransferError,
 )
-from pcam_kit.kaggle_client import (
-    RemoteFile,
-    download_all,
-    download_file,
-    http,
-    list_files,
-    parts,
-    retry,
-    transfer,
-)
+from pcam_kit.kaggle_client import download_all, download_file, list_files
 
 WriteCsv = Callable[..., Path]
 SLUG = "tiny-tissue"
@@ -762,7 +754,7 @@ class TestAnswersThatDoNotEnd:
 
     @pytest.fixture(autouse=True)
     def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pcam_kit.kaggle_client.http.ANSWER_BYTES", 100_000)
+        monkeypatch.setattr("pcam_kit.downloads.http.ANSWER_BYTES", 100_000)
 
     @pytest.mark.parametrize("status", [200, 404])
     @pytest.mark.parametrize("framing", ["length", "close", "chunked"])

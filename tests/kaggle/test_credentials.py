@@ -240,8 +240,7 @@ def test_a_silent_server_does_not_hold_the_import_forever(
 ) -> None:
     kaggle.fail("IntrospectToken", wait=1.0, times=2)
     impatient = (
-        "from pcam_kit.kaggle_client import http, retry; http.READ_TIMEOUT = 0.2; "
-        "retry.ATTEMPTS = 1\n"
+        "from pcam_kit.downloads import http, retry; http.READ_TIMEOUT = 0.2; retry.ATTEMPTS = 1\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", impatient + CHILD, SLUG],

@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 from loopback import Loopback
 
+from pcam_kit.downloads import RemoteFile, transfer
 from pcam_kit.errors import KaggleError, OutcomeUnknownError, TransferError
-from pcam_kit.kaggle_client import RemoteFile, download_file, list_files, submitting, transfer
+from pcam_kit.kaggle_client import download_file, list_files, submitting
+from pcam_kit.kaggle_client.refusals import KAGGLE
 from pcam_kit.kaggle_client.submitting import Upload, submit_upload
 
 SLUG = "tiny-tissue"
@@ -140,6 +142,8 @@ def test_a_download_through_one(start: StartProxy, tmp_path: Path) -> None:
         source=SLUG,
         name="a.csv",
         destination=tmp_path / "a.csv",
+        server=KAGGLE,
+        lister="Kaggle",
         locate=lambda: "https://storage.googleapis.com/a.csv?signature=secret",
         size=10,
         progress=None,

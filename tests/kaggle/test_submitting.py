@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from loopback import Loopback
 
+from pcam_kit.downloads import retry
 from pcam_kit.errors import (
     AccessError,
     KaggleError,
@@ -25,7 +26,6 @@ from pcam_kit.kaggle_client import (
     find_submission,
     get_submission,
     matching_submissions,
-    retry,
     submission_limits,
     submit_upload,
     submitting,
@@ -149,7 +149,7 @@ def test_a_lost_answer_is_looked_up_and_not_sent_again(
     """The connection is reset, or the answer is late, is of a form that this version cannot read,
     or holds no number.
     """
-    monkeypatch.setattr("pcam_kit.kaggle_client.http.READ_TIMEOUT", 0.3)
+    monkeypatch.setattr("pcam_kit.downloads.http.READ_TIMEOUT", 0.3)
     first = send(write_csv(), "same words")
     served.fail("CreateSubmission", **fault)
     second = send(write_csv(), "same words")

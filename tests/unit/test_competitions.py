@@ -140,6 +140,38 @@ def test_faults_of_a_profile(change: tuple[str, str], words: tuple[str, ...]) ->
         assert word in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("https://a", "ftp://a"), ("mirrors", "expected https://HOST/...{name}...")),
+        (("a.example", ""), ("mirrors", "expected https://HOST/...{name}...")),
+        (("a.example", "[a"), ("mirrors", "found ['https://[a/{name}']")),
+        (("{name}", "name"), ("mirrors", "expected https://HOST/...{name}...")),
+        (("x.h5.gz", "../x.h5.gz"), ("name", "a path that leaves its folder")),
+        (("Y.h5.gz", "X.h5.gz"), ("files", "two files have the same name")),
+        (("0" * 32, "0" * 31 + "g"), ("md5",)),
+        (("bytes: 10", "bytes: -1"), ("bytes", "found -1")),
+    ],
+    ids=["scheme", "host", "brackets", "name", "folder", "twice", "md5", "size"],
+)
+def test_faults_of_a_public_home(change: tuple[str, str], words: tuple[str, ...]) -> None:
+    whole = f"""{OWN}public_files:
+  page: https://a.example
+  mirrors: ["https://a.example/{{name}}"]
+  files: [{{name: x.h5.gz, md5: "{"0" * 32}", bytes: 10}}, {{name: Y.h5.gz, md5: "{"1" * 32}"}}]
+"""
+    Path("home.yaml").write_text(whole, encoding="utf-8")
+    profile = competitions.find_competition("home.yaml")
+    assert profile.public_files is not None
+    assert "public_files" not in profile.model_dump(), "stores and runs keep no copy"
+    mirrors, rest = whole.split("  mirrors:")
+    Path("home.yaml").write_text(f"{mirrors}  mirrors:{rest.replace(*change)}", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        competitions.find_competition("home.yaml")
+    for word in ("home.yaml", *words):
+        assert word in caught.value.message
+
+
 def test_profile_that_is_not_there() -> None:
     with pytest.raises(ConfigError, match=r"no competition profile at gone\.yaml"):
         competitions.find_competition("gone.yaml")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from data_factories import contents, profile
 
+from pcam_kit.downloads import parts
+from pcam_kit.downloads.parts import Version
 from pcam_kit.errors import DataError, StorageError, UsageError
-from pcam_kit.kaggle_client import parts
-from pcam_kit.kaggle_client.parts import Version
 from pcam_kit.progress import SILENT
 from pcam_kit.workflows import download, fetch
 from pcam_kit.workflows.download_record import (
@@ -23,7 +23,7 @@ from pcam_kit.workflows.download_record import (
     read_record,
     set_aside,
 )
-from pcam_kit.workflows.kaggle_source import KaggleSource
+from pcam_kit.workflows.raw_source import KaggleSource
 
 NO_LINKS = pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pcam_kit.kaggle_client.integrity import announced_hashes, compare_hashes, crc32c, zip_fault
-from pcam_kit.kaggle_client.retry import retry_after
+from pcam_kit.downloads.integrity import announced_hashes, compare_hashes, crc32c, zip_fault
+from pcam_kit.downloads.retry import retry_after
 
 NINE = b"123456789"
 CRC = "e3069283"  # the check value of CRC-32C (RFC 3720)
@@ -57,8 +57,8 @@ def test_hashes_are_read_from_the_header(header: str, found: dict[str, str]) -> 
         ({}, ""),
         ({"md5": MD5}, ""),
         ({"crc32c": CRC}, ""),
-        ({"md5": "00" * 16, "crc32c": CRC}, "md5"),
-        ({"crc32c": "00" * 4}, "crc32c"),
+        ({"md5": "0" * 32, "crc32c": CRC}, f"md5: expected {'0' * 32}, found {MD5}"),
+        ({"crc32c": "0" * 8}, f"crc32c: expected {'0' * 8}, found {CRC}"),
     ],
 )
 def test_a_hash_that_differs_is_named(nine: Path, expected: dict[str, str], wrong: str) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 
-from pcam_kit import kaggle_client
+from pcam_kit import downloads, kaggle_client
 from pcam_kit.errors import AccessError, CredentialsError, KaggleError
 from pcam_kit.formatting import duration
 from pcam_kit.kaggle_client import CompetitionState
@@ -97,7 +97,7 @@ def ask(slug: str, severity: CheckStatus) -> Iterator[Check]:
 
     `severity`: the status when Kaggle cannot be used.
     """
-    with kaggle_client.probe(CONNECT, READ) as probe:
+    with downloads.probe(CONNECT, READ) as probe:
         state = None
         try:
             if slug:

@@ -20,7 +20,7 @@ from pcam_kit.parsing import open_regular, parsing, printable
 from pcam_kit.progress import SILENT, Display
 from pcam_kit.run_folders import Run, list_runs
 from pcam_kit.workflows.doctor import Check, CheckStatus
-from pcam_kit.workflows.kaggle_source import source_of
+from pcam_kit.workflows.raw_source import KaggleSource
 from pcam_kit.workspace import Workspace
 
 ENOUGH_DISK = 1e9  # bytes; for runs and their checkpoints
@@ -272,5 +272,6 @@ def _has_store(slug: str, workspace: Workspace) -> bool:
 
 
 def _has_raw(profile: Competition, workspace: Workspace) -> bool:
-    source = source_of(profile, workspace.competition_path(profile.slug), None)
+    raw = workspace.competition_path(profile.slug) / "raw"  # also of a public home
+    source = KaggleSource(profile.slug, raw, profile)
     return source.mounted is not None or source.record.is_file()

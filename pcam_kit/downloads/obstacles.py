@@ -1,4 +1,4 @@
-"""What stands between this machine and Kaggle: proxies, their passwords, their certificates.
+"""What stands between this machine and a server: proxies, their passwords, their certificates.
 
 Such an obstacle stays until somebody changes a setting, so nothing is sent a second time. The
 errors' own texts hold URLs with signatures and passwords, and are not shown.
@@ -9,14 +9,32 @@ from __future__ import annotations
 import os
 import re
 import ssl
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
 
-HOSTS = "www.kaggle.com, api.kaggle.com and storage.googleapis.com"
 BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 NOT_YET_VALID, EXPIRED = 9, 10  # OpenSSL's numbers
+
+
+@dataclass(frozen=True)
+class Server:
+    """Who is asked, as messages say it.
+
+    name: e.g. "Kaggle"; "" for the host of the address. hosts: all hosts that it answers from, for
+    people who must allow them; "" for the host of the address alone.
+    """
+
+    name: str = ""
+    hosts: str = ""
+
+    def at(self, host: str | None) -> str:
+        """`Kaggle (www.kaggle.com)`, `zenodo.org`."""
+        if self.name and host:
+            return f"{self.name} ({host})"
+        return self.name or host or "the server"
 
 
 def causes_of(error: BaseException) -> list[BaseException]:
@@ -55,32 +73,33 @@ def tunnel_status(causes: list[BaseException]) -> int:
     return 0
 
 
-def obstacle_of(error: BaseException, url: str) -> tuple[str, str] | None:
+def obstacle_of(error: BaseException, server: Server, url: str) -> tuple[str, str] | None:
     """Message and hint for what another attempt cannot fix; None for any other failure.
 
     url: of the request.
     """
     causes = causes_of(error)
-    host = urlsplit(url).hostname or "Kaggle"
+    host = urlsplit(url).hostname
     match tunnel_status(causes):
         case 407:
             return proxy_password(url)
         case 403:
+            hosts = server.hosts or host
             return (
-                f"the proxy{_proxy(url)} forbids connections to {host} (403)",
-                f"ask who runs it to allow {HOSTS}, or list them in no_proxy where a direct "
+                f"the proxy{_proxy(url)} forbids connections to {host or server.name} (403)",
+                f"ask who runs it to allow {hosts}, or list them in no_proxy where a direct "
                 "connection is allowed",
             )
         case _:
             pass
     if any("only use HTTP and not HTTPS" in str(cause) for cause in causes):
         return (
-            f"cannot reach Kaggle ({host}): the proxy{_proxy(url)} speaks http, not https",
+            f"cannot reach {server.at(host)}: the proxy{_proxy(url)} speaks http, not https",
             "write http:// instead of https:// in HTTPS_PROXY",
         )
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return _certificate(cause, host)
+            return _certificate(cause, server.at(host))
     return None
 
 
@@ -112,13 +131,13 @@ def bundle_hint() -> str:
     )
 
 
-def _certificate(error: ssl.SSLCertVerificationError, host: str) -> tuple[str, str]:
+def _certificate(error: ssl.SSLCertVerificationError, server: str) -> tuple[str, str]:
     code = getattr(error, "verify_code", 0)
     why = str(getattr(error, "verify_message", "")) or "it is not trusted"
     hint = bundle_hint()
     if code in (NOT_YET_VALID, EXPIRED):
         hint = "compare this machine's clock with the right time"
-    return f"cannot reach Kaggle ({host}): its certificate could not be checked ({why})", hint
+    return f"cannot reach {server}: its certificate could not be checked ({why})", hint
 
 
 def _proxy(url: str) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 
 import requests
 
+from pcam_kit.downloads.integrity import announced_hashes
 from pcam_kit.files import write_json
-from pcam_kit.kaggle_client.integrity import announced_hashes
 from pcam_kit.parsing import is_plain, read_json
 
 SIZE = "[0-9]{1,18}"  # of a file in a header: int() takes neither 5,000 digits nor a raised 2
@@ -25,13 +25,15 @@ class Version:
     """What the storage reported of the file whose beginning is in the part.
 
     validator: an ETag or a Last-Modified date for If-Range; "" when none may be used. total: in
-    bytes, 0 when not reported. hashes: see `announced_hashes`.
+    bytes, 0 when not reported. hashes: see `announced_hashes`. fixed: the source names the bytes
+    themselves, so there is no other version, and any server's answer continues the part.
     """
 
     source: str
     validator: str
     total: int
     hashes: dict[str, str]
+    fixed: bool = False
 
 
 def part_size(destination: Path) -> int:
@@ -91,6 +93,7 @@ def _version_in(notes: Path) -> Version | None:
         # the validator becomes a header of a request
         fits = all(isinstance(text, str) and text.isprintable() for text in texts)
         fits = fits and values["validator"].isascii() and type(total) is int and total >= 0
+        fits = fits and type(values.get("fixed", False)) is bool
         return Version(**values) if fits else None
     except (OSError, ValueError, TypeError, LookupError, AttributeError):
         return None
@@ -100,7 +103,7 @@ def _can_resume(version: Version, size: int) -> bool:
     if size == version.total > 0:
         return True  # complete: only the checks are left
     too_long = size > version.total > 0
-    return bool(version.validator) and not too_long
+    return (version.fixed or bool(version.validator)) and not too_long
 
 
 def version_of(response: requests.Response, source: str) -> Version:
@@ -134,7 +137,7 @@ def continued_size(response: requests.Response, offset: int, version: Version) -
         return 0
     start, end, size = (int(number) for number in match.groups())
     name = "ETag" if version.validator.startswith('"') else "Last-Modified"
-    if headers.get(name, version.validator) != version.validator:
+    if not version.fixed and headers.get(name, version.validator) != version.validator:
         return 0
     if start != offset or end != size - 1 or version.total not in {0, size}:
         return 0

@@ -1,6 +1,7 @@
-"""Checks that downloaded bytes are those that Kaggle has.
+"""Checks that downloaded bytes are those that the server has.
 
-By announced hashes and zip checksums; also unpacks the zip that Kaggle may wrap a file in.
+By published or announced hashes and zip checksums; also unpacks the zip that Kaggle may wrap a
+file in.
 """
 
 from __future__ import annotations
@@ -51,9 +52,10 @@ def announced_hashes(headers: Mapping[str, str]) -> dict[str, str]:
 def compare_hashes(
     path: Path, expected: Mapping[str, str], progress: ByteProgress
 ) -> tuple[str, str]:
-    """The name of an announced hash that differs, "" when none does; and the file's CRC-32C in hex.
+    """How an expected hash differs, "" when none does; and the file's CRC-32C in hex.
 
-    The file is read once. When an md5 is announced, a crc32c adds nothing and is not compared.
+    The first is `md5: expected HEX, found HEX`. The file is read once. When an md5 is expected, a
+    crc32c adds nothing and is not compared.
     """
     crc, md5 = google_crc32c.Checksum(), hashlib.md5(usedforsecurity=False)
     digests: list[Any] = [crc, md5] if "md5" in expected else [crc]
@@ -65,9 +67,9 @@ def compare_hashes(
             done += len(block)
             progress(done, total)
     crc_hex = crc.digest().hex()
-    if "md5" in expected:
-        return ("" if md5.hexdigest() == expected["md5"] else "md5"), crc_hex
-    return ("" if expected.get("crc32c", crc_hex) == crc_hex else "crc32c"), crc_hex
+    name, found = ("md5", md5.hexdigest()) if "md5" in expected else ("crc32c", crc_hex)
+    wanted = expected.get(name, found)
+    return ("" if wanted == found else f"{name}: expected {wanted}, found {found}"), crc_hex
 
 
 def crc32c(path: Path, progress: ByteProgress) -> str:

@@ -16,14 +16,14 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
-from pcam_kit.errors import KaggleError
+from pcam_kit.errors import PcamError
 
 ATTEMPTS = 6  # failures in a row before giving up; with the delays below about 12 seconds
 # seconds, doubled each time, times a random 0.5 to 1 so that many clients do not come back together
 FIRST_DELAY = 0.5
 MAX_DELAY = 30.0  # seconds
 LOGGED_DELAY = 5.0  # seconds; a wait of this length or more is logged
-MAX_RETRY_AFTER = 300.0  # seconds; when Kaggle asks for a longer pause, the command ends instead
+MAX_RETRY_AFTER = 300.0  # seconds; when a longer pause is asked for, the command ends instead
 
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
@@ -33,11 +33,11 @@ _no_retries: ContextVar[bool] = ContextVar("no_retries", default=False)
 class TransientError(Exception):
     """A failure that another attempt may fix.
 
-    error: what the user sees if none does. after: seconds to wait, as Kaggle asked. weight: the
+    error: what the user sees if none does. after: seconds to wait, as the server asked. weight: the
     number of attempts that it counts as.
     """
 
-    def __init__(self, error: KaggleError, *, after: float = 0.0, weight: int = 1) -> None:
+    def __init__(self, error: PcamError, *, after: float = 0.0, weight: int = 1) -> None:
         super().__init__(str(error))
         self.error = error
         self.after = after
@@ -72,7 +72,7 @@ class RetryBudget:
 def without_retries() -> Generator[None]:
     """While the block runs, the first failure is raised.
 
-    For checking whether Kaggle answers at all.
+    For checking whether a server answers at all.
     """
     before = _no_retries.set(True)
     try:

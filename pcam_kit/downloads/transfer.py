@@ -1,9 +1,10 @@
 """Downloads that end complete and checked, or not at all.
 
 Bytes go to `NAME.part` beside the destination. What is known about them (source, validator, size,
-hashes) goes to `NAME.part.json`, before the first byte. Every attempt asks Kaggle for a new signed
-URL. Bytes are appended only from an answer 206 that starts where the part ends and is of the same
-version (If-Range); any other answer starts over.
+hashes) goes to `NAME.part.json`, before the first byte. Every attempt asks for the address anew:
+Kaggle signs one for each. Bytes are appended only from an answer 206 that starts where the part
+ends and is of the same version (If-Range; of published files the md5 tells at the end); any other
+answer starts over.
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ from typing import NoReturn
 import requests
 import urllib3
 
-from pcam_kit.errors import PcamError, StorageError, TransferError
-from pcam_kit.files import check_space, move, storage_error, sync_file, sync_folder
-from pcam_kit.kaggle_client.http import plain_session
-from pcam_kit.kaggle_client.integrity import (
+from pcam_kit.downloads.failures import SAME_AGAIN, TRANSIENT, status_text, unreachable
+from pcam_kit.downloads.http import plain_session
+from pcam_kit.downloads.integrity import (
     compare_hashes,
     crc32c,
     is_broken_zip,
@@ -29,7 +29,8 @@ from pcam_kit.kaggle_client.integrity import (
     unwrap,
     zip_fault,
 )
-from pcam_kit.kaggle_client.parts import (
+from pcam_kit.downloads.obstacles import Server
+from pcam_kit.downloads.parts import (
     Version,
     continued_size,
     discard_part,
@@ -39,8 +40,9 @@ from pcam_kit.kaggle_client.parts import (
     version_of,
     write_notes,
 )
-from pcam_kit.kaggle_client.refusals import SAME_AGAIN, status_text, unreachable
-from pcam_kit.kaggle_client.retry import RetryBudget, TransientError, retry_after
+from pcam_kit.downloads.retry import ATTEMPTS, RetryBudget, TransientError, retry_after
+from pcam_kit.errors import PcamError, StorageError, TransferError
+from pcam_kit.files import check_space, move, storage_error, sync_file, sync_folder
 from pcam_kit.parsing import open_own, reason_of
 from pcam_kit.progress import Progress
 
@@ -55,20 +57,40 @@ PAGE_TYPES = {"text/html", "application/xml", "text/xml"}
 
 
 @dataclass(frozen=True)
+class RemoteFile:
+    """One file of a source.
+
+    name: with its folders ("train/a.tif"). size: in bytes, 0 when it is not known. md5: as
+    published, in hex, "" when there is none.
+    """
+
+    name: str
+    size: int
+    md5: str = ""
+
+
+@dataclass(frozen=True)
 class Job:
     """One file to download.
 
-    locate: asks Kaggle for a signed URL, or for the body itself. size: in bytes, 0 when unknown.
-    inspect: for a zip, raises a PcamError when it must not be kept; called before any member is
-    unpacked. room: how many bytes must be free on the disk when so many are to come.
+    source: names what is downloaded, in the notes about the part. server: who is asked. lister: who
+    told size and md5. locate: gives the address, or the body itself. size: in bytes, 0 when
+    unknown. inspect: for a zip, raises a PcamError when it must not be kept; called before any
+    member is unpacked. room: how many bytes must be free on the disk when so many are to come.
+
+    md5: of a published file, in hex, else "". It tells whether the bytes are right, so any server
+    can continue a part, and a server that sent others is not asked again.
     """
 
     source: str
     name: str
     destination: Path
+    server: Server
+    lister: str
     locate: Callable[[], str | requests.Response]
     size: int
     progress: Progress | None
+    md5: str = ""
     inspect: Callable[[Path], None] | None = None
     room: Callable[[int], int] = int
 
@@ -97,7 +119,7 @@ class Job:
 def download(job: Job) -> str:
     """Download, check and rename a file; its CRC-32C in hex.
 
-    Raises KaggleError or a subclass, StorageError, or what `inspect` raises. The part is kept where
+    Raises TransferError, StorageError, or what `locate` and `inspect` raise. The part is kept where
     a later attempt can resume from it.
     """
     budget, furthest = RetryBudget(), 0
@@ -127,7 +149,9 @@ def _download_rest(job: Job) -> Version:
     # compressed, it would have other sizes and hashes than those announced
     headers = {"Accept-Encoding": "identity"}
     if version is not None and have > 0:
-        headers |= {"Range": f"bytes={have}-", "If-Range": version.validator}
+        headers["Range"] = f"bytes={have}-"
+        if version.validator:
+            headers["If-Range"] = version.validator
     try:
         if isinstance(location, requests.Response):  # the body itself, without a redirect
             with location as response:
@@ -140,7 +164,8 @@ def _download_rest(job: Job) -> Version:
     # not chained: their texts contain the signed URL
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         url = location if isinstance(location, str) else ""
-        raise unreachable(error, url, note="what was downloaded so far is kept") from None
+        note = "what was downloaded so far is kept"
+        raise unreachable(error, job.server, url, note=note) from None
 
 
 def _receive(job: Job, response: requests.Response, version: Version | None, have: int) -> Version:
@@ -188,6 +213,9 @@ def _prepare_part(
     if status == 200:
         discard_part(job.destination)
         version = version_of(response, job.source)
+        if job.md5:
+            total = version.total or job.size
+            version = Version(job.source, "", total, {"md5": job.md5}, fixed=True)
         # a zip is beside the file while it is unpacked
         unpacked = job.size if version.total != job.size else 0
         check_space(job.destination.parent, job.room(version.total) + unpacked)
@@ -195,9 +223,12 @@ def _prepare_part(
         return version, 0
     if status in (206, 416):
         _reject(job, "the storage sent another part than the one asked for")
+    # a signed URL expires, and the next one may do; an address that is fixed stays wrong
+    final = bool(job.md5) and 400 <= status < 500 and status not in TRANSIENT
     raise TransientError(
         _failure(job, f"the storage answered {status_text(status)}"),
         after=retry_after(response.headers),
+        weight=ATTEMPTS if final else 1,
     )
 
 
@@ -240,7 +271,8 @@ def _check_start(job: Job, version: Version, chunk: bytes) -> None:
     if text.startswith(PAGE_STARTS) and not job.may_be_page:
         _reject(job, "an error page came instead of the file")
     if 0 < job.size != version.total > 0 and not chunk.startswith(b"PK"):
-        _reject(job, f"{version.total:,} bytes were announced where Kaggle lists {job.size:,}")
+        announced = f"{version.total:,} bytes were announced"
+        _reject(job, f"{announced} where {job.lister} lists {job.size:,}")
 
 
 def _finish(job: Job, version: Version) -> str:
@@ -249,15 +281,20 @@ def _finish(job: Job, version: Version) -> str:
     A part that fails a check is deleted, as resuming could not fix it.
     """
     size = file_size(job.part)
-    different, crc = compare_hashes(job.part, version.hashes, job.report_verified)
+    expected = {"md5": job.md5} if job.md5 else version.hashes
+    different, crc = compare_hashes(job.part, expected, job.report_verified)
     if different:
-        _reject(job, f"the bytes that arrived are not those Kaggle has ({different})")
+        _reject(
+            job,
+            f"other bytes arrived than {job.lister} lists ({different})",
+            weight=ATTEMPTS if job.md5 else 2,
+        )
     if job.inspect is not None:
         _check_archive(job, job.inspect)
     if _unwrap(job, size):
         crc = crc32c(job.destination, job.report_verified)
     elif 0 < job.size != size:
-        _reject(job, f"{size:,} bytes arrived where Kaggle lists {job.size:,}")
+        _reject(job, f"{size:,} bytes arrived where {job.lister} lists {job.size:,}")
     else:
         sync_file(job.part)
         move(job.part, job.destination)
@@ -268,7 +305,7 @@ def _finish(job: Job, version: Version) -> str:
 
 def _unwrap(job: Job, size: int) -> bool:
     """Unpack a part of `size` bytes to the destination if Kaggle put the file into a zip."""
-    if size == job.size or job.inspect is not None:
+    if size == job.size or job.inspect is not None or job.md5:
         return False
     try:
         return unwrap(job.part, job.name, job.size, job.destination)
@@ -291,10 +328,10 @@ def _check_archive(job: Job, inspect: Callable[[Path], None]) -> None:
         _reject(job, f"what arrived is not a whole zip ({fault})")
 
 
-def _reject(job: Job, reason: str) -> NoReturn:
+def _reject(job: Job, reason: str, weight: int = 2) -> NoReturn:
     """Delete the part. Raises TransientError, which counts twice: another attempt hardly helps."""
     discard_part(job.destination)
-    raise TransientError(_failure(job, reason), weight=2)
+    raise TransientError(_failure(job, reason), weight=weight)
 
 
 def _failure(job: Job, reason: str) -> TransferError:

@@ -330,7 +330,7 @@ def read_record(work: Path, out: Path) -> None:
 
     tiny = read_profile(work / "configs" / "competitions" / "tiny.yaml")
     with SILENT.work() as progress:
-        find_complete(source_of(tiny, work / "data" / "tiny", None), progress)
+        find_complete(source_of(tiny, work / "data" / "tiny", {}), progress)
 
 
 def read_mnist(work: Path, out: Path) -> str:

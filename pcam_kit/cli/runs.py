@@ -90,7 +90,7 @@ def show(listed: Sequence[Run]) -> None:
     rows = [_row(run) for run in listed]
     print_table("", COLUMNS, rows)
     if any("stopped" in row for row in rows):
-        say("continue a stopped run: pcam train --resume RUN")
+        say("resume a stopped run: pcam train --resume RUN")
 
 
 def _row(run: Run) -> list[str]:

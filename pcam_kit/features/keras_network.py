@@ -1,4 +1,4 @@
-"""A network of `keras.applications` that computes features."""
+"""A network that `model.backbone` takes, computing features."""
 
 # pyright: basic
 
@@ -47,7 +47,7 @@ class KerasNetwork:
         self.width = int(self._model.output_shape[-1])
         self.facts = {
             "size": size,
-            "preprocessing": f"that of keras.applications for {backbone.name}, resized bilinearly",
+            "preprocessing": f"that of {backbone.name}, resized bilinearly",
             "weights_sha256": _digest(model.get_layer(BACKBONE)),
             "versions": {name: metadata.version(name) for name in ("keras", "numpy")},
             "backend": keras.backend.backend(),

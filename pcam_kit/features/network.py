@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from pcam_kit import imagenet
 from pcam_kit.config.faults import suggestion
 from pcam_kit.config.schema import Transfer
 from pcam_kit.errors import UsageError
@@ -34,7 +35,7 @@ Embedding = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen network: `keras` one of `keras.applications`, `timm` any that timm knows.
+    """A frozen network: `keras` one that `model.backbone` takes, `timm` any that timm knows.
 
     name: as its library has it, `hf-hub:OWNER/NAME` for one of the hub. weights: "pretrained",
     "random", or a path; weights_sha256: of that file, or of all files in that folder. size: pixels
@@ -68,6 +69,8 @@ class Backbone:
         """Where its licence is to be read; "" where that is not known."""
         if self.name.startswith(HUB):
             return f"https://huggingface.co/{self.name.removeprefix(HUB)}"
+        if self.name in imagenet.PACKAGES:
+            return imagenet.SOURCE
         if self.library == "keras":
             return "https://keras.io/api/applications"
         return "https://huggingface.co/timm"

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from pcam_kit import imagenet
 from pcam_kit.clock import now
 from pcam_kit.data.store import Store
 from pcam_kit.errors import Interrupted, UsageError
@@ -127,6 +128,8 @@ def _loaded(backbone: Backbone, store: Store) -> Generator[tuple[Embedding, int,
     """The network, the number of its features, and facts for the manifest."""
     if backbone.library == "keras":
         licence = KERAS_LICENCES.get(backbone.weights, "not stated: weights of a file")
+        if backbone.weights == PRETRAINED and backbone.name in imagenet.PACKAGES:
+            licence = imagenet.LICENCE
         _tell(backbone, licence)
         with quiet_import():
             from pcam_kit.features.keras_network import KerasNetwork

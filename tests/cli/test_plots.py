@@ -89,7 +89,12 @@ def test_what_draws_nothing_with_scikit_learn_does_not_wait_for_it(tmp_path: Pat
     code = "import sys, pcam_kit.workflows.evaluate, pcam_kit.workflows.plot; "
     code += "print('sklearn' in sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", code], env=clean_env(tmp_path), capture_output=True, text=True
+        [sys.executable, "-c", code],
+        env=clean_env(tmp_path),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
     )
     assert done.stdout == "False\n", done.stderr
 

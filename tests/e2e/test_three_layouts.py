@@ -28,6 +28,14 @@ class Road:
     metric: str
     splits: dict[str, int]
     slides: bool = False
+    dataset: str | None = None  # what Kaggle has it as, where it is no competition there
+
+    @property
+    def from_kaggle(self) -> tuple[str, ...]:
+        """The arguments of `pcam fetch`."""
+        if self.dataset is not None:
+            return "--dataset", self.dataset, "--as", self.slug
+        return (f"https://www.kaggle.com/competitions/{self.slug}/data",)
 
 
 # No CONFIG: the competition's default, made small, without teachers (test_teachers_typed.py has
@@ -63,6 +71,7 @@ ROADS = {
         "roc_auc",
         {"train": 240, "valid": 90, "test": 70},
         slides=True,
+        dataset="someone/copy-of-pcam",
     ),
     "kaggle": Road(
         ("kaggle", "--original"),
@@ -203,10 +212,8 @@ def test_downloaded_and_taken_from_disk_are_the_same_store(
     road: Road, raw: tuple[Path, Path], empty: Project, kaggle: Loopback, account: dict[str, str]
 ) -> None:
     folder, _ = raw
-    kaggle.serve(road.slug, folder)
-    loaded = empty.pcam(
-        "fetch", f"https://www.kaggle.com/competitions/{road.slug}/data", "--json", **account
-    ).json
+    kaggle.serve(road.dataset or road.slug, folder)
+    loaded = empty.pcam("fetch", *road.from_kaggle, "--json", **account).json
     on_disk = empty.pcam("fetch", road.slug, "--from", folder, "--data-dir", "other", "--json").json
     assert loaded["fingerprint"] == on_disk["fingerprint"]
     assert loaded["splits"] == on_disk["splits"]

@@ -25,7 +25,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("pcam train --resume", "resume the run that was stopped last"),
     ),
     "embed": (
-        ("pcam embed --model EfficientNetB0", "ImageNet's features of the data fetched last"),
+        ("pcam embed --model EfficientNetLite0", "ImageNet's features of the data fetched last"),
         ("pcam embed --model UNI --views d4", "a model of pathology, all symmetries"),
     ),
     "probe": (

@@ -44,7 +44,7 @@ def import_predictions(
     A CSV has a header and two columns, id and probability; an .npz the arrays ids and
     probabilities. Every patch of the split is there once, in any order.
 
-    The run is evaluated, combined with others and predicted with like a trained one.
+    The run is like one of pcam train: evaluate it, predict, combine it with others.
     """
     from pcam_kit import api
 

@@ -43,7 +43,7 @@ def probe(
 ) -> None:
     """Train a head on features of pcam embed, in seconds.
 
-    The run is evaluated, combined with others, reported and predicted with like a trained one. The
+    The run is like one of pcam train: evaluate it, predict, report, combine it with others. The
     penalty, or the number of epochs, is chosen by cross-validation among the training patches, by
     slide where slides are known.
     """

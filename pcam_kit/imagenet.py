@@ -94,6 +94,11 @@ _PACKAGES = (
 PACKAGES = {package.backbone: package for package in _PACKAGES}
 
 
+def package_of(backbone: str, weights: str | None) -> WeightsPackage | None:
+    """The package that `model.weights` stands for; None for other weights and backbones."""
+    return PACKAGES.get(backbone) if weights == "imagenet" else None
+
+
 def is_installed() -> bool:
     """Whether the extra `imagenet` is installed."""
     return all(find_spec(package.module) is not None for package in _PACKAGES)

@@ -15,7 +15,7 @@ from pcam_kit.data.store import Store
 from pcam_kit.exports.check import Check
 from pcam_kit.exports.format import Format
 from pcam_kit.formatting import counted, interval
-from pcam_kit.imagenet import PACKAGES
+from pcam_kit.imagenet import package_of
 from pcam_kit.run_folders import Run
 from pcam_kit.text import printable
 from pcam_kit.tissue.spacing import TARGET
@@ -213,12 +213,9 @@ def _licence(run: Run) -> str:
             "from elsewhere keep the terms of their source."
         )
     model = run.experiment.model
-    if isinstance(model, Transfer) and model.weights == "imagenet" and model.backbone in PACKAGES:
-        parts.append(f"{PACKAGES[model.backbone].credit}.")
-    elif isinstance(model, Transfer) and model.weights is not None:
-        parts.append(
-            f"The network began with other weights ({_plain(model.weights)}), whose licence "
-            "holds, too."
-        )
+    if isinstance(model, Transfer) and model.weights is not None:
+        package = package_of(model.backbone, model.weights)
+        other = f"The network began with other weights ({_plain(model.weights)}), whose licence "
+        parts.append(f"{other}holds, too." if package is None else f"{package.credit}.")
     parts.append("The weights: whoever trained them decides. State it here before passing them on.")
     return " ".join(parts)

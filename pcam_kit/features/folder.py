@@ -7,7 +7,6 @@ import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
@@ -175,14 +174,9 @@ class Part:
     def __enter__(self) -> Part:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close()
-        if error is not None and self.done == 0:  # nothing to go on with
+        if kind is not None and self.done == 0:  # nothing to resume
             shutil.rmtree(self.folder, ignore_errors=True)
 
 

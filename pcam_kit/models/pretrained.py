@@ -19,7 +19,7 @@ import numpy as np
 
 from pcam_kit.config.schema import Model, Transfer
 from pcam_kit.errors import ConfigError
-from pcam_kit.imagenet import PACKAGES
+from pcam_kit.imagenet import PACKAGES, package_of
 from pcam_kit.models.efficientnet_lite import load_torch
 from pcam_kit.models.saved import WEIGHTS, arrays_of, read_members
 from pcam_kit.models.torch_file import read_tensors
@@ -54,9 +54,10 @@ def read_pretrained(config: Transfer) -> list[Any]:
     fails. The messages of Keras go to stderr.
     """
     name = config.backbone
-    if config.weights == "imagenet" and name in PACKAGES:
-        path = PACKAGES[name].path()
-        PACKAGES[name].check(path)
+    package = package_of(name, config.weights)
+    if package is not None:
+        path = package.path()
+        package.check(path)
         application = _read_file(path, name)
     elif config.weights == "imagenet":
         application = _download(name)

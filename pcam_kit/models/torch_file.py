@@ -127,8 +127,9 @@ def _read_numbers(file: io.BytesIO, storage: _Storage) -> NDArray[Any]:
     declared = int.from_bytes(file.read(8), "little", signed=True)
     if declared != storage.count:
         raise ValueError(f"expected {storage.count:,} numbers, found {declared:,}")
-    data = file.read(storage.count * np.dtype(storage.dtype).itemsize)
-    if len(data) != storage.count * np.dtype(storage.dtype).itemsize:
+    size = storage.count * np.dtype(storage.dtype).itemsize
+    data = file.read(size)
+    if len(data) != size:
         raise EOFError
     return np.frombuffer(data, storage.dtype)
 

@@ -112,9 +112,9 @@ def find_run(
     """The run called `name`, or without a name the newest one that fits.
 
     name: a path, a folder's name, or a unique part of it; the name of an ensemble's config stands
-    for its newest run. complete: True for finished runs, False
-    for unfinished ones, None for either. competition: a slug; used only without a name. Of the
-    unfinished ones those that no process trains come first. Raises RunError when no run fits.
+    for its newest run. complete: True for finished runs, False for unfinished ones, None for
+    either. competition: a slug; used only without a name. Of the unfinished ones those that no
+    process trains come first. Raises RunError when no run fits.
     """
     if name is not None:
         run = _newest_ensemble(runs_dir, name) or _open(_locate(runs_dir, name))

@@ -33,11 +33,8 @@ from pcam_kit.workspace import Workspace
 log = logging.getLogger(__name__)
 
 Views = Literal["none", "d4"]
-SESSION = (
-    "versions",
-    "backend",
-    "device",
-)  # facts that may differ between processes that shared a work
+# facts that may differ between the processes that shared a work
+OF_PROCESS = ("versions", "backend", "device")
 KERAS_LICENCES = {"pretrained": "not stated by Keras", "random": "none: random weights"}
 LARGEST = 4096  # of size and batch: what exceeds it is a slip, and would take all memory
 
@@ -101,11 +98,14 @@ def embed(request: EmbedRequest, workspace: Workspace, *, display: Display = SIL
                 "command": _command(request, backbone, store),
                 "rows": len(store.labels),
                 "width": width,
-                **{key: facts.pop(key) for key in list(facts) if key not in SESSION},
+                **{key: fact for key, fact in facts.items() if key not in OF_PROCESS},
             }
             with Part(folder, manifest) as part:
                 seconds = _compute(network, store, part, request, display)
-                features = part.complete(**facts, seconds_per_1000_patches=seconds, completed=now())
+                of_process = {key: facts[key] for key in OF_PROCESS if key in facts}
+                features = part.complete(
+                    **of_process, seconds_per_1000_patches=seconds, completed=now()
+                )
     log.info(f"{features.summary()['features']} -> {features.path}")
     return features
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pcam_kit.clock import now
 from pcam_kit.config.schema import Evaluation, Experiment, External
 from pcam_kit.data.raw import find_repeated
 from pcam_kit.data.store import Store
@@ -21,17 +19,14 @@ from pcam_kit.errors import ConfigError, DataError, UsageError
 from pcam_kit.files import sha256_file
 from pcam_kit.formatting import few
 from pcam_kit.parsing import parsing, printable, read_bytes, read_npz, reason_of
-from pcam_kit.run_folders import ORDER, Predictions, Run, create_run, next_order, update_meta
+from pcam_kit.run_folders import ORDER, Predictions, Run, create_run, next_order
 from pcam_kit.views import AS_IS
-from pcam_kit.workflows.predictions import NoEpochs, complete_run
+from pcam_kit.workflows.predictions import NoEpochs, complete_with, log_scores
 from pcam_kit.workflows.provenance import provenance
 from pcam_kit.workspace import Workspace
 
-log = logging.getLogger(__name__)
-
 # A file (.npz with `ids` and `probabilities`, or .csv with a header), or {id: probability}.
 Source = str | os.PathLike[str] | Mapping[str, float]
-
 
 CSV_BYTES = 256 << 20  # the largest .csv that is read
 
@@ -83,17 +78,8 @@ def import_predictions(
     }
     meta[ORDER] = next_order(workspace.runs, meta["started"])
     run = create_run(workspace.runs, experiment, meta)
-    for split, answers in predictions.items():
-        run.save_predictions(split, answers)
-    update_meta(run, ended=now())
-    run = complete_run(run, predictions["valid"], NoEpochs())
-    result = run.outcome
-    log.info(
-        f"{run.name}: validation AUC {result.valid_auc:.4f} "
-        f"({result.valid_auc_low:.4f}-{result.valid_auc_high:.4f}), "
-        f"accuracy {result.valid_accuracy:.4f} at threshold {result.threshold:.3f} "
-        f"(n {result.valid_n:,}, imported)"
-    )
+    run = complete_with(run, predictions, NoEpochs())
+    log_scores(run, "imported")
     return run
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pcam_kit.config.schema import Experiment, Transfer
 from pcam_kit.errors import ConfigError, RunError
 from pcam_kit.files import sha256_file, storage_error
-from pcam_kit.imagenet import LICENCE, PACKAGES
+from pcam_kit.imagenet import LICENCE, PACKAGES, package_of
 from pcam_kit.run_folders import Run
 from pcam_kit.training.backend import quiet_import
 
@@ -27,8 +27,9 @@ def check_config(experiment: Experiment, size: int) -> None:
             f"{size}x{size}",
             hint="let them be resized, e.g. --set model.input_size=64",
         )
-    if config.weights == "imagenet" and config.backbone in PACKAGES:
-        PACKAGES[config.backbone].path()
+    package = package_of(config.backbone, config.weights)
+    if package is not None:
+        package.path()
     path = _file(config)
     if path is not None and not path.is_file():
         raise ConfigError(
@@ -77,8 +78,8 @@ def check_unchanged(run: Run) -> None:
 
 
 def _described(config: Transfer) -> dict[str, Any]:
-    if config.weights == "imagenet" and config.backbone in PACKAGES:
-        package = PACKAGES[config.backbone]
+    package = package_of(config.backbone, config.weights)
+    if package is not None:
         facts = {"package": package.name, "sha256": package.sha256, "licence": LICENCE}
         return {"weights": {"source": config.weights} | facts}
     path = _file(config)

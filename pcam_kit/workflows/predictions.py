@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pcam_kit.clock import now
 from pcam_kit.config.schema import Ensemble, Tta, WithoutNetwork
 from pcam_kit.data.folds import patch_names
 from pcam_kit.data.store import Store
@@ -18,7 +20,7 @@ from pcam_kit.evaluation.ensemble import combine
 from pcam_kit.evaluation.intervals import intervals
 from pcam_kit.metrics import evaluate
 from pcam_kit.progress import SILENT, Display
-from pcam_kit.run_folders import Predictions, Result, Run, find_run
+from pcam_kit.run_folders import Predictions, Result, Run, find_run, update_meta
 from pcam_kit.training.backend import quiet_import
 from pcam_kit.views import AS_IS, VIEWS
 from pcam_kit.workflows.plan import rows_of
@@ -188,6 +190,25 @@ class NoEpochs:
     seconds: float = 0.0
     epoch: int = 0
     best_epoch: int = 0
+
+
+def complete_with(run: Run, predictions: Mapping[str, Predictions], epochs: Epochs) -> Run:
+    """Keep the predictions of every split in a new run, and complete it with those of valid."""
+    for split, answers in predictions.items():
+        run.save_predictions(split, answers)
+    update_meta(run, ended=now())
+    return complete_run(run, predictions["valid"], epochs)
+
+
+def log_scores(run: Run, how: str) -> None:
+    """Say what a complete run has come to. how: in a few words, how it came about."""
+    result = run.outcome
+    log.info(
+        f"{run.name}: validation AUC {result.valid_auc:.4f} "
+        f"({result.valid_auc_low:.4f}-{result.valid_auc_high:.4f}), "
+        f"accuracy {result.valid_accuracy:.4f} at threshold {result.threshold:.3f} "
+        f"(n {result.valid_n:,}, {how})"
+    )
 
 
 def complete_run(run: Run, predictions: Predictions, epochs: Epochs) -> Run:

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pcam_kit.clock import now
 from pcam_kit.config.schema import Data, Evaluation, Experiment, Probe
 from pcam_kit.data.folds import patch_names
 from pcam_kit.data.split import assign_folds, draw_rows
@@ -20,10 +19,10 @@ from pcam_kit.evaluation.intervals import count_slides
 from pcam_kit.features import Features, find_features, open_features
 from pcam_kit.formatting import duration
 from pcam_kit.progress import SILENT, Display
-from pcam_kit.run_folders import ORDER, Predictions, Run, create_run, next_order, update_meta
+from pcam_kit.run_folders import ORDER, Predictions, Run, create_run, next_order
 from pcam_kit.views import AS_IS
 from pcam_kit.workflows.plan import TrainingPlan, plan_data, resolve_experiment
-from pcam_kit.workflows.predictions import NoEpochs, complete_run
+from pcam_kit.workflows.predictions import NoEpochs, complete_with, log_scores
 from pcam_kit.workflows.provenance import provenance
 from pcam_kit.workspace import Workspace
 
@@ -99,17 +98,8 @@ def probe(request: ProbeRequest, workspace: Workspace, *, display: Display = SIL
         meta,
         add_files=lambda path: head.save(path / "head.npz"),
     )
-    for split, answers in predictions.items():
-        run.save_predictions(split, answers)
-    update_meta(run, ended=now())
-    run = complete_run(run, predictions["valid"], NoEpochs(seconds=seconds))
-    result = run.outcome
-    log.info(
-        f"{run.name}: validation AUC {result.valid_auc:.4f} "
-        f"({result.valid_auc_low:.4f}-{result.valid_auc_high:.4f}), "
-        f"accuracy {result.valid_accuracy:.4f} at threshold {result.threshold:.3f} "
-        f"(n {result.valid_n:,}, {duration(seconds)})"
-    )
+    run = complete_with(run, predictions, NoEpochs(seconds=seconds))
+    log_scores(run, duration(seconds))
     return run
 
 

@@ -64,7 +64,7 @@ from pcam_kit.workflows.plan import (
     resolve_config,
     resolve_experiment,
 )
-from pcam_kit.workflows.predictions import complete_run, predict_split
+from pcam_kit.workflows.predictions import complete_run, log_scores, predict_split
 from pcam_kit.workflows.provenance import provenance
 from pcam_kit.workflows.tracking import tracking
 from pcam_kit.workspace import Workspace
@@ -410,11 +410,6 @@ def _finish(training: _Training, workspace: Workspace, display: Display) -> Run:
     result = complete.outcome
     teachers = teacher_seconds(run)
     total = f"; with its teachers {duration(teachers + state.seconds)}" if teachers else ""
-    log.info(
-        f"{run.name}: validation AUC {result.valid_auc:.4f} "
-        f"({result.valid_auc_low:.4f}-{result.valid_auc_high:.4f}), "
-        f"accuracy {result.valid_accuracy:.4f} at threshold {result.threshold:.3f} "
-        f"(n {result.valid_n:,}, best epoch {result.best_epoch}, {duration(state.seconds)}{total})"
-    )
+    log_scores(complete, f"best epoch {result.best_epoch}, {duration(state.seconds)}{total}")
     warn_of_divergence(complete, "valid", predictions.probability(tta), result.valid_auc)
     return complete

@@ -40,6 +40,10 @@ class WeightsPackage:
             f"(package {self.name}), under {LICENCE}"
         )
 
+    @property
+    def is_installed(self) -> bool:
+        return find_spec(self.module) is not None
+
     def path(self) -> Path:
         """The file of weights. Raises ConfigError when the package, or its file, is missing."""
         spec = find_spec(self.module)
@@ -97,8 +101,3 @@ PACKAGES = {package.backbone: package for package in _PACKAGES}
 def package_of(backbone: str, weights: str | None) -> WeightsPackage | None:
     """The package that `model.weights` stands for; None for other weights and backbones."""
     return PACKAGES.get(backbone) if weights == "imagenet" else None
-
-
-def is_installed() -> bool:
-    """Whether the extra `imagenet` is installed."""
-    return all(find_spec(package.module) is not None for package in _PACKAGES)

@@ -155,7 +155,15 @@ def load_experiment(name: str, overrides: Sequence[str] = ()) -> Experiment:
             f"{name} is a config of few digits",
             hint=f"pcam lab mnist {name}; configs for pcam train: {', '.join(names)}",
         )
-    return _load(Experiment, find_config(name), name, overrides)
+    return _load(Experiment, find_config(name), name, _without_limits(overrides))
+
+
+def _without_limits(overrides: Sequence[str]) -> Sequence[str]:
+    """Epochs that a person asks for are trained: the config's limits would change their number."""
+    keys = {override.partition("=")[0].strip() for override in overrides}
+    if "training.epochs" not in keys:
+        return overrides
+    return ["training.most_patches=null", "training.least_patches=null", *overrides]
 
 
 def load_few_digits(name: str, overrides: Sequence[str] = ()) -> FewDigits:

@@ -5,6 +5,7 @@ It holds nothing about the machine that the experiment runs on.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -140,7 +141,13 @@ class Training(Part):
     epochs: int = Field(default=10, gt=0, le=100_000)
     """Passes over the training patches."""
     most_patches: Count | None = None
-    """Limit of epochs times training patches; at least one epoch is trained; null: no limit."""
+    """Limit of epochs times training patches; at least one epoch is trained; null: no limit.
+    `--set training.epochs=...` sets both limits to null.
+    """
+    least_patches: Count | None = None
+    """Few training patches are seen in more epochs, until epochs times patches reach this; null:
+    they are not.
+    """
     batch_size: int = Field(default=128, gt=0, le=65_536)
     """Patches of one step."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
@@ -184,11 +191,21 @@ class Training(Part):
             raise ValueError("weight_decay needs optimizer adamw or sgd")
         return self
 
+    @model_validator(mode="after")
+    def _check_limits(self) -> Training:
+        least, most = self.least_patches, self.most_patches
+        if least is not None and most is not None and least > most:
+            raise ValueError(f"least_patches, {least:,}, is above most_patches, {most:,}")
+        return self
+
     def epochs_for(self, patches: int) -> int:
-        """The epochs that `most_patches` allows with so many training patches."""
-        if self.most_patches is None:
-            return self.epochs
-        return min(self.epochs, max(1, self.most_patches // patches))
+        """The epochs with so many training patches, above 0, within the two limits."""
+        epochs = self.epochs
+        if self.least_patches is not None:
+            epochs = max(epochs, math.ceil(self.least_patches / patches))
+        if self.most_patches is not None:
+            epochs = min(epochs, max(1, self.most_patches // patches))
+        return epochs
 
 
 Tta = Literal["none", "d4", "shifts", "d4-shifts", "turns", "d4-turns"]
@@ -271,8 +288,9 @@ class FewDigits(Part):
             raise ValueError(
                 "training.early_stopping needs a validation split, and few digits have none"
             )
-        if self.training.most_patches is not None:
-            raise ValueError("training.most_patches is for pcam train: not for few digits")
+        for limit in ("most_patches", "least_patches"):
+            if getattr(self.training, limit) is not None:
+                raise ValueError(f"training.{limit} is for pcam train: not for few digits")
         if self.training.precision not in {"auto", "float32"}:
             raise ValueError("training.precision: few digits are learnt in float32")
         if self.training.teachers is not None:

@@ -65,13 +65,22 @@ def resolve_drop_copies(experiment: Experiment, store: Store) -> Experiment:
 def training_rows(experiment: Experiment, store: Store) -> NDArray[np.int64]:
     """The rows to train on, int64 [n]: of all folds but one if there are folds.
 
-    With `data.drop_copies` without exact copies of validation and test patches.
+    With `data.drop_copies` without exact copies of validation and test patches. Raises ConfigError
+    where that leaves none.
     """
     fold = experiment.data.fold
     rows = split_rows(store, "train", fold)
     if not experiment.data.drop_copies:
         return rows
-    return rows[~np.isin(rows, _copied_rows(store, fold))]
+    others = rows[~np.isin(rows, _copied_rows(store, fold))]
+    if others.size == 0:
+        raise ConfigError(
+            f"{store.path}: all {rows.size:,} training patches are exact copies of validation or "
+            "test patches",
+            hint="train on other patches; to see the road with these: "
+            "--set data.drop_copies=false (the scores then mean nothing)",
+        )
+    return others
 
 
 def find_leakage(store: Store, rows: NDArray[np.int64], fold: Fold | None = None) -> Leakage:

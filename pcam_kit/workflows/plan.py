@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pcam_kit import imagenet
 from pcam_kit.competitions import Competition
 from pcam_kit.config.load import load_experiment
-from pcam_kit.config.schema import Experiment, Fold, WithoutNetwork
+from pcam_kit.config.schema import Experiment, Fold, Transfer, WithoutNetwork
 from pcam_kit.data.folds import hash_folds, split_rows
 from pcam_kit.data.leakage import Leakage, find_leakage, resolve_drop_copies, training_rows
 from pcam_kit.data.split import draw_rows
@@ -118,7 +118,7 @@ def resolve_config(
 def default_config(competition: Competition) -> str:
     """The name of the config that is trained for `competition` where none is named."""
     better = competition.imagenet_config
-    if better is not None and imagenet.is_installed():
+    if better is not None and _has_weights(better):
         log.info(f"config {better}: the default for {competition.slug} with ImageNet's weights")
         return better
     log.info(f"config {competition.default_config}: the default for {competition.slug}")
@@ -127,16 +127,24 @@ def default_config(competition: Competition) -> str:
     return competition.default_config
 
 
+def _has_weights(config: str) -> bool:
+    """Whether the weights that `config` starts from are installed, if a package has them."""
+    model = load_experiment(config).model
+    if not isinstance(model, Transfer):
+        return True
+    package = imagenet.package_of(model.backbone, model.weights)
+    return package is None or package.is_installed
+
+
 def resolve_experiment(experiment: Experiment, store: Store) -> Experiment:
     """The experiment of a new run, with all that depends on the patches resolved.
 
-    That is `data.drop_copies`, and the epochs that `training.most_patches` allows.
+    That is `data.drop_copies`, and the epochs within `training.least_patches` and `most_patches`.
     """
     experiment = resolve_drop_copies(experiment, store)
-    most = experiment.training.most_patches
-    if most is None:
-        return experiment
-    patches = min(len(training_rows(experiment, store)), experiment.data.limit or most)
+    patches, limit = len(training_rows(experiment, store)), experiment.data.limit
+    if limit is not None:
+        patches = min(patches, limit)
     epochs = experiment.training.epochs_for(patches)
     training = experiment.training.model_copy(update={"epochs": epochs})
     return experiment.model_copy(update={"training": training})

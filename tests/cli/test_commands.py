@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from command_line import EVALUATE_KEYS, PREDICT_KEYS, SUBMIT_KEYS, TRAIN_KEYS, Project, command
 
-from pcam_kit import Workspace, __version__
+from pcam_kit import Workspace, __version__, imagenet
 from pcam_kit.cli.app import command_words
 from pcam_kit.workflows.plan import default_config
 
@@ -153,15 +153,17 @@ def test_default_config_is_another_where_imagenet_s_weights_are(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (project.path / "configs" / "better.yaml").write_text(
-        "model: {name: lab_cnn}\n", encoding="utf-8"
+        "model: {name: transfer, backbone: EfficientNetLite1}\n", encoding="utf-8"
     )
     profile = project.path / "configs" / "competitions" / "tiny.yaml"
     text = profile.read_text(encoding="utf-8")
     profile.write_text(f"{text}imagenet_config: better\n", encoding="utf-8")
     project.pcam("fetch", "tiny").ok()
     monkeypatch.chdir(project.path)
-    for installed, name in ((True, "better"), (False, "quick")):
-        monkeypatch.setattr("pcam_kit.imagenet.is_installed", lambda value=installed: value)
+    modules = {package.module for package in imagenet.PACKAGES.values()}
+    own = {imagenet.PACKAGES["EfficientNetLite1"].module}
+    for installed, name in ((own, "better"), (modules - own, "quick")):
+        monkeypatch.setattr(imagenet, "find_spec", dict.fromkeys(installed, "").get)
         assert default_config(Workspace().competition(None)) == name
 
 

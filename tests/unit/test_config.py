@@ -98,6 +98,24 @@ def test_shipped_configs_begin_with_command_time_and_score(path: Path) -> None:
     assert "±" in head or "sd" in head or "n =" in head, "with its spread, or that there is none"
 
 
+def test_epochs_that_are_asked_for_are_trained() -> None:
+    Path("mine.yaml").write_text(
+        "model: {name: lab_cnn}\ntraining: {epochs: 4, most_patches: 300, least_patches: 200}\n",
+        encoding="utf-8",
+    )
+
+    def epochs(*overrides: str) -> list[int]:
+        training = load.load_experiment("mine.yaml", overrides).training
+        return [training.epochs_for(patches) for patches in (10, 60, 1000)]
+
+    assert epochs() == [20, 4, 1]
+    assert epochs("training.epochs=7") == [7, 7, 7]
+    assert epochs("training.epochs=7", "training.most_patches=300") == [7, 5, 1]
+    assert epochs("training.least_patches=100") == [10, 4, 1]
+    with pytest.raises(ConfigError, match="least_patches, 400, is above most_patches, 300"):
+        epochs("training.least_patches=400")
+
+
 def test_every_competition_has_a_shipped_default_config() -> None:
     from pcam_kit.competitions import find_competition
 

@@ -227,9 +227,9 @@ def test_when_a_submission_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
     check_leaks(Entry(), profile("lab_h5"), allowed=False)
 
 
-def test_large_data_are_seen_in_fewer_epochs(store: Store) -> None:
-    def epochs(most: int | None, **data: int) -> int:
-        training = Training(epochs=10, most_patches=most)
+def test_epochs_follow_the_number_of_patches(store: Store) -> None:
+    def epochs(most: int | None, least: int | None = None, **data: int) -> int:
+        training = Training(epochs=10, most_patches=most, least_patches=least)
         return resolve_experiment(
             experiment().model_copy(update={"training": training, "data": Data(**data)}), store
         ).training.epochs
@@ -237,7 +237,21 @@ def test_large_data_are_seen_in_fewer_epochs(store: Store) -> None:
     # 20 patches are not copies
     assert [epochs(most) for most in (None, 1, 59, 60, 100_000)] == [10, 1, 2, 3, 10]
     assert epochs(60, limit=10) == 6
+    assert [epochs(None, least) for least in (1, 200, 201, 1000)] == [10, 10, 11, 50]
+    assert epochs(None, 201, limit=10) == 21
+    assert epochs(255, 250) == 12, "most_patches counts when no whole number of epochs fits both"
     assert resolve_experiment(experiment(), store).data.drop_copies is True
+
+
+def test_every_training_patch_is_a_copy(store: Store) -> None:
+    asked = experiment().model_copy(update={"data": Data(drop_copies=True)})
+    manifest = store.manifest | {
+        "copies": [{"here": "train", "there": "test", "exact": 24, "near": 0, "rows": [*range(24)]}]
+    }
+    (store.path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(ConfigError, match="all 24 training patches are exact copies") as caught:
+        resolve_experiment(asked, open_store(store.path))
+    assert "drop_copies=false" in caught.value.hint
 
 
 def test_with_folds_only_copies_of_test_patches_are_left_out(

@@ -31,6 +31,7 @@ from pcam_kit.api.exports import (
     export,
 )
 from pcam_kit.api.features import embed, probe
+from pcam_kit.api.kaggle_runs import kaggle_run
 from pcam_kit.api.plots import plot, wrong_patches
 from pcam_kit.api.reports import (
     report,
@@ -77,6 +78,7 @@ __all__ = [
     "fetch",
     "find_copies",
     "import_predictions",
+    "kaggle_run",
     "list_submissions",
     "load_config",
     "load_run",

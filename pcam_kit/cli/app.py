@@ -20,6 +20,7 @@ from pcam_kit.cli.examples import epilog
 from pcam_kit.cli.export import export
 from pcam_kit.cli.fetch import fetch
 from pcam_kit.cli.import_predictions import import_predictions
+from pcam_kit.cli.kaggle_run import kaggle_run
 from pcam_kit.cli.leaks import leaks
 from pcam_kit.cli.plot import plot
 from pcam_kit.cli.predict import predict
@@ -67,6 +68,7 @@ COMMANDS = (
 )
 for command in COMMANDS:  # in this order in --help and in docs/cli.md
     app.command(epilog=epilog(command.__name__))(command)
+app.command(name="kaggle-run", epilog=epilog("kaggle-run"))(kaggle_run)
 app.command(name="import", epilog=epilog("import"))(import_predictions)
 app.add_typer(lab.app, name="lab")
 

@@ -24,6 +24,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("pcam train lab --set training.epochs=3", "a shipped config with one change"),
         ("pcam train --resume", "resume the run that was stopped last"),
     ),
+    "kaggle-run": (
+        ("pcam kaggle-run pcam96-p4m", "for the competition fetched last, on a GPU"),
+        ("pcam kaggle-run lab --accelerator none --no-wait", "on a CPU; look at it later"),
+    ),
     "embed": (
         ("pcam embed --model EfficientNetLite0", "ImageNet's features of the data fetched last"),
         ("pcam embed --model UNI --views d4", "a model of pathology, all symmetries"),

@@ -29,23 +29,27 @@ class Subject:
     """What a call is about, for its error messages.
 
     doing: e.g. "list the files of x". thing: e.g. "the competition x". slug: of the competition,
-    OWNER/SLUG of a dataset, "" for neither. submits: it is about sending a submission.
+    OWNER/SLUG of a dataset, "" for neither. submits: it is about sending a submission. code: it is
+    about a notebook, and slug is its OWNER/SLUG.
     """
 
     doing: str
     thing: str
     slug: str = ""
     submits: bool = False
+    code: bool = False
 
     @property
     def is_dataset(self) -> bool:
         """Is it a dataset, not a competition?"""
-        return "/" in self.slug
+        return "/" in self.slug and not self.code
 
     @property
     def url(self) -> str:
         """The page at Kaggle."""
         kind = "datasets" if self.is_dataset else "competitions"
+        if self.code:
+            kind = "code"
         return f"https://www.kaggle.com/{kind}/{self.slug}".rstrip("/")
 
 
@@ -77,6 +81,12 @@ def refusal(subject: Subject, response: requests.Response) -> KaggleError | Tran
             return AccessError(
                 f"the rules of {subject.slug} are not accepted yet",
                 hint=f"accept the rules at {subject.url}/rules, then {SAME_AGAIN}",
+            )
+        case 403 | 404 if subject.code:
+            return AccessError(
+                f"Kaggle refused to {subject.doing}{quoted}",
+                hint=f"see {subject.url}; notebooks with a GPU need an account with a verified "
+                "phone number",
             )
         case 403 if subject.is_dataset:
             return AccessError(
@@ -174,7 +184,7 @@ def status_and_message(response: requests.Response) -> tuple[int, str]:
         return response.status_code, ""
     if not isinstance(body, dict):
         return response.status_code, ""
-    code = body.get("code", 500) if "error" in body else body.get("code")
+    code = body.get("code", 500) if body.get("error") else body.get("code")
     status = code if response.status_code < 400 and isinstance(code, int) else response.status_code
     message = one_line(str(body.get("message") or body.get("error") or "")).rstrip(".")
     if len(message) > 300:

@@ -10,6 +10,14 @@ from typing import Any, Literal
 
 import requests
 
+# what kagglesdk's names of each service begin with
+PREFIXES = {
+    "competitions": "competition",
+    "datasets": "dataset",
+    "kernels": "kernels",
+    "blobs": "blob",
+}
+
 
 @dataclass(frozen=True)
 class Request:
@@ -18,7 +26,7 @@ class Request:
     method: str
     type: str
     fields: dict[str, Any]
-    service: Literal["competitions", "datasets"] = "competitions"
+    service: Literal["competitions", "datasets", "kernels", "blobs"] = "competitions"
 
 
 def send(client: Any, request: Request) -> Any:
@@ -26,11 +34,11 @@ def send(client: Any, request: Request) -> Any:
 
     Raises whatever kagglesdk raises: see session.call_once.
     """
-    singular = request.service.removesuffix("s")
-    service = getattr(getattr(client, request.service), f"{singular}_api_client")
+    prefix = PREFIXES[request.service]
+    service = getattr(getattr(client, request.service), f"{prefix}_api_client")
     if not hasattr(service, request.method):
         return _send_untyped(client, request)
-    types = importlib.import_module(f"kagglesdk.{request.service}.types.{singular}_api_service")
+    types = importlib.import_module(f"kagglesdk.{request.service}.types.{prefix}_api_service")
     message: Any = vars(types)[request.type]()
     for name, value in request.fields.items():
         setattr(message, name, value)
@@ -58,7 +66,8 @@ class _UntypedAnswer:
 def _send_untyped(client: Any, request: Request) -> Any:
     """Send a request that this kagglesdk is too old for; Kaggle answers it all the same.
 
-    That is GetSubmissionLimits before 0.1.35, which notebooks on Kaggle have.
+    That is GetSubmissionLimits before 0.1.35, which notebooks on Kaggle have, and the quota of
+    accelerators.
     """
     words = {name: name.split("_") for name in request.fields}
     fields = {
@@ -66,7 +75,7 @@ def _send_untyped(client: Any, request: Request) -> Any:
         for name, (first, *rest) in words.items()
     }
     return client.http_client().call(
-        f"{request.service}.{request.service.removesuffix('s').capitalize()}ApiService",
+        f"{request.service}.{PREFIXES[request.service].capitalize()}ApiService",
         request.type.removeprefix("Api").removesuffix("Request"),
         _UntypedRequest(fields),
         _UntypedAnswer,

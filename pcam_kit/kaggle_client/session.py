@@ -135,8 +135,9 @@ def _check_answer(response: requests.Response) -> None:
     if "application/json" not in response.headers.get("Content-Type", ""):
         return
     body: object = response.json()
+    # of a new dataset Kaggle says "error": "" where there is none
     if isinstance(body, dict) and (
-        "error" in body or (isinstance(body.get("code"), int) and body["code"] >= 400)
+        body.get("error") or (isinstance(body.get("code"), int) and body["code"] >= 400)
     ):
         raise requests.HTTPError("an error in an answer with status 200", response=response)
 
@@ -182,6 +183,21 @@ def _client() -> Generator[Any, None, None]:
         http._verbose = False  # otherwise it prints requests, credentials included, to stdout
         http._response_processor = _check_answer  # the default one prints advice to update
         yield client
+
+
+def user_name() -> str:
+    """The name of the account, as in its addresses at Kaggle.
+
+    Raises CredentialsError when Kaggle refuses the credentials, or does not say whose they are.
+    """
+    with _client():
+        name = _signed_in().config_values.get("username")
+    if not name:
+        raise CredentialsError(
+            f"Kaggle does not say whose account the credentials in {credentials_source()} are for",
+            hint=CREDENTIALS_HINT,
+        )
+    return str(name)
 
 
 def _signed_in() -> Any:

@@ -12,17 +12,10 @@ from typing import Any, Literal
 import requests
 
 from pcam_kit.downloads import retry
-from pcam_kit.downloads.failures import SAME_AGAIN, status_text, unreachable
-from pcam_kit.downloads.http import plain_session
+from pcam_kit.downloads.failures import SAME_AGAIN
 from pcam_kit.downloads.obstacles import never_left
-from pcam_kit.errors import KaggleError, OutcomeUnknownError, SubmissionError, TransferError
-from pcam_kit.kaggle_client.refusals import (
-    KAGGLE,
-    PACK_HINT,
-    Subject,
-    one_line,
-    status_and_message,
-)
+from pcam_kit.errors import KaggleError, OutcomeUnknownError, SubmissionError
+from pcam_kit.kaggle_client.refusals import Subject, one_line, status_and_message
 from pcam_kit.kaggle_client.request import Request
 from pcam_kit.kaggle_client.session import call, call_once
 from pcam_kit.kaggle_client.submission_list import (
@@ -30,6 +23,7 @@ from pcam_kit.kaggle_client.submission_list import (
     find_submission,
     submission_number,
 )
+from pcam_kit.kaggle_client.uploads import put
 
 # requests for the list of submissions after a lost answer, as the list may lag; with the pauses
 # between them about 5 seconds
@@ -104,7 +98,8 @@ def upload_csv(slug: str, csv: Path, sha256: str) -> Upload:
         "content_length": len(data),
         "last_modified_epoch_seconds": modified,
     }
-    token = retry.with_retries(lambda: _upload(fields, data, about))
+    request = Request("start_submission_upload", "ApiStartSubmissionUploadRequest", fields)
+    token = retry.with_retries(lambda: put(request, csv.name, data, about))
     return Upload(slug, csv.name, len(data), token)
 
 
@@ -172,39 +167,6 @@ def _submitting(slug: str, name: str) -> Subject:
 
 def _about(slug: str, doing: str) -> Subject:
     return Subject(doing, f"the competition {slug}", slug)
-
-
-def _upload(fields: dict[str, Any], data: bytes, about: Subject) -> str:
-    """Send the bytes to the address that Kaggle gives, without credentials; their token.
-
-    Raises TransientError, KaggleError.
-    """
-    request = Request("start_submission_upload", "ApiStartSubmissionUploadRequest", fields)
-    target = call_once(request, about)
-    name = fields["file_name"]
-    if not target.create_url or not target.token:
-        raise KaggleError(
-            f"Kaggle gave no address to upload {name} to",
-            hint=f"wait a few minutes, then {SAME_AGAIN}",
-        )
-    try:
-        with plain_session() as session, session.put(target.create_url, data=data) as response:
-            status, pause = response.status_code, retry.retry_after(response.headers)
-    except requests.RequestException as error:  # not chained: its text contains the signed URL
-        raise unreachable(error, KAGGLE, target.create_url) from None
-    if status == 413:
-        raise TransferError(
-            f"the upload of {name} was refused: it is too large, {len(data):,} bytes "
-            f"({status_text(status)}); nothing was submitted",
-            hint=PACK_HINT,
-        )
-    if status not in {200, 201}:
-        error = TransferError(
-            f"the upload of {name} was refused ({status_text(status)}); nothing was submitted",
-            hint=SAME_AGAIN,
-        )
-        raise retry.TransientError(error, after=pause)
-    return str(target.token)
 
 
 def _is_refusal(error: KaggleError) -> bool:

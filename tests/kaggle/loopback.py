@@ -10,6 +10,7 @@ storage does. Requests for any other host are refused and kept in `escaped`.
     loopback_http.py    what it sends, well or badly
     loopback_faults.py  what it can be told to do wrong
     loopback_scores.py  what a submission is worth
+    loopback_kernels.py datasets of the account, and notebooks that run
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from urllib.parse import quote
 
 from loopback_faults import ALWAYS, EXPIRED, Fault, Seen
 from loopback_http import Handler, Server
+from loopback_kernels import Kernels
 from loopback_scores import accuracy, auc, score
 
 __all__ = [
@@ -103,6 +105,7 @@ class Loopback:
         self._uploads: dict[str, tuple[str, int, bytes | None]] = {}
         self._archives: dict[str, bytes] = {}
         self._numbers = itertools.count(40_000_001)
+        self.kernels = Kernels(self)
         self._lock = threading.RLock()
         handler = type("LoopbackHandler", (Handler,), {"kaggle": self})
         self._server = Server(("127.0.0.1", 0), handler)
@@ -284,6 +287,8 @@ class Loopback:
     def api(self, method: str, asked: dict[str, Any]) -> tuple[int, Any]:
         """Status and JSON answer of one API method; a str stands for a redirect to it."""
         with self._lock:
+            if method in self.kernels.METHODS:
+                return self.kernels.api(method, asked)
             if method == "IntrospectToken":
                 user = self.tokens.get(asked.get("token", ""))
                 return 200, {"active": True, "username": user} if user else {}
@@ -341,16 +346,7 @@ class Loopback:
                 case "DownloadDataFiles":
                     return 302, self.sign(competition, "")
                 case "StartSubmissionUpload":
-                    token = f"blob-{next(self._numbers)}"
-                    self._uploads[f"/upload/{token}"] = (
-                        asked["fileName"],
-                        asked["contentLength"],
-                        None,
-                    )
-                    return 200, {
-                        "token": token,
-                        "createUrl": f"{self.url}/upload/{token}?signature=secret",
-                    }
+                    return 200, self.start_upload(asked["fileName"], asked["contentLength"])
                 case "CreateSubmission":
                     return self._create(competition, asked)
                 case "ListSubmissions":
@@ -370,6 +366,17 @@ class Loopback:
                     }
                 case _:
                     return _error(404, f"no method {method}")
+
+    def start_upload(self, name: str, size: int) -> dict[str, Any]:
+        """An address for the bytes of a file, and the token that stands for them."""
+        token = f"blob-{next(self._numbers)}"
+        self._uploads[f"/upload/{token}"] = (name, size, None)
+        return {"token": token, "createUrl": f"{self.url}/upload/{token}?signature=secret"}
+
+    def uploaded(self, token: str) -> tuple[str, bytes] | None:
+        """Name and bytes of what was uploaded."""
+        name, _, data = self._uploads.get(f"/upload/{token}", ("", 0, None))
+        return None if data is None else (name, data)
 
     def take_upload(self, path: str, body: bytes) -> int:
         with self._lock:
@@ -395,9 +402,10 @@ class Loopback:
         return 200, {key: files} | ({"nextPageToken": str(stop)} if stop < len(names) else {})
 
     def _create(self, competition: Competition, asked: dict[str, Any]) -> tuple[int, Any]:
-        name, _, data = self._uploads.get(f"/upload/{asked.get('blobFileTokens')}", ("", 0, None))
-        if data is None:
+        found = self.uploaded(str(asked.get("blobFileTokens")))
+        if found is None:
             return _error(400, "The uploaded file was not found")
+        name, data = found
         if len(competition.submissions) >= competition.daily_limit:
             allowance = (
                 "Your team has used its daily Submission allowance "

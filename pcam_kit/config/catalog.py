@@ -37,7 +37,8 @@ class ConfigHeader:
         """The time of `experiment` on `REFERENCE`, for `patches` training patches."""
         if self.seconds_per_patch is None:
             return None
-        return self.seconds_per_patch * patches * experiment.training.epochs_for(patches)
+        training = experiment.training.fitted_to(patches)
+        return self.seconds_per_patch * patches * training.epochs * training.passes
 
 
 def read_header(name: str) -> ConfigHeader:

@@ -135,18 +135,21 @@ class Teachers(Part):
 class Training(Part):
     """How the network is trained.
 
-    A step is one update of the optimiser, an epoch one pass over the training patches.
+    A step is one update of the optimiser. After each epoch the network is validated.
     """
 
     epochs: int = Field(default=10, gt=0, le=100_000)
-    """Passes over the training patches."""
+    """How many epochs."""
+    passes: int = Field(default=1, gt=0, le=100_000)
+    """Passes over the training patches in each epoch."""
     most_patches: Count | None = None
-    """Limit of epochs times training patches; at least one epoch is trained; null: no limit.
-    `--set training.epochs=...` sets both limits to null.
+    """With many training patches there are fewer epochs: epochs times patches are at most this; one
+    epoch is trained in any case; null: no limit. `--set training.epochs=...` sets it, and the
+    other limit, to null.
     """
     least_patches: Count | None = None
-    """Few training patches are seen in more epochs, until epochs times patches reach this; null:
-    they are not.
+    """With few training patches an epoch has more passes, until epochs times passes times patches
+    are at least this; null: no limit.
     """
     batch_size: int = Field(default=128, gt=0, le=65_536)
     """Patches of one step."""
@@ -198,14 +201,14 @@ class Training(Part):
             raise ValueError(f"least_patches, {least:,}, is above most_patches, {most:,}")
         return self
 
-    def epochs_for(self, patches: int) -> int:
-        """The epochs with so many training patches, above 0, within the two limits."""
-        epochs = self.epochs
-        if self.least_patches is not None:
-            epochs = max(epochs, math.ceil(self.least_patches / patches))
+    def fitted_to(self, patches: int) -> Training:
+        """The same, with epochs and passes within the two limits for so many training patches."""
+        epochs, passes = self.epochs, self.passes
         if self.most_patches is not None:
             epochs = min(epochs, max(1, self.most_patches // patches))
-        return epochs
+        if self.least_patches is not None:
+            passes = max(passes, math.ceil(self.least_patches / (epochs * patches)))
+        return self.model_copy(update={"epochs": epochs, "passes": passes})
 
 
 Tta = Literal["none", "d4", "shifts", "d4-shifts", "turns", "d4-turns"]
@@ -291,6 +294,8 @@ class FewDigits(Part):
         for limit in ("most_patches", "least_patches"):
             if getattr(self.training, limit) is not None:
                 raise ValueError(f"training.{limit} is for pcam train: not for few digits")
+        if self.training.passes != 1:
+            raise ValueError("training.passes is for pcam train: set training.epochs")
         if self.training.precision not in {"auto", "float32"}:
             raise ValueError("training.precision: few digits are learnt in float32")
         if self.training.teachers is not None:

@@ -19,7 +19,8 @@ class Batches:
 
     images: uint8 [total, h, w, 3], may be a memory map. labels: [total], classes or probabilities.
     rows: int64 [n]. crop: side of the centre crop in pixels. workers: number of threads; NumPy and
-    OpenCV release the interpreter lock in their loops, so processes are not needed.
+    OpenCV release the interpreter lock in their loops, so processes are not needed. passes: over
+    the rows, in each epoch.
     """
 
     images: NDArray[np.uint8]
@@ -30,14 +31,19 @@ class Batches:
     augmenter: Augmenter
     seed: int
     workers: int = 2
+    passes: int = 1
 
     @property
     def steps(self) -> int:
         """Number of batches per epoch.
 
-        An incomplete last batch is left out unless it is the only one. Each epoch has a new order,
-        so that all patches are used.
+        An incomplete last batch of a pass is left out unless it is the only one. Each pass has a
+        new order, so that all patches are used.
         """
+        return self.passes * self._steps_of_pass
+
+    @property
+    def _steps_of_pass(self) -> int:
         return max(1, len(self.rows) // self.batch_size)
 
     @property
@@ -49,14 +55,20 @@ class Batches:
         self, epoch: int, *, start: int = 0
     ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
         """Yield (images uint8 [b, crop, crop, 3], labels float32 [b, 1]) from step `start` on."""
-        order = make_generator(self.seed, epoch, ORDER).permutation(self.rows)
         pending: deque[Future[tuple[NDArray[np.uint8], NDArray[np.float32]]]] = deque()
+        order, drawn = self.rows, 0
         with ThreadPoolExecutor(self.workers, thread_name_prefix="batch") as pool:
             try:
                 for step in range(start, self.steps):
-                    first = step * self.batch_size
+                    done, place = divmod(step, self._steps_of_pass)
+                    # as an epoch of its own, to order and augmentation
+                    number = (epoch - 1) * self.passes + done + 1
+                    if number != drawn:
+                        order = make_generator(self.seed, number, ORDER).permutation(self.rows)
+                        drawn = number
+                    first = place * self.batch_size
                     rows = order[first : first + self.batch_size]
-                    pending.append(pool.submit(self._make_batch, rows, epoch))
+                    pending.append(pool.submit(self._make_batch, rows, number))
                     if len(pending) > 2 * self.workers:
                         yield pending.popleft().result()
                 while pending:

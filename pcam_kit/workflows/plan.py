@@ -99,6 +99,7 @@ class TrainingPlan:
             self.augmenter,
             self.experiment.seed,
             workers,
+            self.experiment.training.passes,
         )
 
 
@@ -139,14 +140,14 @@ def _has_weights(config: str) -> bool:
 def resolve_experiment(experiment: Experiment, store: Store) -> Experiment:
     """The experiment of a new run, with all that depends on the patches resolved.
 
-    That is `data.drop_copies`, and the epochs within `training.least_patches` and `most_patches`.
+    That is `data.drop_copies`, and epochs and passes within `training.most_patches` and
+    `least_patches`.
     """
     experiment = resolve_drop_copies(experiment, store)
     patches, limit = len(training_rows(experiment, store)), experiment.data.limit
     if limit is not None:
         patches = min(patches, limit)
-    epochs = experiment.training.epochs_for(patches)
-    training = experiment.training.model_copy(update={"epochs": epochs})
+    training = experiment.training.fitted_to(patches)
     return experiment.model_copy(update={"training": training})
 
 

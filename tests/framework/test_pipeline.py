@@ -69,6 +69,19 @@ def test_starting_in_the_middle_of_an_epoch_gives_its_remaining_batches(patches:
         np.testing.assert_array_equal(la, lb)
 
 
+def test_an_epoch_of_several_passes_is_as_several_epochs(patches: Patches):
+    plain, several = batches(patches), batches(patches, passes=3)
+    assert several.steps == 3 * plain.steps
+    expected = [batch for epoch in (4, 5, 6) for batch in plain.epoch(epoch)]
+    found = list(several.epoch(2))
+    later = list(several.epoch(2, start=plain.steps + 2))
+    for want, have in ((expected, found), (expected[plain.steps + 2 :], later)):
+        assert len(want) == len(have)
+        for (a, la), (b, lb) in zip(want, have, strict=True):
+            np.testing.assert_array_equal(a, b)
+            np.testing.assert_array_equal(la, lb)
+
+
 def test_what_happens_to_a_patch_does_not_depend_on_its_batch(patches: Patches):
     augmenter = Augmenter(JITTER, seed=1)
     together = augmenter(patches.images[:20], np.arange(20), 1, 160)

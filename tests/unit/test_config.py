@@ -104,14 +104,16 @@ def test_epochs_that_are_asked_for_are_trained() -> None:
         encoding="utf-8",
     )
 
-    def epochs(*overrides: str) -> list[int]:
+    def epochs(*overrides: str) -> list[tuple[int, int]]:
         training = load.load_experiment("mine.yaml", overrides).training
-        return [training.epochs_for(patches) for patches in (10, 60, 1000)]
+        fitted = [training.fitted_to(patches) for patches in (10, 60, 1000)]
+        return [(one.epochs, one.passes) for one in fitted]
 
-    assert epochs() == [20, 4, 1]
-    assert epochs("training.epochs=7") == [7, 7, 7]
-    assert epochs("training.epochs=7", "training.most_patches=300") == [7, 5, 1]
-    assert epochs("training.least_patches=100") == [10, 4, 1]
+    assert epochs() == [(4, 5), (4, 1), (1, 1)]
+    assert epochs("training.epochs=7") == [(7, 1), (7, 1), (7, 1)]
+    assert epochs("training.epochs=7", "training.most_patches=300") == [(7, 1), (5, 1), (1, 1)]
+    assert epochs("training.least_patches=100") == [(4, 3), (4, 1), (1, 1)]
+    assert epochs("training.passes=2") == [(4, 5), (4, 2), (1, 2)]
     with pytest.raises(ConfigError, match="least_patches, 400, is above most_patches, 300"):
         epochs("training.least_patches=400")
 

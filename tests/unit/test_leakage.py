@@ -228,18 +228,18 @@ def test_when_a_submission_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_epochs_follow_the_number_of_patches(store: Store) -> None:
-    def epochs(most: int | None, least: int | None = None, **data: int) -> int:
+    def resolved(most: int | None, least: int | None = None, **data: int) -> Training:
         training = Training(epochs=10, most_patches=most, least_patches=least)
         return resolve_experiment(
             experiment().model_copy(update={"training": training, "data": Data(**data)}), store
-        ).training.epochs
+        ).training
 
     # 20 patches are not copies
-    assert [epochs(most) for most in (None, 1, 59, 60, 100_000)] == [10, 1, 2, 3, 10]
-    assert epochs(60, limit=10) == 6
-    assert [epochs(None, least) for least in (1, 200, 201, 1000)] == [10, 10, 11, 50]
-    assert epochs(None, 201, limit=10) == 21
-    assert epochs(255, 250) == 12, "most_patches counts when no whole number of epochs fits both"
+    assert [resolved(most).epochs for most in (None, 1, 59, 60, 100_000)] == [10, 1, 2, 3, 10]
+    assert resolved(60, limit=10).epochs == 6
+    assert [resolved(None, least).passes for least in (1, 200, 201, 1000)] == [1, 1, 2, 5]
+    assert resolved(None, 201, limit=10).passes == 3
+    assert resolved(None, 1000).epochs == 10
     assert resolve_experiment(experiment(), store).data.drop_copies is True
 
 

@@ -35,7 +35,8 @@ def counted(n: int, noun: str) -> str:
     """`1 run`, `2 runs`, `1,000 patches`."""
     if n == 1:
         return f"{n:,} {noun}"
-    return f"{n:,} {noun}es" if noun.endswith("ch") else f"{n:,} {noun}s"
+    ending = "es" if noun.endswith("tch") else "s"
+    return f"{n:,} {noun}{ending}"
 
 
 BARS = "▁▂▃▄▅▆▇█"

@@ -52,6 +52,7 @@ from pcam_kit.api.submissions import (
     refresh_submissions,
     submit,
 )
+from pcam_kit.api.sweeps import sweep
 from pcam_kit.api.tissue import (
     apply,
 )
@@ -93,6 +94,7 @@ __all__ = [
     "settings",
     "show",
     "submit",
+    "sweep",
     "synthetic",
     "train",
     "train_series",

@@ -31,6 +31,7 @@ from pcam_kit.cli.shift import shift
 from pcam_kit.cli.show import show
 from pcam_kit.cli.submissions import submissions
 from pcam_kit.cli.submit import submit
+from pcam_kit.cli.sweep import sweep
 from pcam_kit.cli.train import train
 from pcam_kit.cli.wrong_patches import errors
 
@@ -49,6 +50,7 @@ COMMANDS = (
     shift,
     leaks,
     train,
+    sweep,
     embed,
     probe,
     evaluate,

@@ -24,6 +24,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("pcam train lab --set training.epochs=3", "a shipped config with one change"),
         ("pcam train --resume", "resume the run that was stopped last"),
     ),
+    "sweep": (
+        ("pcam sweep rates.yaml", "on this machine"),
+        ("pcam sweep rates.yaml --ray auto --trials 200", "on a cluster"),
+    ),
     "kaggle-run": (
         ("pcam kaggle-run pcam96-p4m", "for the competition fetched last, on a GPU"),
         ("pcam kaggle-run lab --accelerator none --no-wait", "on a CPU; look at it later"),

@@ -1,0 +1,181 @@
+"""The trials of a sweep side by side: as a table, as a CSV, as a picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pcam_kit.config.sweep import Sweep
+from pcam_kit.errors import PcamError
+from pcam_kit.evaluation.intervals import intervals
+from pcam_kit.evaluation.selection import optimism
+from pcam_kit.files import write_bytes
+from pcam_kit.formatting import Summary, counted, interval
+from pcam_kit.run_folders import Run, find_run
+from pcam_kit.workflows.sweep.study import Trial
+from pcam_kit.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, repr=False)
+class SweepResult(Summary):
+    """What a sweep found.
+
+    trials: in the order in which they began. best: of those that are complete; None where none is.
+    interval: 95%, of the AUC of the best one's first run. optimism: by how much the best AUC is too
+    high, as it was chosen by it; None where that cannot be told. command: trains the best again.
+    """
+
+    name: str
+    folder: Path
+    trials: tuple[Trial, ...]
+    best: Trial | None
+    interval: tuple[float, float] | None
+    optimism: float | None
+    command: str
+    picture: Path | None
+
+    def count(self, state: str) -> int:
+        """How many trials are in a state."""
+        return sum(trial.state == state for trial in self.trials)
+
+    def summary(self) -> dict[str, str]:
+        """How many trials there are, and the best one."""
+        values = {"sweep": self.name, "trials": f"{len(self.trials):,}"}
+        if self.best is not None and self.best.auc is not None:
+            values["best"] = f"trial {self.best.number}, validation AUC {self.best.auc:.4f}"
+            values |= {key: str(value) for key, value in self.best.values.items()}
+        return values
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of `pcam sweep`."""
+        return {
+            "sweep": self.name,
+            "folder": str(self.folder),
+            "best": None if self.best is None else self.best.number,
+            "interval": self.interval,
+            "optimism": self.optimism,
+            "command": self.command or None,
+            "picture": None if self.picture is None else str(self.picture),
+            "trials": [trial.to_dict() for trial in self.trials],
+        }
+
+    def sentences(self) -> list[str]:
+        """What a person should know of the best trial."""
+        if self.best is None or self.best.auc is None:
+            return ["no trial is complete"]
+        text = f"best: trial {self.best.number}, validation AUC {self.best.auc:.4f}"
+        if self.interval is not None:
+            text = f"best: trial {self.best.number}, validation AUC "
+            text += interval(self.best.auc, *self.interval)
+        lines = [text]
+        if self.optimism is not None:
+            n = self.count("complete")
+            lines.append(
+                f"it is the best of {n} on the patches that chose it: by a bootstrap its AUC is "
+                f"too high by about {max(0.0, self.optimism):.4f}"
+            )
+        lines.append(f"train it with other seeds before you believe it: {self.command}")
+        return lines
+
+
+def summarise(
+    plan: Sweep, trials: Sequence[Trial], folder: Path, workspace: Workspace
+) -> SweepResult:
+    """Compare the trials; write `trials.csv` and `search.png` into the sweep's folder.
+
+    A run that is gone is left out of the interval and the optimism.
+    """
+    complete = [t for t in trials if t.state == "complete" and t.auc is not None]
+    best = max(complete, key=lambda t: (t.auc or 0.0, -t.number), default=None)
+    write_bytes(folder / "trials.csv", _csv(plan, trials).encode())
+    span, too_high, command, picture = None, None, "", None
+    if best is not None:
+        span, too_high = _doubt(best, complete, workspace)
+        chosen = " ".join(f"--set {shlex.quote(o)}" for o in plan.overrides(best.values))
+        command = f"pcam train {plan.config} {chosen} --seeds 3"
+        picture = _draw(plan, trials, folder)
+    return SweepResult(plan.name, folder, tuple(trials), best, span, too_high, command, picture)
+
+
+def _doubt(
+    best: Trial, complete: Sequence[Trial], workspace: Workspace
+) -> tuple[tuple[float, float] | None, float | None]:
+    """The interval of the best, and how far it flatters itself."""
+    found = {t.number: run for t in complete if (run := _run(t, workspace)) is not None}
+    if best.number not in found:
+        return None, None
+    known: list[tuple[Any, Any, Any]] = []
+    for number, run in found.items():
+        predictions = run.load_predictions("valid")
+        if predictions is None:
+            continue
+        one = (
+            predictions.labels,
+            predictions.probability(run.outcome.tta),
+            predictions.groups,
+        )
+        if number == best.number:
+            known.insert(0, one)
+        else:
+            known.append(one)
+    if not known or known[0][0] is None:
+        return None, None
+    labels, probabilities, groups = known[0]
+    threshold = found[best.number].outcome.threshold
+    span = intervals(labels, probabilities, threshold, groups).auc
+    # folds have other patches each
+    alike = [p for other, p, _ in known if other is not None and len(other) == len(labels)]
+    if len(alike) < len(known):
+        return span, None
+    return span, optimism(labels, alike, groups)
+
+
+def _run(trial: Trial, workspace: Workspace) -> Run | None:
+    """The first run of a trial, where it is still there."""
+    if not trial.runs:
+        return None
+    try:
+        run = find_run(workspace.runs, trial.runs[0])
+        return run if run.result is not None else None
+    except PcamError as error:
+        log.warning(f"trial {trial.number}: {error.message}")
+        return None
+
+
+def _csv(plan: Sweep, trials: Sequence[Trial]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["trial", "state", "valid_auc", "epochs", *plan.search, "runs", "error"])
+    for t in trials:
+        auc = "" if t.auc is None else f"{t.auc:.6f}"
+        values = [t.values.get(key, "") for key in plan.search]
+        writer.writerow([t.number, t.state, auc, t.epochs, *values, " ".join(t.runs), t.error])
+    return buffer.getvalue()
+
+
+def _draw(plan: Sweep, trials: Sequence[Trial], folder: Path) -> Path:
+    from pcam_kit.plots.search import Scale, search
+    from pcam_kit.plots.style import to_bytes
+
+    scales: dict[str, Scale] = {}
+    for key, space in plan.search.items():
+        if isinstance(space, list):
+            scales[key] = "list"
+        else:
+            scales[key] = "log" if space.log else "linear"
+    points = [
+        (t.number, t.state == "complete", t.auc, t.values) for t in trials if t.auc is not None
+    ]
+    figure = search(points, scales)
+    path = folder / "search.png"
+    write_bytes(path, to_bytes(figure, "png"))
+    log.info(f"{counted(len(trials), 'trial')}: {folder / 'trials.csv'}, {path}")
+    return path

@@ -1,0 +1,272 @@
+"""The loop of a sweep: jobs are started, the study hears of their epochs, they of its word."""
+
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pcam_kit.config.load import dump_yaml, load_experiment, read_yaml_file, validate
+from pcam_kit.config.sweep import Sweep, read_sweep
+from pcam_kit.errors import ConfigError, Interrupted, RunError
+from pcam_kit.files import locked, write_bytes
+from pcam_kit.formatting import counted
+from pcam_kit.progress import SILENT, Display, Work
+from pcam_kit.workflows.sweep.job import Job, Outcome, read_epochs, read_outcome
+from pcam_kit.workflows.sweep.pools import LocalPool, Pool, RayPool, count_gpus
+from pcam_kit.workflows.sweep.result import SweepResult, summarise
+from pcam_kit.workflows.sweep.study import Study, Trial
+from pcam_kit.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+POLL = 0.2  # seconds between two looks at the jobs
+ATTEMPTS = 3  # of a job whose process dies
+FAILURES = 3  # of the first trials, all of them: the others would fail, too
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """What to search, and where.
+
+    out: the sweep's folder; None: sweeps/NAME. jobs: trainings side by side on this machine; None:
+    one for each GPU, without one for every two processors. ray: a cluster's address; "local" begins
+    one here. trials: instead of the file's. cpus: processors of a job on a cluster. workers:
+    threads of each training that prepare batches.
+    """
+
+    path: Path
+    out: Path | None = None
+    jobs: int | None = None
+    ray: str | None = None
+    trials: int | None = None
+    cpus: int = 1
+    workers: int = 2
+
+
+def sweep(request: SweepRequest, workspace: Workspace, *, display: Display = SILENT) -> SweepResult:
+    """Train every trial that is not complete, and compare them.
+
+    Stopped at any moment, the same call resumes. Raises ConfigError for a search that no config
+    fits and for another sweep in the same folder, LockedError, RunError when trials fail,
+    Interrupted.
+    """
+    plan = read_sweep(request.path)
+    if request.trials is not None:
+        plan = plan.model_copy(update={"trials": request.trials})
+    folder = (request.out or Path("sweeps") / plan.name).resolve()
+    experiment = load_experiment(plan.config, plan.overrides({}))
+    # resolved once: another competition may be fetched while this sweep trains
+    slug = experiment.competition or workspace.last_fetched()
+    workspace.store(slug, experiment.data.stain)
+    with locked(folder / ".lock", f"running the sweep {folder}"):
+        _check_same(plan, folder)
+        (folder / "trials").mkdir(exist_ok=True)
+        study = Study(plan, folder)
+        loop = _Loop(plan, study, folder, workspace, slug, request.workers)
+        left = plan.count - sum(trial.state != "running" for trial in study.trials())
+        if left > 0:
+            pool = _pool(request)
+            log.info(
+                f"{counted(left, 'trial')} of {plan.count:,} to train, {pool.size()} at once -> "
+                f"{folder}"
+            )
+            try:
+                with display.work() as work:
+                    loop.run(pool, work)
+            except KeyboardInterrupt:
+                raise Interrupted(
+                    f"the sweep {plan.name} was stopped; nothing is lost",
+                    hint="the same command resumes it",
+                ) from None
+            finally:
+                pool.close()
+        return summarise(plan, study.trials(), folder, workspace)
+
+
+def _pool(request: SweepRequest) -> Pool:
+    if request.ray is not None:
+        return RayPool(request.ray, request.cpus)
+    gpus = count_gpus()
+    return LocalPool(request.jobs or gpus or default_jobs(), gpus)
+
+
+def default_jobs() -> int:
+    """Trainings side by side on processors: one for every two, as one alone uses about two."""
+    import os
+
+    return max(1, (os.cpu_count() or 1) // 2)
+
+
+def _check_same(plan: Sweep, folder: Path) -> None:
+    """Note the sweep in its folder. Raises ConfigError where the folder has another one."""
+    path = folder / "sweep.yaml"
+    if path.is_file():
+        before = validate(Sweep, read_yaml_file(path), str(path))
+        same = before.model_copy(update={"trials": plan.trials})
+        if same != plan:
+            keys = [
+                name for name in Sweep.model_fields if getattr(same, name) != getattr(plan, name)
+            ]
+            raise ConfigError(
+                f"{folder} has another sweep: {', '.join(keys)} differ",
+                hint="give this one another folder (--out) or name; more trials alone are added",
+            )
+    write_bytes(path, dump_yaml(plan).encode())
+
+
+@dataclass
+class _Progress:
+    """A trial under way. aucs: by number of the training. told: the last epoch reported."""
+
+    trial: Trial
+    aucs: dict[int, float] = field(default_factory=dict[int, float])
+    runs: dict[int, str] = field(default_factory=dict[int, str])
+    attempts: int = 0
+    told: int = 0
+
+
+class _Loop:
+    """The trials of a sweep, from the first to the last."""
+
+    def __init__(
+        self,
+        plan: Sweep,
+        study: Study,
+        folder: Path,
+        workspace: Workspace,
+        slug: str,
+        workers: int,
+    ) -> None:
+        self._plan, self._study, self._folder = plan, study, folder
+        self._workspace, self._slug, self._workers = workspace, slug, workers
+        begun = study.trials()
+        self._done = [trial for trial in begun if trial.state != "running"]
+        self._begun = len(begun)
+        # of a sweep that was stopped: they come first
+        self._waiting = [_Progress(t, told=t.epochs) for t in begun if t.state == "running"]
+        self._under_way: dict[int, _Progress] = {}
+        self._jobs: dict[int, Job] = {}
+
+    def run(self, pool: Pool, work: Work, pause: Callable[[float], None] = time.sleep) -> None:
+        """Until every trial has ended. Raises RunError where nothing can be trained."""
+        while True:
+            while len(self._under_way) < pool.size() and (one := self._next()) is not None:
+                self._start(one, pool)
+            if not self._under_way:
+                return
+            for number, job in self._jobs.items():
+                self._listen(self._under_way[number], job)
+            for job, why in pool.ended():
+                self._end(job, why, pool)
+            work(self._status(), len(self._done), self._plan.count)
+            pause(POLL)
+
+    def _next(self) -> _Progress | None:
+        if self._waiting:
+            return self._waiting.pop(0)
+        if self._begun >= self._plan.count:
+            return None
+        self._begun += 1
+        return _Progress(self._study.begin())
+
+    def _start(self, one: _Progress, pool: Pool) -> None:
+        """Begin the next training of a trial."""
+        number = one.trial.number
+        values = one.trial.values
+        seed = len(one.aucs)
+        job = Job(
+            trial=number,
+            seed=seed,
+            config=self._plan.config,
+            overrides=(*self._plan.overrides(values, seed), f"competition={self._slug}"),
+            folder=str(self._folder),
+            data=str(self._workspace.data.resolve()),
+            runs=str(self._workspace.runs.resolve()),
+            place=str(Path.cwd()),
+            workers=self._workers,
+        )
+        for suffix in (".stop", ".outcome.json"):  # of an earlier attempt
+            job.path(suffix).unlink(missing_ok=True)
+        one.attempts += 1
+        self._under_way[number], self._jobs[number] = one, job
+        pool.start(job)
+
+    def _listen(self, one: _Progress, job: Job) -> None:
+        """Tell the study of new epochs, and the trial to stop where the study says so."""
+        if job.seed > 0:
+            return
+        for epoch, auc in read_epochs(job):
+            if epoch <= one.told:
+                continue
+            one.told = epoch
+            if self._study.report(job.trial, epoch, auc):
+                job.path(".stop").touch()
+
+    def _end(self, job: Job, why: str, pool: Pool) -> None:
+        """A job has ended: the next training of its trial, another attempt, or the trial's end."""
+        one = self._under_way.pop(job.trial)
+        del self._jobs[job.trial]
+        self._listen(one, job)
+        outcome = read_outcome(job)
+        if outcome is None or outcome.ending == "interrupted":
+            reason = why or (outcome.error if outcome is not None else "it left no word")
+            if one.attempts < ATTEMPTS:
+                log.warning(f"trial {job.trial}: {reason}; again, from its checkpoint")
+                self._start(one, pool)
+                return
+            outcome = Outcome("failed", error=f"died {ATTEMPTS} times; {reason}")
+        if outcome.run:
+            one.runs[job.seed] = outcome.run
+        runs = [one.runs[seed] for seed in sorted(one.runs)]
+        match outcome.ending:
+            case "complete":
+                assert outcome.auc is not None
+                one.aucs[job.seed] = outcome.auc
+                if len(one.aucs) < self._plan.seeds:
+                    one.attempts = 0
+                    self._start(one, pool)
+                    return
+                self._study.complete(job.trial, statistics.fmean(one.aucs.values()), runs)
+            case "stopped":
+                self._study.stop(job.trial, runs)
+            case "unusable":
+                # the trial stays open: once the fault is mended, the same command trains it
+                raise RunError(
+                    f"trial {job.trial} cannot be trained, nor can the others: {outcome.error}",
+                    hint="mend that, then run the same command again",
+                )
+            case _:
+                self._study.fail(job.trial, outcome.error)
+        self._report(self._study.trial(job.trial))
+
+    def _report(self, trial: Trial) -> None:
+        """One line about a trial that has ended. Raises RunError where all have failed so far."""
+        self._done.append(trial)
+        values = ", ".join(f"{key}={json.dumps(value)}" for key, value in trial.values.items())
+        match trial.state:
+            case "complete":
+                best = max(t.auc for t in self._done if t.state == "complete" and t.auc is not None)
+                mark = " (best)" if trial.auc == best else ""
+                log.info(f"trial {trial.number}: validation AUC {trial.auc:.4f}{mark}  {values}")
+            case "stopped":
+                at = f"AUC {trial.auc:.4f} after {counted(trial.epochs, 'epoch')}"
+                log.info(f"trial {trial.number}: stopped early, {at}  {values}")
+            case _:
+                log.warning(f"trial {trial.number}: {trial.error}  {values}")
+        failed = [one for one in self._done if one.state == "failed"]
+        if len(failed) == len(self._done) >= FAILURES:
+            raise RunError(
+                f"all of the first {len(failed)} trials failed; the last: {trial.error}",
+                hint=f"see {self._folder / 'trials'}, mend that, begin in another folder: --out",
+            )
+
+    def _status(self) -> str:
+        """`2 running`, with the best so far."""
+        aucs = [t.auc for t in self._done if t.state == "complete" and t.auc is not None]
+        best = f", best {max(aucs):.4f}" if aucs else ""
+        return f"trials ({len(self._under_way)} running{best})"

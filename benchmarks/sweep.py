@@ -18,6 +18,7 @@ from pathlib import Path
 from pcam_kit.config.sweep import EarlyStop, Range, Sweep
 from pcam_kit.files import append_json_line, write_json
 from pcam_kit.progress import SILENT
+from pcam_kit.workflows.sweep import pools
 from pcam_kit.workflows.sweep import run as loop
 from pcam_kit.workflows.sweep.job import Job, Outcome
 from pcam_kit.workflows.sweep.study import Study
@@ -66,7 +67,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=100)
     parser.add_argument("--method", choices=["tpe", "random"], default="tpe")
     arguments = parser.parse_args()
-    loop.POLL = 0.0
+    pools.POLL = 0.0
     plan = Sweep(
         name="stand-ins",
         config="lab",

@@ -33,6 +33,8 @@ def sweep(
     resumes a stopped sweep. Raises ConfigError, LockedError, RunError, UsageError, Interrupted.
     """
     from pcam_kit.workflows.sweep import run as workflow
+    from pcam_kit.workflows.sweep.pools import Where
 
-    request = workflow.SweepRequest(Path(path), path_of(out), jobs, ray, trials, cpus, workers)
+    where = Where(jobs, ray, cpus)
+    request = workflow.SweepRequest(Path(path), path_of(out), where, trials, workers)
     return workflow.sweep(request, workspace_of(workspace), display=display_of(display))

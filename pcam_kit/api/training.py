@@ -100,15 +100,21 @@ def train_series(
     resume: RunLike | None = None,
     workers: int = 2,
     devices: int | None = None,
+    jobs: int | None = None,
+    ray: str | None = None,
+    cpus: int = 1,
     workspace: WorkspaceLike | None = None,
     display: Display | None = None,
 ) -> Series:
     """Train one config with several seeds, or once for each of several folds.
 
-    Complete runs are used again, a stopped one is resumed. Raises as `train`.
+    Complete runs are used again, a stopped one is resumed. jobs: so many side by side, in processes
+    of their own. ray: on a cluster, by its address ("local" begins one here), with `cpus`
+    processors each. Raises as `train`; side by side RunError for one that fails.
     """
     from pcam_kit.workflows import series as workflow
     from pcam_kit.workflows.compute import Resources
+    from pcam_kit.workflows.sweep.pools import Where
     from pcam_kit.workflows.train import TrainRequest
 
     training = TrainRequest(
@@ -117,7 +123,8 @@ def train_series(
         name_of(resume),
         Resources(workers, devices),
     )
-    request = workflow.SeriesRequest(training, seeds, folds)
+    where = None if jobs is None and ray is None else Where(jobs, ray, cpus)
+    request = workflow.SeriesRequest(training, seeds, folds, where)
     return workflow.train_series(request, workspace_of(workspace), display=display_of(display))
 
 

@@ -82,6 +82,31 @@ Seed = Annotated[
 ]
 
 
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        metavar="N",
+        min=1,
+        max=1000,
+        help="Trainings side by side here, in processes of their own.",
+        show_default=False,
+    ),
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Train on a Ray cluster, e.g. auto; local begins one here.",
+        show_default=False,
+    ),
+]
+Cpus = Annotated[
+    int, typer.Option("--cpus", min=1, help="Processors of each training, with --ray.")
+]
+
+
 def workspace_of(
     data: Path | None = None,
     runs: Path | None = None,

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pcam_kit.cli.console import print_json, print_lines, print_table, say
-from pcam_kit.cli.options import DataDir, Debug, Json, RunsDir, workspace_of
+from pcam_kit.cli.options import (
+    Cpus,
+    DataDir,
+    Debug,
+    Jobs,
+    Json,
+    Ray,
+    RunsDir,
+    workspace_of,
+)
 
 if TYPE_CHECKING:
     from pcam_kit.workflows.sweep.result import SweepResult
@@ -26,30 +35,9 @@ def sweep(
             "--trials", metavar="N", min=1, help="Instead of the file's.", show_default=False
         ),
     ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            metavar="N",
-            min=1,
-            max=1000,
-            help="Trainings side by side here. [default: one for each GPU; without one, one for "
-            "every two processors]",
-            show_default=False,
-        ),
-    ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            "--ray",
-            metavar="ADDRESS",
-            help="Train on a Ray cluster, e.g. auto; local begins one here.",
-            show_default=False,
-        ),
-    ] = None,
-    cpus: Annotated[
-        int, typer.Option("--cpus", min=1, help="Processors of each training, with --ray.")
-    ] = 1,
+    jobs: Jobs = None,
+    ray: Ray = None,
+    cpus: Cpus = 1,
     workers: Annotated[
         int, typer.Option("--workers", min=1, max=256, help="Threads that prepare batches.")
     ] = 2,
@@ -67,7 +55,8 @@ def sweep(
     """Search values of a config: many trainings, some of them stopped early.
 
     Every training is an ordinary run. Trials that fall behind are stopped. The summary says how far
-    the best one flatters itself, and draws the search.
+    the best one flatters itself, and draws the search. Without --jobs there is one training for
+    each GPU; without one, for every two processors.
 
     Stopped at any moment, the same command resumes; with more --trials it goes further.
     """

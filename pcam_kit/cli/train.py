@@ -9,10 +9,13 @@ import typer
 from pcam_kit.cli.complete import config_names, run_names
 from pcam_kit.cli.console import print_config, print_json, print_lines, print_table, say
 from pcam_kit.cli.options import (
+    Cpus,
     DataDir,
     Debug,
+    Jobs,
     Json,
     Overrides,
+    Ray,
     RunsDir,
     Seed,
     ShowConfig,
@@ -87,6 +90,9 @@ def train(
             show_default=False,
         ),
     ] = None,
+    jobs: Jobs = None,
+    ray: Ray = None,
+    cpus: Cpus = 1,
     data_dir: DataDir = None,
     runs_dir: RunsDir = None,
     as_json: Json = False,
@@ -98,10 +104,12 @@ def train(
     are then for each.
 
     With --seeds or --folds several, one after another; the same command uses finished ones again
-    and resumes a stopped one. Folds are of the train and valid patches together.
+    and resumes a stopped one. Folds are of the train and valid patches together. With --jobs or
+    --ray they are trained side by side.
     """
     from pcam_kit import api
     from pcam_kit.display import ConsoleDisplay
+    from pcam_kit.errors import UsageError
 
     workspace, display = workspace_of(data_dir, runs_dir), ConsoleDisplay()
     if list_configs:
@@ -119,6 +127,9 @@ def train(
             resume=resume,
             workers=workers,
             devices=devices,
+            jobs=jobs,
+            ray=ray,
+            cpus=cpus,
             workspace=workspace,
             display=display,
         )
@@ -127,6 +138,10 @@ def train(
             print_json(series.to_dict())
         else:
             print_lines(*(run.path for run in series.runs))
+    elif jobs is not None or ray is not None:
+        raise UsageError(
+            "--jobs and --ray are for several trainings", hint="add --seeds N or --folds K"
+        )
     else:
         run = api.train(
             config,

@@ -19,6 +19,8 @@ from pcam_kit.progress import HEADING, SILENT, Display
 from pcam_kit.run_folders import Result, Run
 from pcam_kit.workflows.ensemble import Combination, measure_ensemble
 from pcam_kit.workflows.plan import default_config
+from pcam_kit.workflows.sweep.pools import Where, open_pool
+from pcam_kit.workflows.sweep.side_by_side import train_side_by_side
 from pcam_kit.workflows.train import TrainRequest, label, train_once
 from pcam_kit.workspace import Workspace
 
@@ -29,11 +31,15 @@ MOST = 10_000  # trainings
 
 @dataclass(frozen=True)
 class SeriesRequest:
-    """A training, and how often: with so many seeds, or once for each of so many folds."""
+    """A training, and how often: with so many seeds, or once for each of so many folds.
+
+    where: side by side, in processes of this machine or on a cluster; None: one after another.
+    """
 
     training: TrainRequest
     seeds: int | None = None
     folds: int | None = None
+    where: Where | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,15 @@ def train_series(
     if request.folds is not None:
         split_rows(store, "valid", experiments[0].data.fold)
         _warn_of_unknown_slides(store)
+    if request.where is not None:
+        train_side_by_side(
+            config,
+            several,
+            open_pool(request.where),
+            workspace,
+            workers=training.resources.workers,
+            display=display,
+        )
     runs: list[Run] = []
     for overrides, experiment in zip(several, experiments, strict=True):
         number = f"{len(runs) + 1} of {len(several)}"

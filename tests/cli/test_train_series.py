@@ -40,6 +40,27 @@ def test_seeds_one_after_another_and_again_for_nothing(started: Project) -> None
     assert len(started.runs()) == 2
 
 
+def test_side_by_side_is_the_same(started: Project) -> None:
+    command = ("train", "quick", "--seed", "4", "--seeds", "2", "--json")
+    done = started.quick(*command, "--jobs", "2")
+    assert "2 trainings, 2 at once" in done.err
+    assert {run["seed"] for run in done.json["runs"]} == {4, 5}
+    assert not list((started.path / "runs").glob(".side-by-side*")), "nothing is left beside them"
+    again = started.quick(*command)
+    assert again.json == done.json
+    assert again.err.count("is there already") == 2
+
+
+def test_one_of_several_side_by_side_fails(started: Project) -> None:
+    done = started.quick(
+        *("train", "quick", "--seeds", "2", "--jobs", "2"),
+        *("--set", "training.learning_rate=1e30", "--set", "training.optimizer=sgd"),
+    )
+    done.refused(4, "of 2 trainings failed", "of 2: the loss became nan")
+    started.quick("train", "quick", "--jobs", "2").refused(2, "add --seeds N or --folds K")
+    started.quick("train", "quick", "--seeds", "2", "--ray", "here").refused(2, "HOST:PORT")
+
+
 @pytest.mark.slow
 def test_folds_stopped_resumed_and_combined(started: Project) -> None:
     stopped = started.quick(

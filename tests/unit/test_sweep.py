@@ -22,7 +22,7 @@ from pcam_kit.errors import ConfigError, RunError, UsageError
 from pcam_kit.evaluation.selection import optimism
 from pcam_kit.files import append_json_line, write_json
 from pcam_kit.progress import SILENT
-from pcam_kit.workflows.sweep import run as loop
+from pcam_kit.workflows.sweep import pools
 from pcam_kit.workflows.sweep.job import Job, Outcome
 from pcam_kit.workflows.sweep.pools import _check_reachable
 from pcam_kit.workflows.sweep.result import summarise
@@ -43,7 +43,7 @@ Script = Callable[[Job, int], Outcome | str]
 @pytest.fixture(autouse=True)
 def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(loop, "POLL", 0.0)
+    monkeypatch.setattr(pools, "POLL", 0.0)
     Path("configs").mkdir()
     Path("configs/small.yaml").write_text(CONFIG, encoding="utf-8")
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from pcam_kit.errors import ConfigError, UsageError
@@ -36,6 +36,26 @@ INTERRUPT: int = signal.SIGINT
 if sys.platform == "win32":
     OWN_GROUP = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
     INTERRUPT = signal.CTRL_BREAK_EVENT
+
+
+POLL = 0.2  # seconds between two looks at the jobs
+ATTEMPTS = 3  # of a job whose process dies
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where jobs run.
+
+    jobs: side by side on this machine; None: one for each GPU, without one for every two
+    processors. ray: a cluster's address; "local" begins one here. cpus: processors of a job there.
+    """
+
+    jobs: int | None = None
+    ray: str | None = None
+    cpus: int = 1
+
+
+HERE = Where()
 
 
 class Pool(Protocol):
@@ -224,6 +244,15 @@ def _check_reachable(address: str) -> None:
 def _run_here(values: dict[str, Any]) -> None:
     """A job in a process of Ray's."""
     run_job(job_of(values))
+
+
+def open_pool(where: Where) -> Pool:
+    """The pool that `where` describes, to be closed. Raises ConfigError, UsageError."""
+    if where.ray is not None:
+        return RayPool(where.ray, where.cpus)
+    gpus = count_gpus()
+    # one training alone uses about two processors
+    return LocalPool(where.jobs or gpus or max(1, (os.cpu_count() or 1) // 2), gpus)
 
 
 def count_gpus() -> int:

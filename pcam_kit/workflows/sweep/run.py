@@ -16,16 +16,15 @@ from pcam_kit.errors import ConfigError, Interrupted, RunError
 from pcam_kit.files import locked, write_bytes
 from pcam_kit.formatting import counted
 from pcam_kit.progress import SILENT, Display, Work
+from pcam_kit.workflows.sweep import pools
 from pcam_kit.workflows.sweep.job import Job, Outcome, read_epochs, read_outcome
-from pcam_kit.workflows.sweep.pools import LocalPool, Pool, RayPool, count_gpus
+from pcam_kit.workflows.sweep.pools import ATTEMPTS, HERE, Pool, Where, open_pool
 from pcam_kit.workflows.sweep.result import SweepResult, summarise
 from pcam_kit.workflows.sweep.study import Study, Trial
 from pcam_kit.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-POLL = 0.2  # seconds between two looks at the jobs
-ATTEMPTS = 3  # of a job whose process dies
 FAILURES = 3  # of the first trials, all of them: the others would fail, too
 
 
@@ -33,18 +32,14 @@ FAILURES = 3  # of the first trials, all of them: the others would fail, too
 class SweepRequest:
     """What to search, and where.
 
-    out: the sweep's folder; None: sweeps/NAME. jobs: trainings side by side on this machine; None:
-    one for each GPU, without one for every two processors. ray: a cluster's address; "local" begins
-    one here. trials: instead of the file's. cpus: processors of a job on a cluster. workers:
-    threads of each training that prepare batches.
+    out: the sweep's folder; None: sweeps/NAME. trials: instead of the file's. workers: threads of
+    each training that prepare batches.
     """
 
     path: Path
     out: Path | None = None
-    jobs: int | None = None
-    ray: str | None = None
+    where: Where = HERE
     trials: int | None = None
-    cpus: int = 1
     workers: int = 2
 
 
@@ -70,7 +65,7 @@ def sweep(request: SweepRequest, workspace: Workspace, *, display: Display = SIL
         loop = _Loop(plan, study, folder, workspace, slug, request.workers)
         left = plan.count - sum(trial.state != "running" for trial in study.trials())
         if left > 0:
-            pool = _pool(request)
+            pool = open_pool(request.where)
             log.info(
                 f"{counted(left, 'trial')} of {plan.count:,} to train, {pool.size()} at once -> "
                 f"{folder}"
@@ -86,20 +81,6 @@ def sweep(request: SweepRequest, workspace: Workspace, *, display: Display = SIL
             finally:
                 pool.close()
         return summarise(plan, study.trials(), folder, workspace)
-
-
-def _pool(request: SweepRequest) -> Pool:
-    if request.ray is not None:
-        return RayPool(request.ray, request.cpus)
-    gpus = count_gpus()
-    return LocalPool(request.jobs or gpus or default_jobs(), gpus)
-
-
-def default_jobs() -> int:
-    """Trainings side by side on processors: one for every two, as one alone uses about two."""
-    import os
-
-    return max(1, (os.cpu_count() or 1) // 2)
 
 
 def _check_same(plan: Sweep, folder: Path) -> None:
@@ -164,7 +145,7 @@ class _Loop:
             for job, why in pool.ended():
                 self._end(job, why, pool)
             work(self._status(), len(self._done), self._plan.count)
-            pause(POLL)
+            pause(pools.POLL)
 
     def _next(self) -> _Progress | None:
         if self._waiting:

@@ -113,7 +113,10 @@ def push_kernel(source: KernelSource) -> None:
 def kernel_log(kernel: str) -> str:
     """What the newest version has printed so far, as text; "" where Kaggle shows nothing yet."""
     about = _about(kernel, f"show the log of {kernel}")
-    answer = call(_output_request(kernel), about)
+    try:
+        answer = call(_output_request(kernel), about)
+    except AccessError:  # there is none yet
+        return ""
     return _log_text(str(answer.log or ""))
 
 

@@ -250,6 +250,10 @@ class TestTheNotebook:
             kaggle.fail(what, status=503, times=2, skip=1)
         pcam().ok()
 
+    def test_there_is_no_log_yet(self, pcam: Run, kaggle: Loopback) -> None:
+        kaggle.fail("ListKernelSessionOutput", status=404, message="No output found")
+        pcam().ok()
+
     def test_it_fails(self, pcam: Run, kaggle: Loopback, trained: Path) -> None:
         kaggle.kernels.instead = writes(None, "ERROR")
         words = ("failed at Kaggle: it ran out of memory", "  hello", "--again")

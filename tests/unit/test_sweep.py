@@ -18,10 +18,19 @@ pytest.importorskip("optuna", reason="the extra sweep")
 
 from pcam_kit.config.load import dump_yaml
 from pcam_kit.config.sweep import Range, Sweep, read_sweep
-from pcam_kit.errors import ConfigError, RunError, UsageError
+from pcam_kit.errors import (
+    ConfigError,
+    Interrupted,
+    PcamError,
+    RunError,
+    StorageError,
+    TrainingError,
+    UsageError,
+)
 from pcam_kit.evaluation.selection import optimism
 from pcam_kit.files import append_json_line, write_json
 from pcam_kit.progress import SILENT
+from pcam_kit.workflows.sweep import job as one_job
 from pcam_kit.workflows.sweep import pools
 from pcam_kit.workflows.sweep.job import Job, Outcome
 from pcam_kit.workflows.sweep.pools import _check_reachable
@@ -162,6 +171,14 @@ class TestTheTrials:
         found = [tuple(t.values.values()) for t in study.trials()]
         assert sorted(found) == sorted((b, d) for b in (16, 32, 64) for d in (False, True))
 
+    def test_a_grid_is_taken_in_parts(self, tmp_path: Path) -> None:
+        text = "config: small\nmethod: grid\nsearch: {training.batch_size: [16, 32, 64, 128]}\n"
+        plan, folder = sweep_of(text), tmp_path / "out"
+        for trials in (1, 3, None):
+            study = run(plan.model_copy(update={"trials": trials}), Pool(complete), folder)
+        found = [t.values["training.batch_size"] for t in study.trials()]
+        assert found == [16, 32, 64, 128]
+
     def test_several_seeds_count_by_their_mean(self, tmp_path: Path) -> None:
         pool = Pool(complete)
         study = run(sweep_of(trials=2, seeds=3), pool, tmp_path / "out")
@@ -249,6 +266,33 @@ def test_where_no_cluster_is(address: str, words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
         _check_reachable(address)
     assert "ray start --head" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("error", "ending"),
+    [
+        (ConfigError("32 pixels a side, the patches have 16", hint="larger"), "failed"),
+        (TrainingError("the loss became nan"), "failed"),
+        (StorageError("no space left on the disk"), "unusable"),
+        (Interrupted("stopped"), "interrupted"),
+    ],
+)
+def test_how_a_job_ends(
+    error: PcamError, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Job) -> None:
+        raise error
+
+    monkeypatch.setattr(one_job, "_train", fail)
+    monkeypatch.setattr(one_job, "_stopped_run", lambda _: "half")
+    folder = str(tmp_path)
+    job = Job(0, 0, "small", (), folder, data=folder, runs=folder, place=folder)
+    job.path("").parent.mkdir()
+    one_job.run_job(job)
+    outcome = one_job.read_outcome(job)
+    assert outcome is not None
+    assert outcome.ending == ending
+    assert error.message in outcome.error
 
 
 class TestResume:

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from pcam_kit.config.load import load_experiment
 from pcam_kit.config.schema import Experiment
 from pcam_kit.data.store import Store
-from pcam_kit.errors import Interrupted, LockedError, PcamError, TrainingError
+from pcam_kit.errors import ConfigError, Interrupted, LockedError, PcamError, TrainingError
 from pcam_kit.files import append_json_line, read_json_lines, read_json_object, write_json
 from pcam_kit.progress import SILENT, Silent, TrainingMonitor
 from pcam_kit.run_folders import Run
@@ -68,7 +68,8 @@ class Outcome:
     """How a job ended.
 
     interrupted: a signal stopped it, the run can be resumed. failed: this trial cannot be trained,
-    as when its loss is not finite. unusable: none can, as when the disk is full.
+    as when its loss is not finite or its values do not go together. unusable: none can, as when
+    the disk is full.
     """
 
     ending: Ending
@@ -108,7 +109,7 @@ def run_job(job: Job) -> None:
         stopped = job.path(".stop").exists()
         ending: Ending = "stopped" if stopped else "interrupted"
         outcome = Outcome(ending, _stopped_run(job), error=error.message)
-    except TrainingError as error:
+    except (ConfigError, TrainingError) as error:
         outcome = Outcome("failed", error=error.message)
     except PcamError as error:
         outcome = Outcome("unusable", error=f"{error.message}\n  -> {error.hint}".rstrip(" ->\n"))

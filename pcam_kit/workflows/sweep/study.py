@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,8 +84,8 @@ class Study:
         # the same seed would draw the first trials' values again
         self._study.sampler = self._sampler(sweep.seed + len(known))
         self._ids = {trial.number: trial._trial_id for trial in known}
-        if not known and sweep.method == "grid":
-            for _, values in zip(range(sweep.count), sweep.grid(), strict=False):
+        if sweep.method == "grid":
+            for values in islice(sweep.grid(), len(known), sweep.count):
                 self._study.enqueue_trial({k: json.dumps(v) for k, v in values.items()})
 
     def trials(self) -> list[Trial]:

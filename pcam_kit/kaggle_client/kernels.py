@@ -28,7 +28,7 @@ class KernelSource:
     """
 
     kernel: str
-    text: str
+    script: str
     accelerator: str = ""
     datasets: Sequence[str] = ()
     competitions: Sequence[str] = ()
@@ -78,7 +78,7 @@ def push_kernel(source: KernelSource) -> None:
     fields: dict[str, Any] = {
         "slug": source.kernel,
         "new_title": source.kernel.partition("/")[2],
-        "text": source.text,
+        "text": source.script,
         "language": "python",
         "kernel_type": "script",
         "is_private": True,

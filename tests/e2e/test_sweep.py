@@ -26,7 +26,7 @@ CONFIG = """\
 # pcam train slow
 competition: tiny
 model: {name: lab_cnn, filters: [4, 8], units: 8}
-training: {epochs: 40, batch_size: 32, learning_rate: 1e-2}
+training: {epochs: 24, batch_size: 32, learning_rate: 1e-2}
 evaluation: {tta: none}
 """
 SWEEP = """\
@@ -57,7 +57,7 @@ def start(project: Project, *options: str, **more: str) -> subprocess.Popen[str]
         env=project.env | more,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
 
 
@@ -99,7 +99,7 @@ def check(project: Project, output: str) -> None:
     )
     for run in runs:
         lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 41))
+        assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 25))
 
 
 def finish(project: Project, *options: str, **more: str) -> None:
@@ -140,7 +140,11 @@ def test_what_is_killed_on_a_cluster_is_resumed(place: Project, tmp_path: Path) 
     pytest.importorskip("ray", reason="the extra ray")
     # short, as the paths of sockets have a limit
     folder, port = f"/tmp/r{os.getpid() % 100_000}", str(20_000 + os.getpid() % 10_000)
-    more = {"HOME": str(tmp_path), "RAY_USAGE_STATS_ENABLED": "0"}
+    more = {
+        "HOME": str(tmp_path),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_gcs_rpc_server_reconnect_timeout_s": "2",  # how long a sweep waits for its head
+    }
     address = f"127.0.0.1:{port}"
 
     def head() -> None:

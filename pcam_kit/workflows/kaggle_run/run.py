@@ -95,7 +95,7 @@ def kaggle_run(
     bundle = make_bundle(task.weights)
     source = KernelSource(
         kernel="",
-        text=script_text(task.config, task.competition, task.files),
+        script=script_text(task.config, task.competition, task.files),
         accelerator=SHAPES[request.accelerator],
         competitions=[competition.slug],
     )
@@ -123,7 +123,7 @@ def kaggle_run(
 
 def _slug(config: str, source: KernelSource) -> str:
     """The notebook's name: the config, and a hash of all that is sent."""
-    sent = "\n".join([source.text, source.accelerator, *source.datasets, *source.competitions])
+    sent = "\n".join([source.script, source.accelerator, *source.datasets, *source.competitions])
     digest = hashlib.sha256(sent.encode()).hexdigest()[:8]
     words = re.sub("[^a-z0-9]+", "-", config.lower()).strip("-")
     return f"pcam-{words[: LONGEST_SLUG - 14].strip('-')}-{digest}"

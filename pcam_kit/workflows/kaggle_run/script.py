@@ -25,7 +25,7 @@ def main() -> None:
     for name, text in TASK["files"].items():
         path = work / "configs" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", newline="\n")
 
     def pcam(*arguments: object) -> int:
         print("$ pcam", *arguments, flush=True)

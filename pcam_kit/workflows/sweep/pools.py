@@ -262,7 +262,7 @@ def count_gpus() -> int:
         return len([name for name in visible.split(",") if name.strip() not in {"", "-1"}])
     try:
         listed = subprocess.run(
-            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True
+            ["nvidia-smi", "-L"], capture_output=True, encoding="utf-8", timeout=20, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return 0

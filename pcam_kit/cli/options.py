@@ -107,6 +107,11 @@ Cpus = Annotated[
 ]
 
 
+Workers = Annotated[
+    int, typer.Option("--workers", min=1, max=256, help="Threads that prepare batches.")
+]
+
+
 def workspace_of(
     data: Path | None = None,
     runs: Path | None = None,

@@ -16,6 +16,7 @@ from pcam_kit.cli.options import (
     Json,
     Ray,
     RunsDir,
+    Workers,
     workspace_of,
 )
 
@@ -38,9 +39,7 @@ def sweep(
     jobs: Jobs = None,
     ray: Ray = None,
     cpus: Cpus = 1,
-    workers: Annotated[
-        int, typer.Option("--workers", min=1, max=256, help="Threads that prepare batches.")
-    ] = 2,
+    workers: Workers = 2,
     out: Annotated[
         Path | None,
         typer.Option(

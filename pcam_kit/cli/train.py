@@ -19,6 +19,7 @@ from pcam_kit.cli.options import (
     RunsDir,
     Seed,
     ShowConfig,
+    Workers,
     workspace_of,
 )
 
@@ -77,9 +78,7 @@ def train(
         typer.Option("--list", help="List the shipped configs, with the time to expect, and stop."),
     ] = False,
     show_config: ShowConfig = False,
-    workers: Annotated[
-        int, typer.Option("--workers", min=1, max=256, help="Threads that prepare batches.")
-    ] = 2,
+    workers: Workers = 2,
     devices: Annotated[
         int | None,
         typer.Option(

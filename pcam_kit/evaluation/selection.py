@@ -33,12 +33,10 @@ def optimism(
     chosen = sorted(range(len(aucs)), key=lambda i: -aucs[i])[:MOST]
     rng = np.random.default_rng(seed)
     units = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    count = int(units.max()) + 1
     differences: list[float] = []
     for _ in range(DRAWS):
-        counts = np.bincount(rng.integers(0, units.max() + 1, units.max() + 1))
-        drawn = np.zeros(units.max() + 1, np.int64)
-        drawn[: len(counts)] = counts
-        times = drawn[units]
+        times = np.bincount(rng.integers(0, count, count), minlength=count)[units]
         inside, outside = np.repeat(np.arange(len(labels)), times), np.flatnonzero(times == 0)
         if any(np.unique(labels[rows]).size < 2 for rows in (inside, outside)):
             continue

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from pcam_kit.downloads import retry
 from pcam_kit.errors import AccessError
+from pcam_kit.kaggle_client.downloads import source_fields
 from pcam_kit.kaggle_client.refusals import Subject
-from pcam_kit.kaggle_client.request import Request
+from pcam_kit.kaggle_client.request import Request, status_word
 from pcam_kit.kaggle_client.session import call, call_once
 from pcam_kit.kaggle_client.uploads import upload
 
@@ -22,17 +23,16 @@ def dataset_status(dataset: str) -> DatasetStatus | None:
     Kaggle answers 403, not 404, for one of the account's own that does not exist.
     """
     about = Subject(f"tell about {dataset}", f"the dataset {dataset}", dataset)
-    request = Request(
-        "get_dataset_status", "ApiGetDatasetStatusRequest", _names(dataset), "datasets"
-    )
+    names = source_fields(dataset)
+    request = Request("get_dataset_status", "ApiGetDatasetStatusRequest", names, "datasets")
     try:
         status = call(request, about).status
     except AccessError:
         return None
-    match str(getattr(status, "name", status)).upper():
-        case "READY":
+    match status_word(status):
+        case "ready":
             return "ready"
-        case "FAILED" | "DELETED":
+        case "failed" | "deleted":
             return "failed"
         case _:
             return "processing"
@@ -68,8 +68,3 @@ def create_dataset(dataset: str, title: str, files: Sequence[Path], *, licence: 
     except retry.TransientError as failure:
         if dataset_status(dataset) is None:
             raise failure.error from failure
-
-
-def _names(dataset: str) -> dict[str, str]:
-    owner, _, slug = dataset.partition("/")
-    return {"owner_slug": owner, "dataset_slug": slug}

@@ -25,7 +25,7 @@ def list_files(source: str) -> Iterator[RemoteFile]:
     Raises KaggleError.
     """
     about = _about(source, f"list the files of {source}")
-    names = _source_fields(source)
+    names = source_fields(source)
     if "/" in source:
         request = Request("list_dataset_files", "ApiListDatasetFilesRequest", names, "datasets")
         files = list_items(request, "dataset_files", about)
@@ -51,7 +51,7 @@ def download_file(
     Raises KaggleError or a subclass, or StorageError.
     """
     about = _about(source, f"hand out {file.name} of {source}", f"the file {file.name} of ")
-    fields = {**_source_fields(source), "file_name": file.name}
+    fields = {**source_fields(source), "file_name": file.name}
     if "/" in source:
         request = Request("download_dataset", "ApiDownloadDatasetRequest", fields, "datasets")
     else:
@@ -83,7 +83,7 @@ def download_all(
     `inspect` raises.
     """
     about = _about(source, f"hand out {source}")
-    fields = _source_fields(source)
+    fields = source_fields(source)
     if "/" in source:
         request = Request("download_dataset", "ApiDownloadDatasetRequest", fields, "datasets")
     else:
@@ -103,7 +103,7 @@ def download_all(
     return transfer.download(job)
 
 
-def _source_fields(source: str) -> dict[str, str]:
+def source_fields(source: str) -> dict[str, str]:
     """The fields of a request that name the source."""
     owner, _, slug = source.rpartition("/")
     return {"owner_slug": owner, "dataset_slug": slug} if owner else {"competition_name": source}

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pcam_kit.downloads import retry, transfer
 from pcam_kit.errors import AccessError, KaggleError
 from pcam_kit.kaggle_client.refusals import KAGGLE, Subject, one_line
-from pcam_kit.kaggle_client.request import Request
+from pcam_kit.kaggle_client.request import Request, status_word
 from pcam_kit.kaggle_client.session import call, call_once, list_items
 from pcam_kit.progress import Progress
 
@@ -195,8 +195,8 @@ def _output_request(kernel: str) -> Request:
 
 
 def _state(status: Any) -> KernelState:
-    """The state of an enum value or a word, in any case."""
-    match str(getattr(status, "name", status)).lower().rpartition(".")[2]:
+    """Kaggle's status in our words. Raises KaggleError for one that is not known."""
+    match status_word(status):
         case "queued" | "new_script":
             return "queued"
         case "running":

@@ -45,6 +45,11 @@ def send(client: Any, request: Request) -> Any:
     return getattr(service, request.method)(message)
 
 
+def status_word(status: Any) -> str:
+    """The word of a status, in lower case: it may be an enum value or text."""
+    return str(getattr(status, "name", status)).lower().rpartition(".")[2]
+
+
 class _UntypedRequest(dict[str, Any]):
     """A request that kagglesdk has no type for: its fields in Kaggle's names."""
 

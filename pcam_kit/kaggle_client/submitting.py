@@ -16,7 +16,7 @@ from pcam_kit.downloads.failures import SAME_AGAIN
 from pcam_kit.downloads.obstacles import never_left
 from pcam_kit.errors import KaggleError, OutcomeUnknownError, SubmissionError
 from pcam_kit.kaggle_client.refusals import Subject, one_line, status_and_message
-from pcam_kit.kaggle_client.request import Request
+from pcam_kit.kaggle_client.request import Request, status_word
 from pcam_kit.kaggle_client.session import call, call_once
 from pcam_kit.kaggle_client.submission_list import (
     LostSubmission,
@@ -222,8 +222,8 @@ def _submission(answer: Any) -> RemoteSubmission:
 
 
 def _status(status: Any) -> RemoteStatus:
-    """The status of an enum value or a word, in any case."""
-    match str(getattr(status, "name", status)).lower().rpartition(".")[2]:
+    """Kaggle's status in our words. Raises KaggleError for one that is not known."""
+    match status_word(status):
         case "pending":
             return "pending"
         case "complete":

@@ -7,31 +7,28 @@ before the wheels are unpacked, so the script stands for itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pcam_kit.files import storage_error
+from pcam_kit.workflows.kaggle_run.task import Task
 
 OUTPUT = "pcam-runs.zip"  # what the script writes
 SCRIPT = Path(__file__).with_name("script.py")
 PLACE = 'TASK = json.loads("{}")'  # the line in it that is replaced
 
 
-def script_text(config: str, competition: str, files: Mapping[str, str]) -> str:
-    """The script that trains `config` on a competition's files.
-
-    files: YAML texts by their path in the folder `configs`. Raises StorageError.
-    """
+def script_text(task: Task) -> str:
+    """The script that does a task. Raises StorageError."""
     try:
         text = SCRIPT.read_text(encoding="utf-8")
     except OSError as error:
         raise storage_error(error, SCRIPT, "read") from error
-    task: dict[str, Any] = {
-        "config": config,
-        "competition": competition,
-        "files": dict(files),
+    told: dict[str, Any] = {
+        "config": task.config,
+        "competition": task.competition,
+        "files": task.files,
         "output": OUTPUT,
     }
     assert text.count(PLACE) == 1
-    return text.replace(PLACE, f"TASK = json.loads({json.dumps(task)!r})")
+    return text.replace(PLACE, f"TASK = json.loads({json.dumps(told)!r})")

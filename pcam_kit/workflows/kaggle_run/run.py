@@ -8,7 +8,7 @@ import re
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -93,16 +93,11 @@ def kaggle_run(
     competition = workspace.competition(request.competition or experiment.competition)
     task = make_task(experiment, competition)
     bundle = make_bundle(task.weights)
-    source = KernelSource(
-        kernel="",
-        script=script_text(task.config, task.competition, task.files),
-        accelerator=SHAPES[request.accelerator],
-        competitions=[competition.slug],
-    )
+    script, shape = script_text(task), SHAPES[request.accelerator]
     user = kaggle_client.user_name()
     dataset = f"{user}/pcam-kit-{bundle.digest[:8]}"
-    source = replace(source, datasets=[dataset])
-    source = replace(source, kernel=f"{user}/{_slug(experiment.name, source)}")
+    name = _slug(task.config, script, shape, dataset, task.competition)
+    source = KernelSource(f"{user}/{name}", script, shape, [dataset], [task.competition])
     status = kaggle_client.kernel_status(source.kernel)
     if status is None or (request.again and status.state not in RUNNING):
         _check_quota(source)
@@ -121,10 +116,9 @@ def kaggle_run(
     return KaggleRunResult(source.kernel, status.state, _bring_home(source, workspace, display))
 
 
-def _slug(config: str, source: KernelSource) -> str:
+def _slug(config: str, *sent: str) -> str:
     """The notebook's name: the config, and a hash of all that is sent."""
-    sent = "\n".join([source.script, source.accelerator, *source.datasets, *source.competitions])
-    digest = hashlib.sha256(sent.encode()).hexdigest()[:8]
+    digest = hashlib.sha256("\n".join(sent).encode()).hexdigest()[:8]
     words = re.sub("[^a-z0-9]+", "-", config.lower()).strip("-")
     return f"pcam-{words[: LONGEST_SLUG - 14].strip('-')}-{digest}"
 

@@ -78,6 +78,30 @@ class Outcome:
     error: str = ""
 
 
+def new_job(
+    folder: Path,
+    config: str,
+    overrides: tuple[str, ...],
+    workspace: Workspace,
+    *,
+    trial: int,
+    seed: int = 0,
+    workers: int,
+) -> Job:
+    """A job of this process: its folders by their whole paths, configs from where it works."""
+    return Job(
+        trial=trial,
+        seed=seed,
+        config=config,
+        overrides=overrides,
+        folder=str(folder),
+        data=str(workspace.data.resolve()),
+        runs=str(workspace.runs.resolve()),
+        place=str(Path.cwd()),
+        workers=workers,
+    )
+
+
 def job_of(values: dict[str, Any]) -> Job:
     """The job that `dataclasses.asdict` gave."""
     values = {**values, "overrides": tuple(values["overrides"])}

@@ -20,7 +20,9 @@ from typing import Any, Protocol
 
 from pcam_kit.errors import ConfigError, UsageError
 from pcam_kit.files import write_json
-from pcam_kit.workflows.sweep.job import Job, job_of, run_job
+from pcam_kit.workflows.sweep.job import Job, Outcome, job_of, read_outcome, run_job
+
+log = logging.getLogger(__name__)
 
 INSTALL = 'pip install "pcam-kit[ray]"'
 NO_CLUSTER = "on the head machine: ray start --head; or begin a cluster here: --ray local"
@@ -76,6 +78,47 @@ class Pool(Protocol):
     def close(self) -> None:
         """Ask what still runs to stop, and wait for it."""
         ...
+
+
+class Attempts:
+    """The jobs of a pool; one whose process dies is started again, from its checkpoint.
+
+    what: what messages call a job, "trial". running: by name.
+    """
+
+    def __init__(self, pool: Pool, what: str) -> None:
+        self._pool, self._what = pool, what
+        self._counts: dict[str, int] = {}
+        self.running: dict[str, Job] = {}
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the pool takes another job now."""
+        return len(self.running) < self._pool.size()
+
+    def start(self, job: Job) -> None:
+        """Begin a job."""
+        for suffix in (".stop", ".outcome.json"):  # of an earlier attempt
+            job.path(suffix).unlink(missing_ok=True)
+        self._counts[job.name] = self._counts.get(job.name, 0) + 1
+        self.running[job.name] = job
+        self._pool.start(job)
+
+    def ended(self) -> list[tuple[Job, Outcome]]:
+        """The jobs that ended since the last call; those that died ATTEMPTS times have failed."""
+        found: list[tuple[Job, Outcome]] = []
+        for job, why in self._pool.ended():
+            del self.running[job.name]
+            outcome = read_outcome(job)
+            if outcome is None or outcome.ending == "interrupted":
+                reason = why or (outcome.error if outcome is not None else "it left no word")
+                if self._counts[job.name] < ATTEMPTS:
+                    log.warning(f"{self._what} {job.trial}: {reason}; again, from its checkpoint")
+                    self.start(job)
+                    continue
+                outcome = Outcome("failed", error=f"died {ATTEMPTS} times; {reason}")
+            found.append((job, outcome))
+        return found
 
 
 class LocalPool:

@@ -14,7 +14,7 @@ from typing import Any
 from pcam_kit.config.sweep import Sweep
 from pcam_kit.errors import PcamError
 from pcam_kit.evaluation.intervals import intervals
-from pcam_kit.evaluation.selection import optimism
+from pcam_kit.evaluation.selection import MOST, optimism
 from pcam_kit.files import write_bytes
 from pcam_kit.formatting import Summary, counted, interval
 from pcam_kit.run_folders import Run, find_run
@@ -109,33 +109,21 @@ def _doubt(
     best: Trial, complete: Sequence[Trial], workspace: Workspace
 ) -> tuple[tuple[float, float] | None, float | None]:
     """The interval of the best, and how far it flatters itself."""
-    found = {t.number: run for t in complete if (run := _run(t, workspace)) is not None}
-    if best.number not in found:
+    # the bootstrap looks at so many at most: the predictions of others need not be read
+    leading = sorted(complete, key=lambda t: -(t.auc or 0.0))[:MOST]
+    found = {t.number: run for t in leading if (run := _run(t, workspace)) is not None}
+    loaded = {number: run.load_predictions("valid") for number, run in found.items()}
+    known = {number: one for number, one in loaded.items() if one is not None}
+    own = known.get(best.number)
+    if own is None:
         return None, None
-    known: list[tuple[Any, Any, Any]] = []
-    for number, run in found.items():
-        predictions = run.load_predictions("valid")
-        if predictions is None:
-            continue
-        one = (
-            predictions.labels,
-            predictions.probability(run.outcome.tta),
-            predictions.groups,
-        )
-        if number == best.number:
-            known.insert(0, one)
-        else:
-            known.append(one)
-    if not known or known[0][0] is None:
-        return None, None
-    labels, probabilities, groups = known[0]
+    outputs = {n: one.probability(found[n].outcome.tta) for n, one in known.items()}
     threshold = found[best.number].outcome.threshold
-    span = intervals(labels, probabilities, threshold, groups).auc
+    span = intervals(own.labels, outputs[best.number], threshold, own.groups).auc
     # folds have other patches each
-    alike = [p for other, p, _ in known if other is not None and len(other) == len(labels)]
-    if len(alike) < len(known):
+    if len({len(one.labels) for one in known.values()}) > 1:
         return span, None
-    return span, optimism(labels, alike, groups)
+    return span, optimism(own.labels, list(outputs.values()), own.groups)
 
 
 def _run(trial: Trial, workspace: Workspace) -> Run | None:

@@ -17,8 +17,8 @@ from pcam_kit.files import locked, write_bytes
 from pcam_kit.formatting import counted
 from pcam_kit.progress import SILENT, Display, Work
 from pcam_kit.workflows.sweep import pools
-from pcam_kit.workflows.sweep.job import Job, Outcome, read_epochs, read_outcome
-from pcam_kit.workflows.sweep.pools import ATTEMPTS, HERE, Pool, Where, open_pool
+from pcam_kit.workflows.sweep.job import Job, Outcome, new_job, read_epochs
+from pcam_kit.workflows.sweep.pools import HERE, Attempts, Pool, Where, open_pool
 from pcam_kit.workflows.sweep.result import SweepResult, summarise
 from pcam_kit.workflows.sweep.study import Study, Trial
 from pcam_kit.workspace import Workspace
@@ -107,7 +107,6 @@ class _Progress:
     trial: Trial
     aucs: dict[int, float] = field(default_factory=dict[int, float])
     runs: dict[int, str] = field(default_factory=dict[int, str])
-    attempts: int = 0
     told: int = 0
 
 
@@ -131,19 +130,19 @@ class _Loop:
         # of a sweep that was stopped: they come first
         self._waiting = [_Progress(t, told=t.epochs) for t in begun if t.state == "running"]
         self._under_way: dict[int, _Progress] = {}
-        self._jobs: dict[int, Job] = {}
 
     def run(self, pool: Pool, work: Work, pause: Callable[[float], None] = time.sleep) -> None:
         """Until every trial has ended. Raises RunError where nothing can be trained."""
+        jobs = Attempts(pool, "trial")
         while True:
-            while len(self._under_way) < pool.size() and (one := self._next()) is not None:
-                self._start(one, pool)
+            while jobs.has_room and (one := self._next()) is not None:
+                self._start(one, jobs)
             if not self._under_way:
                 return
-            for number, job in self._jobs.items():
-                self._listen(self._under_way[number], job)
-            for job, why in pool.ended():
-                self._end(job, why, pool)
+            for job in jobs.running.values():
+                self._listen(self._under_way[job.trial], job)
+            for job, outcome in jobs.ended():
+                self._end(job, outcome, jobs)
             work(self._status(), len(self._done), self._plan.count)
             pause(pools.POLL)
 
@@ -155,27 +154,22 @@ class _Loop:
         self._begun += 1
         return _Progress(self._study.begin())
 
-    def _start(self, one: _Progress, pool: Pool) -> None:
+    def _start(self, one: _Progress, jobs: Attempts) -> None:
         """Begin the next training of a trial."""
-        number = one.trial.number
-        values = one.trial.values
         seed = len(one.aucs)
-        job = Job(
-            trial=number,
-            seed=seed,
-            config=self._plan.config,
-            overrides=(*self._plan.overrides(values, seed), f"competition={self._slug}"),
-            folder=str(self._folder),
-            data=str(self._workspace.data.resolve()),
-            runs=str(self._workspace.runs.resolve()),
-            place=str(Path.cwd()),
-            workers=self._workers,
+        overrides = (*self._plan.overrides(one.trial.values, seed), f"competition={self._slug}")
+        self._under_way[one.trial.number] = one
+        jobs.start(
+            new_job(
+                self._folder,
+                self._plan.config,
+                overrides,
+                self._workspace,
+                trial=one.trial.number,
+                seed=seed,
+                workers=self._workers,
+            )
         )
-        for suffix in (".stop", ".outcome.json"):  # of an earlier attempt
-            job.path(suffix).unlink(missing_ok=True)
-        one.attempts += 1
-        self._under_way[number], self._jobs[number] = one, job
-        pool.start(job)
 
     def _listen(self, one: _Progress, job: Job) -> None:
         """Tell the study of new epochs, and the trial to stop where the study says so."""
@@ -188,19 +182,10 @@ class _Loop:
             if self._study.report(job.trial, epoch, auc):
                 job.path(".stop").touch()
 
-    def _end(self, job: Job, why: str, pool: Pool) -> None:
-        """A job has ended: the next training of its trial, another attempt, or the trial's end."""
+    def _end(self, job: Job, outcome: Outcome, jobs: Attempts) -> None:
+        """A job has ended: the next training of its trial, or the trial's end."""
         one = self._under_way.pop(job.trial)
-        del self._jobs[job.trial]
         self._listen(one, job)
-        outcome = read_outcome(job)
-        if outcome is None or outcome.ending == "interrupted":
-            reason = why or (outcome.error if outcome is not None else "it left no word")
-            if one.attempts < ATTEMPTS:
-                log.warning(f"trial {job.trial}: {reason}; again, from its checkpoint")
-                self._start(one, pool)
-                return
-            outcome = Outcome("failed", error=f"died {ATTEMPTS} times; {reason}")
         if outcome.run:
             one.runs[job.seed] = outcome.run
         runs = [one.runs[seed] for seed in sorted(one.runs)]
@@ -209,8 +194,7 @@ class _Loop:
                 assert outcome.auc is not None
                 one.aucs[job.seed] = outcome.auc
                 if len(one.aucs) < self._plan.seeds:
-                    one.attempts = 0
-                    self._start(one, pool)
+                    self._start(one, jobs)
                     return
                 self._study.complete(job.trial, statistics.fmean(one.aucs.values()), runs)
             case "stopped":

@@ -7,13 +7,12 @@ import secrets
 import shutil
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from pcam_kit.errors import Interrupted, RunError
 from pcam_kit.formatting import counted
 from pcam_kit.progress import SILENT, Display
-from pcam_kit.workflows.sweep.job import Job, read_epochs, read_outcome
-from pcam_kit.workflows.sweep.pools import ATTEMPTS, POLL, Pool
+from pcam_kit.workflows.sweep.job import new_job, read_epochs
+from pcam_kit.workflows.sweep.pools import POLL, Attempts, Pool
 from pcam_kit.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -36,44 +35,25 @@ def train_side_by_side(
     folder = (workspace.runs / f".side-by-side-{secrets.token_hex(4)}").resolve()
     (folder / "trials").mkdir(parents=True)
     waiting = [
-        Job(
-            trial=i,
-            seed=0,
-            config=config,
-            overrides=overrides,
-            folder=str(folder),
-            data=str(workspace.data.resolve()),
-            runs=str(workspace.runs.resolve()),
-            place=str(Path.cwd()),
-            workers=workers,
-        )
-        for i, overrides in enumerate(several)
+        new_job(folder, config, overrides, workspace, trial=number, workers=workers)
+        for number, overrides in enumerate(several, 1)
     ]
-    total, attempts, faults = len(waiting), dict.fromkeys(range(len(waiting)), 0), list[str]()
+    total, faults = len(waiting), list[str]()
     log.info(f"{counted(total, 'training')}, {min(total, pool.size())} at once")
-    running: dict[int, Job] = {}
+    jobs = Attempts(pool, "training")
     try:
         with display.work() as work:
-            while waiting or running:
-                while waiting and len(running) < pool.size():
-                    job = waiting.pop(0)
-                    attempts[job.trial] += 1
-                    running[job.trial] = job
-                    pool.start(job)
-                for job, why in pool.ended():
-                    del running[job.trial]
-                    outcome = read_outcome(job)
-                    if outcome is not None and outcome.ending == "complete":
+            while waiting or jobs.running:
+                while waiting and jobs.has_room:
+                    jobs.start(waiting.pop(0))
+                for job, outcome in jobs.ended():
+                    if outcome.ending == "complete":
                         log.info(f"{outcome.run}: validation AUC {outcome.auc:.4f}")
-                    elif outcome is None and attempts[job.trial] < ATTEMPTS:
-                        log.warning(f"training {job.trial + 1}: {why}; again, from its checkpoint")
-                        waiting.insert(0, job)
                     else:
-                        reason = why if outcome is None else outcome.error
-                        faults.append(f"training {job.trial + 1} of {total}: {reason}")
-                done = total - len(waiting) - len(running)
-                epochs = sum(len(read_epochs(job)) for job in running.values())
-                work(f"trainings ({len(running)} running, {epochs} epochs)", done, total)
+                        faults.append(f"training {job.trial} of {total}: {outcome.error}")
+                done = total - len(waiting) - len(jobs.running)
+                epochs = sum(len(read_epochs(job)) for job in jobs.running.values())
+                work(f"trainings ({len(jobs.running)} running, {epochs} epochs)", done, total)
                 time.sleep(POLL)
     except KeyboardInterrupt:
         raise Interrupted(

@@ -6,7 +6,7 @@ A record logged with `extra=HEADING` begins a new part of the work.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -48,6 +48,14 @@ class TrainingMonitor(Protocol):
         ...
 
 
+class LiveTable(Protocol):
+    """A table of what goes on side by side, shown anew whenever it changes."""
+
+    def __call__(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """title: one line, which is all that is shown where nothing can be drawn."""
+        ...
+
+
 class Display(Protocol):
     """Shows progress to a person; see `pcam_kit.display`."""
 
@@ -57,6 +65,10 @@ class Display(Protocol):
 
     def training(self) -> AbstractContextManager[TrainingMonitor]:
         """Show the progress of one training while the block runs."""
+        ...
+
+    def table(self) -> AbstractContextManager[LiveTable]:
+        """Show a table of what goes on while the block runs."""
         ...
 
 
@@ -74,6 +86,9 @@ class _SilentMonitor:
     def epoch(self, metrics: dict[str, Any]) -> None: ...
 
 
+def _silent_table(_title: str, _columns: Sequence[str], _rows: Sequence[Sequence[str]]) -> None: ...
+
+
 class Silent:
     """A Display that shows nothing."""
 
@@ -84,6 +99,10 @@ class Silent:
     def training(self) -> AbstractContextManager[TrainingMonitor]:
         """Nothing is shown."""
         return nullcontext(_SilentMonitor())
+
+    def table(self) -> AbstractContextManager[LiveTable]:
+        """Nothing is shown."""
+        return nullcontext(_silent_table)
 
 
 SILENT = Silent()

@@ -1,4 +1,4 @@
-"""The workspace: the folders of data, runs and submissions, and the stores in the data folder."""
+"""The workspace: the folders of data, runs, submissions and sweeps, and the stores of data."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from pcam_kit.submissions import Ledger
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folders of data, runs and submissions, by default those in the working directory."""
+    """The folders of data, runs, submissions and sweeps, by default in the working directory."""
 
     data: Path = Path("data")
     runs: Path = Path("runs")
     submissions: Path = Path("submissions")
+    sweeps: Path = Path("sweeps")
 
     @classmethod
     def below(cls, folder: Path) -> Workspace:
-        """The three folders by their usual names below `folder`."""
-        return cls(folder / "data", folder / "runs", folder / "submissions")
+        """The folders by their usual names below `folder`."""
+        return cls(folder / "data", folder / "runs", folder / "submissions", folder / "sweeps")
 
     @classmethod
     def from_environment(cls) -> Workspace:

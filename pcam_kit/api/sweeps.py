@@ -27,10 +27,11 @@ def sweep(
 ) -> SweepResult:
     """Search values of a config: many trainings, as ordinary runs, in processes of their own.
 
-    path: a YAML file, see docs/scale.md. out None: sweeps/NAME. jobs: side by side on this machine;
-    None: one for each GPU, without one for every two processors. ray: the address of a cluster, or
-    "local". trials: instead of the file's. cpus: processors of a trial on a cluster. The same call
-    resumes a stopped sweep. Raises ConfigError, LockedError, RunError, UsageError, Interrupted.
+    path: a YAML file, see docs/scale.md. out None: its name among the workspace's sweeps. jobs:
+    side by side on this machine; None: one for each GPU, without one for every two processors. ray:
+    the address of a cluster, or "local". trials: instead of the file's. cpus: processors of a trial
+    on a cluster. The same call resumes a stopped sweep. Raises ConfigError, LockedError, RunError,
+    UsageError, Interrupted.
     """
     from pcam_kit.workflows.sweep import run as workflow
     from pcam_kit.workflows.sweep.pools import Where

@@ -126,4 +126,5 @@ def workspace_of(
         data if data is not None else base / "data",
         runs if runs is not None else base / "runs",
         submissions if submissions is not None else base / "submissions",
+        base / "sweeps",
     )

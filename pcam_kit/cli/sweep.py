@@ -81,19 +81,10 @@ def sweep(
 
 def show(result: SweepResult) -> None:
     """The best trials as a table; on stdout the run of the best one."""
-    ranked = sorted(result.trials, key=lambda t: (t.state != "complete", -(t.auc or 0.0), t.number))
-    keys = list(ranked[0].values) if ranked else []
-    rows = [
-        [
-            str(trial.number),
-            "-" if trial.auc is None else f"{trial.auc:.4f}",
-            trial.state,
-            str(trial.epochs),
-            *(_short(trial.values.get(key)) for key in keys),
-        ]
-        for trial in ranked[:SHOWN]
-    ]
-    columns = ["trial", "validation AUC", "", "epochs", *(key.rpartition(".")[2] for key in keys)]
+    from pcam_kit.workflows.sweep.result import as_table, ranked
+
+    best = ranked(result.trials)[:SHOWN]
+    columns, rows = as_table(best, list(best[0].values) if best else [])
     title = f"{result.name}: {result.count('complete')} complete, "
     title += f"{result.count('stopped')} stopped early, {result.count('failed')} failed"
     print_table(title, columns, rows, stderr=True)
@@ -101,7 +92,3 @@ def show(result: SweepResult) -> None:
         say(line)
     if result.best is not None:
         print_lines(*result.best.runs[:1])
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from pcam_kit.config.load import load_experiment, read_yaml_file, validate
-from pcam_kit.config.schema import Ensemble, Experiment, Name
+from pcam_kit.config.schema import Ensemble, Name
 from pcam_kit.config.values import Line, Part, Seed
 from pcam_kit.errors import ConfigError
 
@@ -153,20 +153,9 @@ def read_sweep(path: Path) -> Sweep:
     for key, space in sweep.search.items():
         for value in space if isinstance(space, list) else space.ends:
             experiment = load_experiment(sweep.config, sweep.overrides(first | {key: value}))
-            _check_trained_alone(experiment)
+            if isinstance(experiment.model, Ensemble):
+                raise ConfigError(
+                    f"{experiment.name} is an ensemble",
+                    hint="sweep the config of one of its members",
+                )
     return sweep
-
-
-def _check_trained_alone(experiment: Experiment) -> None:
-    """Raises ConfigError for what trains other networks, which trials would train in each other's
-    way.
-    """
-    if isinstance(experiment.model, Ensemble):
-        raise ConfigError(
-            f"{experiment.name} is an ensemble", hint="sweep the config of one of its members"
-        )
-    if experiment.training.teachers is not None:
-        raise ConfigError(
-            f"{experiment.name} has teachers (training.teachers), and every trial would train them",
-            hint="sweep it without: in set, training.teachers: null",
-        )

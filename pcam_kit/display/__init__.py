@@ -6,9 +6,10 @@ from contextlib import AbstractContextManager
 
 from pcam_kit.display.console import PrintableConsole, messages, new_console
 from pcam_kit.display.notebook import NotebookDisplay
+from pcam_kit.display.table import show_table
 from pcam_kit.display.training import TrainingDisplay
 from pcam_kit.display.work import show_work
-from pcam_kit.progress import SILENT, Display, TrainingMonitor, Work
+from pcam_kit.progress import SILENT, Display, LiveTable, TrainingMonitor, Work
 
 __all__ = [
     "ConsoleDisplay",
@@ -31,6 +32,10 @@ class ConsoleDisplay:
     def training(self) -> AbstractContextManager[TrainingMonitor]:
         """Show the progress of one training while the block runs."""
         return TrainingDisplay()
+
+    def table(self) -> AbstractContextManager[LiveTable]:
+        """Show a table of what goes on while the block runs."""
+        return show_table()
 
 
 def default_display() -> Display:

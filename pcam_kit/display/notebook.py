@@ -6,21 +6,25 @@ for each of them in the saved notebook.
 
 from __future__ import annotations
 
+import io
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from rich.filesize import decimal
 
+from pcam_kit.display.console import new_console
+from pcam_kit.display.table import build_table
 from pcam_kit.display.training import TrainingTexts
 from pcam_kit.formatting import duration
-from pcam_kit.progress import TrainingMonitor, Work
+from pcam_kit.progress import LiveTable, TrainingMonitor, Work
 from pcam_kit.text import printable
 
 REFRESH_SECONDS = 1.0  # what is over earlier is never shown
+WIDTH = 100  # characters of a table
 
 
 class NotebookDisplay:
@@ -33,6 +37,10 @@ class NotebookDisplay:
     def training(self) -> AbstractContextManager[TrainingMonitor]:
         """Show a line for each epoch, and one for the steps of the epoch under way."""
         return _training()
+
+    def table(self) -> AbstractContextManager[LiveTable]:
+        """Show a table of what goes on while the block runs; its title stays."""
+        return _table()
 
 
 class _Output:
@@ -167,3 +175,24 @@ def _training() -> Generator[TrainingMonitor]:
     finally:
         if output.visible:
             output.show("\n".join(training.epochs))
+
+
+@contextmanager
+def _table() -> Generator[LiveTable]:
+    output = _Output()
+    last = ""
+
+    def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        nonlocal last
+        last = title
+        if output.due:
+            console = new_console(file=io.StringIO(), width=WIDTH)
+            with console.capture() as text:
+                console.print(build_table(title, columns, rows))
+            output.show(text.get().rstrip())
+
+    try:
+        yield show
+    finally:
+        if output.visible:
+            output.show(printable(last))

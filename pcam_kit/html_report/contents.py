@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from pcam_kit.data.shift import Colours, Drift
 from pcam_kit.evaluation.comparison import Comparison
 from pcam_kit.evaluation.intervals import Intervals
 from pcam_kit.metrics import Evaluation, Floats
+from pcam_kit.plots.search import Point, Scale
 from pcam_kit.run_folders import Run
 from pcam_kit.submissions import Entry
 
@@ -113,6 +114,26 @@ class Together:
 
 
 @dataclass(frozen=True, eq=False)
+class Search:
+    """A sweep that trained one of the runs.
+
+    sentences: what a person should know of its best trial. columns, rows: the best trials as a
+    table; own: the rows of the report's runs, by their number from 0. total: how many trials there
+    are. points, scales: as `plots.search` draws them.
+    """
+
+    name: str
+    config: str
+    sentences: Sequence[str]
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    own: Sequence[int]
+    total: int
+    points: Sequence[Point]
+    scales: Mapping[str, Scale]
+
+
+@dataclass(frozen=True, eq=False)
 class Contents:
     """All that a report shows. labels: int8 [n]. groups: the slide of each patch, -1 unknown.
 
@@ -130,6 +151,7 @@ class Contents:
     galleries: Galleries | None
     stain: Stain | None
     submissions: Sequence[Entry]
+    searches: Sequence[Search]
     notes: Sequence[str]
     store_notes: Sequence[str]
     synthetic: bool

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from pcam_kit import plots
 from pcam_kit.evaluation.by_slide import SlideScore
 from pcam_kit.evaluation.calibration import apply_temperature
-from pcam_kit.html_report.contents import Contents, RunPart
+from pcam_kit.html_report.contents import Contents, RunPart, Search
 from pcam_kit.plots.style import ROC_AXES, ROC_POINT
 from pcam_kit.text import printable
 
@@ -75,6 +75,7 @@ def draw(contents: Contents, slides: Sequence[SlideScore]) -> dict[str, Any]:
         ],
         "slides": _slides(contents, slides, together.scores.accuracy) if slides else None,
         "correlation": _correlation(contents),
+        "searches": [_search(search, i) for i, search in enumerate(contents.searches)],
     }
 
 
@@ -127,6 +128,12 @@ def _correlation(contents: Contents) -> Plot | None:
     names = [_short(part.run.name) for part in contents.runs]
     figure = plots.correlation(names, contents.together.correlations)
     return _plot(figure, "correlation", "Pearson correlation of the runs’ log-odds.")
+
+
+def _search(search: Search, i: int) -> Plot:
+    caption = f"The search {search.name}: validation AUC by trial, and by each value."
+    caption += " Hollow: stopped early, at the AUC of the last epoch."
+    return _plot(plots.search(search.points, search.scales), f"search-{i}", caption)
 
 
 def _movable(figure: Figure, name: str, caption: str) -> Plot:

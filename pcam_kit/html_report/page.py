@@ -95,6 +95,7 @@ def _toc(contents: Contents, values: dict[str, Any]) -> list[tuple[str, str]]:
         ("differences", "Differences", len(contents.runs) > 1),
         ("thresholds", "Thresholds", True),
         ("training", "Training", bool(values["figures"]["curves"])),
+        ("search", "Search", bool(contents.searches)),
         ("calibration", "Calibration", True),
         ("slides", "Slides", True),
         ("patches", "Patches", True),

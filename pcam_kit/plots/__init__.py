@@ -14,6 +14,7 @@ from pcam_kit.plots.scores import (
     roc,
     slides,
 )
+from pcam_kit.plots.search import search
 from pcam_kit.plots.style import CREATOR, FORMATS, VARIABLES, to_bytes, to_svg
 from pcam_kit.plots.training import curves, samples
 
@@ -32,6 +33,7 @@ __all__ = [
     "precision_recall",
     "roc",
     "samples",
+    "search",
     "slides",
     "to_bytes",
     "to_svg",

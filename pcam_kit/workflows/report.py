@@ -37,6 +37,7 @@ from pcam_kit.submissions import Entry
 from pcam_kit.workflows.ensemble import Combination, first_unlike, measure_ensemble
 from pcam_kit.workflows.evaluate import RunEvaluation, evaluate_runs
 from pcam_kit.workflows.report_patches import Shown, collect_galleries
+from pcam_kit.workflows.sweep.found import find_searches
 from pcam_kit.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -189,6 +190,7 @@ def _collect(
         galleries=galleries,
         stain=stain,
         submissions=_submissions(runs, workspace),
+        searches=find_searches({run.name for run in runs}, workspace.sweeps),
         notes=notes,
         store_notes=_notes_of(store),
         synthetic=any(bool(run.meta.get("synthetic")) for run in runs),

@@ -15,8 +15,12 @@ import pytest
 from command_line import Project
 
 import pcam_kit as pcam
+from pcam_kit.config.sweep import Range, Sweep
 from pcam_kit.errors import ConfigError, RunError, UsageError
 from pcam_kit.progress import SILENT
+from pcam_kit.workflows.sweep.result import summarise
+from pcam_kit.workflows.sweep.study import Trial
+from pcam_kit.workspace import Workspace
 
 REPORT_KEYS = {"report", "bytes", "split", "runs", "notes"}
 # attributes whose values a browser fetches
@@ -312,3 +316,38 @@ def test_the_function_opens_like_a_path(project: Project, tiny: list[str]) -> No
         many.append(copy)
     with pytest.raises(UsageError, match="at most 20"):
         pcam.report(many, workspace=project.path, display=SILENT)
+
+
+def sweep_of(project: Project, *runs: str) -> None:
+    """A sweep in `sweeps/rates` of which each run is a trial, and one more was stopped."""
+    plan = Sweep(
+        name="rates",
+        config="tiny",
+        search={"training.learning_rate": Range(low=1e-4, high=1e-1, log=True)},
+    )
+    trials = [
+        Trial(i, {"training.learning_rate": 10.0**-i}, "complete", 0.8 + i / 100, (run,), 3)
+        for i, run in enumerate(runs, 1)
+    ]
+    stopped = Trial(9, {"training.learning_rate": 0.05}, "stopped", 0.6, (), 1)
+    folder = project.path / "sweeps" / "rates"
+    folder.mkdir(parents=True)
+    summarise(plan, [*trials, stopped], folder, Workspace.below(project.path))
+
+
+def test_a_run_of_a_sweep_shows_the_search(project: Project, tiny: list[str]) -> None:
+    sweep_of(project, *tiny)
+    page = report(project, tiny[0])
+    assert "This run comes from the sweep rates of tiny, 3 trials." in page.text
+    assert "train it with other seeds before you believe it: pcam train tiny" in page.text
+    assert [a.get("class") for tag, a in page.elements if tag == "tr"].count("own") == 1
+    assert len(page.ids()) == len(set(page.ids()))
+    assert "search" in page.ids()
+
+    summary = project.path / "sweeps" / "rates" / "summary.json"
+    whole = summary.read_text(encoding="utf-8")
+    for damaged in (whole[: len(whole) // 2], "{}", whole.replace('"trials": [', '"trials": [3, ')):
+        summary.write_text(damaged, encoding="utf-8")
+        assert "the sweep rates" not in report(project, tiny[0]).text
+    summary.write_text(whole.replace(tiny[0], "another"), encoding="utf-8")
+    assert "the sweep rates" not in report(project, tiny[0]).text

@@ -136,6 +136,21 @@ def test_what_is_killed_here_is_resumed(place: Project) -> None:
     finish(place, "--jobs", "2")
 
 
+def test_trials_share_their_teacher(place: Project) -> None:
+    student = CONFIG.replace("epochs: 24,", "epochs: 3, teachers: {configs: [slow]},")
+    (place.path / "configs" / "learns.yaml").write_text(student, encoding="utf-8")
+    text = SWEEP.replace("config: slow", "config: learns")
+    (place.path / "rates.yaml").write_text(text, encoding="utf-8")
+    sweep = start(place, "--jobs", "2")
+    output, said = sweep.communicate(timeout=SECONDS)
+    assert sweep.returncode == 0, said
+    assert [trial["epochs"] for trial in json.loads(output)["trials"]] == [3, 3]
+    (teacher,) = (path.name for path in place.runs() if "-slow-" in path.name)
+    pupils = [path for path in place.runs() if "-learns-" in path.name]
+    metas = [json.loads((path / "meta.json").read_text(encoding="utf-8")) for path in pupils]
+    assert [[one["run"] for one in meta["teachers"]] for meta in metas] == [[teacher], [teacher]]
+
+
 def test_what_is_killed_on_a_cluster_is_resumed(place: Project, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the extra ray")
     # short, as the paths of sockets have a limit

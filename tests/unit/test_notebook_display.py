@@ -93,3 +93,18 @@ def test_a_training_leaves_a_line_an_epoch(clock: Clock, published: list[dict[st
         f"{epoch}\nepoch 2/2  step 5/10  loss 0.4000  5s left",
         epoch,
     ]
+
+
+def test_a_table_leaves_its_title(clock: Clock, published: list[dict[str, Any]]) -> None:
+    with NotebookDisplay().table() as table:
+        table("0 of 2 trials", ("trial", "rate"), [["0", "0.1"]])
+        clock.now += 2
+        table("1 of 2 trials", ("trial", "rate"), [["1", "\x1b[31m"]])
+        table("2 of 2 trials", ("trial", "rate"), [])
+    shown = texts(published)
+    assert [line.split() for line in shown[0].splitlines()] == [
+        ["1", "of", "2", "trials"],
+        ["trial", "rate"],
+        ["1", "\\x1b[31m"],
+    ]
+    assert shown[1:] == ["2 of 2 trials"]

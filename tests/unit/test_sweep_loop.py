@@ -97,8 +97,8 @@ class Pool:
 def run(plan: Sweep, pool: Pool, folder: Path) -> Study:
     (folder / "trials").mkdir(parents=True, exist_ok=True)
     study = Study(plan, folder)
-    with SILENT.work() as work:
-        _Loop(plan, study, folder, Workspace(), "tiny", 2).run(pool, work, pause=lambda _: None)
+    with SILENT.table() as table:
+        _Loop(plan, study, folder, Workspace(), "tiny", 2).run(pool, table, pause=lambda _: None)
     return study
 
 
@@ -132,7 +132,6 @@ class TestTheFile:
             (f"{SEARCH}method: hyperopt\n", "method"),
             (f"{SEARCH}trials: 0\n", "trials"),
             (f"{SEARCH}set: {{training.batch_size: 8}}\n", "in both set and search"),
-            (f"{SEARCH}set: {{training.teachers: {{configs: [small]}}}}\n", "has teachers"),
             (SEARCH.replace("config: small", "config: smal"), "no config called"),
             (SEARCH.replace("config: small", "config: best32"), "is an ensemble"),
             ("config: small\n", "search"),
@@ -200,8 +199,8 @@ class TestTheTrials:
         (folder / "trials").mkdir(parents=True)
         study = Study(plan, folder)
         pool_loop = _Loop(plan, study, folder, Workspace(), "tiny", 2)
-        with SILENT.work() as work:
-            pool_loop.run(Pool(epochs), work, pause=lambda _: None)
+        with SILENT.table() as table:
+            pool_loop.run(Pool(epochs), table, pause=lambda _: None)
         states = [t.state for t in study.trials()]
         assert states == ["complete"] * 3 + ["stopped"] * 3
         last = study.trials()[-1]

@@ -9,6 +9,7 @@ written last.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -23,10 +24,13 @@ from pcam_kit.config.load import load_experiment
 from pcam_kit.config.schema import Experiment
 from pcam_kit.data.store import Store
 from pcam_kit.errors import ConfigError, Interrupted, LockedError, PcamError, TrainingError
-from pcam_kit.files import append_json_line, read_json_lines, read_json_object, write_json
+from pcam_kit.files import append_json_line, locked, read_json_lines, read_json_object, write_json
 from pcam_kit.progress import SILENT, Silent, TrainingMonitor
 from pcam_kit.run_folders import Run
 from pcam_kit.workflows.compute import Resources
+from pcam_kit.workflows.distillation import Recipe, teacher_recipes
+from pcam_kit.workflows.plan import resolve_experiment
+from pcam_kit.workflows.predictions import predictions_of
 from pcam_kit.workflows.train import find_runs, train_once
 from pcam_kit.workspace import Workspace
 
@@ -141,7 +145,9 @@ def run_job(job: Job) -> None:
 
 
 def _train(job: Job) -> Run:
-    workspace, _, store = _place(job)
+    workspace, experiment, store = _place(job)
+    for recipe in teacher_recipes(resolve_experiment(experiment, store), store):
+        _train_teacher(recipe, job, store, workspace)
     while True:
         try:
             return train_once(
@@ -156,6 +162,21 @@ def _train(job: Job) -> Run:
             if job.path(".stop").exists():
                 raise
             time.sleep(LOCKED_PAUSE)
+
+
+def _train_teacher(recipe: Recipe, job: Job, store: Store, workspace: Workspace) -> None:
+    """Train a teacher, and have its answers, before the trials that share it."""
+    digest = hashlib.sha256(json.dumps(asdict(recipe)).encode()).hexdigest()[:16]
+    lock = Path(job.folder) / "trials" / f"teacher-{digest}.lock"
+    with locked(lock, f"training {recipe.config}, a teacher", wait=True):
+        teacher = train_once(
+            recipe.config,
+            recipe.overrides,
+            store,
+            workspace,
+            resources=Resources(workers=job.workers),
+        )
+        predictions_of(teacher, "train", teacher.experiment.evaluation.tta, workspace)
 
 
 def _stopped_run(job: Job) -> str:

@@ -1,4 +1,4 @@
-"""The trials of a sweep side by side: as a table, as a CSV, as a picture."""
+"""The trials of a sweep side by side: as a table, as files, as a picture."""
 
 from __future__ import annotations
 
@@ -6,22 +6,28 @@ import csv
 import io
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pcam_kit.config.sweep import Sweep
 from pcam_kit.errors import PcamError
 from pcam_kit.evaluation.intervals import intervals
 from pcam_kit.evaluation.selection import MOST, optimism
-from pcam_kit.files import write_bytes
+from pcam_kit.files import write_bytes, write_json
 from pcam_kit.formatting import Summary, counted, interval
 from pcam_kit.run_folders import Run, find_run
 from pcam_kit.workflows.sweep.study import Trial
 from pcam_kit.workspace import Workspace
 
+if TYPE_CHECKING:
+    from pcam_kit.plots.search import Point, Scale
+
 log = logging.getLogger(__name__)
+
+SUMMARY = "summary.json"
+SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,10 +92,41 @@ class SweepResult(Summary):
         return lines
 
 
+def ranked(trials: Sequence[Trial]) -> list[Trial]:
+    """Complete ones first, the highest AUC first."""
+    return sorted(trials, key=lambda t: (t.state != "complete", -(t.auc or 0.0), t.number))
+
+
+def as_table(trials: Sequence[Trial], keys: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """Columns, and a row for each trial with its values of `keys`."""
+    rows = [
+        [
+            str(trial.number),
+            "-" if trial.auc is None else f"{trial.auc:.4f}",
+            trial.state,
+            str(trial.epochs),
+            *(_short(trial.values.get(key)) for key in keys),
+        ]
+        for trial in trials
+    ]
+    return [
+        "trial",
+        "validation AUC",
+        "",
+        "epochs",
+        *(key.rpartition(".")[2] for key in keys),
+    ], rows
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def summarise(
     plan: Sweep, trials: Sequence[Trial], folder: Path, workspace: Workspace
 ) -> SweepResult:
-    """Compare the trials; write `trials.csv` and `search.png` into the sweep's folder.
+    """Compare the trials; write `trials.csv`, `summary.json` and `search.png` into the sweep's
+    folder.
 
     A run that is gone is left out of the interval and the optimism.
     """
@@ -102,7 +139,17 @@ def summarise(
         chosen = " ".join(f"--set {shlex.quote(o)}" for o in plan.overrides(best.values))
         command = f"pcam train {plan.config} {chosen} --seeds 3"
         picture = _draw(plan, trials, folder)
-    return SweepResult(plan.name, folder, tuple(trials), best, span, too_high, command, picture)
+    result = SweepResult(plan.name, folder, tuple(trials), best, span, too_high, command, picture)
+    write_json(folder / SUMMARY, _summary(plan, result))
+    return result
+
+
+def _summary(plan: Sweep, result: SweepResult) -> dict[str, Any]:
+    """All that a report needs to show the search."""
+    values = {"schema_version": SCHEMA_VERSION, "config": plan.config, "scales": scales_of(plan)}
+    told = result.to_dict()
+    del told["folder"], told["picture"]  # where it lies is known, and may change
+    return values | told | {"sentences": result.sentences()}
 
 
 def _doubt(
@@ -149,20 +196,27 @@ def _csv(plan: Sweep, trials: Sequence[Trial]) -> str:
     return buffer.getvalue()
 
 
-def _draw(plan: Sweep, trials: Sequence[Trial], folder: Path) -> Path:
-    from pcam_kit.plots.search import Scale, search
-    from pcam_kit.plots.style import to_bytes
-
+def scales_of(plan: Sweep) -> Mapping[str, Scale]:
+    """How the values of each key are drawn."""
     scales: dict[str, Scale] = {}
     for key, space in plan.search.items():
         if isinstance(space, list):
             scales[key] = "list"
         else:
             scales[key] = "log" if space.log else "linear"
-    points = [
-        (t.number, t.state == "complete", t.auc, t.values) for t in trials if t.auc is not None
-    ]
-    figure = search(points, scales)
+    return scales
+
+
+def points_of(trials: Sequence[Trial]) -> list[Point]:
+    """The trials that were measured, as `plots.search` draws them."""
+    return [(t.number, t.state == "complete", t.auc, t.values) for t in trials if t.auc is not None]
+
+
+def _draw(plan: Sweep, trials: Sequence[Trial], folder: Path) -> Path:
+    from pcam_kit.plots.search import search
+    from pcam_kit.plots.style import to_bytes
+
+    figure = search(points_of(trials), scales_of(plan))
     path = folder / "search.png"
     write_bytes(path, to_bytes(figure, "png"))
     log.info(f"{counted(len(trials), 'trial')}: {folder / 'trials.csv'}, {path}")

@@ -7,33 +7,34 @@ import logging
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pcam_kit.config.load import dump_yaml, load_experiment, read_yaml_file, validate
 from pcam_kit.config.sweep import Sweep, read_sweep
 from pcam_kit.errors import ConfigError, Interrupted, RunError
 from pcam_kit.files import locked, write_bytes
-from pcam_kit.formatting import counted
-from pcam_kit.progress import SILENT, Display, Work
+from pcam_kit.formatting import counted, duration
+from pcam_kit.progress import SILENT, Display, LiveTable
 from pcam_kit.workflows.sweep import pools
 from pcam_kit.workflows.sweep.job import Job, Outcome, new_job, read_epochs
 from pcam_kit.workflows.sweep.pools import HERE, Attempts, Pool, Where, open_pool
-from pcam_kit.workflows.sweep.result import SweepResult, summarise
+from pcam_kit.workflows.sweep.result import SweepResult, as_table, ranked, summarise
 from pcam_kit.workflows.sweep.study import Study, Trial
 from pcam_kit.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
 FAILURES = 3  # of the first trials, all of them: the others would fail, too
+LEADING = 5  # of the complete trials, in the table while the sweep runs
 
 
 @dataclass(frozen=True)
 class SweepRequest:
     """What to search, and where.
 
-    out: the sweep's folder; None: sweeps/NAME. trials: instead of the file's. workers: threads of
-    each training that prepare batches.
+    out: the sweep's folder; None: its name among the sweeps. trials: instead of the file's.
+    workers: threads of each training that prepare batches.
     """
 
     path: Path
@@ -53,7 +54,7 @@ def sweep(request: SweepRequest, workspace: Workspace, *, display: Display = SIL
     plan = read_sweep(request.path)
     if request.trials is not None:
         plan = plan.model_copy(update={"trials": request.trials})
-    folder = (request.out or Path("sweeps") / plan.name).resolve()
+    folder = (request.out or workspace.sweeps / plan.name).resolve()
     experiment = load_experiment(plan.config, plan.overrides({}))
     # resolved once: another competition may be fetched while this sweep trains
     slug = experiment.competition or workspace.last_fetched()
@@ -71,8 +72,8 @@ def sweep(request: SweepRequest, workspace: Workspace, *, display: Display = SIL
                 f"{folder}"
             )
             try:
-                with display.work() as work:
-                    loop.run(pool, work)
+                with display.table() as table:
+                    loop.run(pool, table)
             except KeyboardInterrupt:
                 raise Interrupted(
                     f"the sweep {plan.name} was stopped; nothing is lost",
@@ -102,12 +103,13 @@ def _check_same(plan: Sweep, folder: Path) -> None:
 
 @dataclass
 class _Progress:
-    """A trial under way. aucs: by number of the training. told: the last epoch reported."""
+    """A trial under way. aucs: by number of the training. told, auc: the last epoch reported."""
 
     trial: Trial
     aucs: dict[int, float] = field(default_factory=dict[int, float])
     runs: dict[int, str] = field(default_factory=dict[int, str])
     told: int = 0
+    auc: float | None = None
 
 
 class _Loop:
@@ -128,10 +130,15 @@ class _Loop:
         self._done = [trial for trial in begun if trial.state != "running"]
         self._begun = len(begun)
         # of a sweep that was stopped: they come first
-        self._waiting = [_Progress(t, told=t.epochs) for t in begun if t.state == "running"]
+        self._waiting = [
+            _Progress(t, told=t.epochs, auc=t.auc) for t in begun if t.state == "running"
+        ]
         self._under_way: dict[int, _Progress] = {}
+        self._started, self._done_before = time.monotonic(), len(self._done)
 
-    def run(self, pool: Pool, work: Work, pause: Callable[[float], None] = time.sleep) -> None:
+    def run(
+        self, pool: Pool, table: LiveTable, pause: Callable[[float], None] = time.sleep
+    ) -> None:
         """Until every trial has ended. Raises RunError where nothing can be trained."""
         jobs = Attempts(pool, "trial")
         while True:
@@ -143,7 +150,7 @@ class _Loop:
                 self._listen(self._under_way[job.trial], job)
             for job, outcome in jobs.ended():
                 self._end(job, outcome, jobs)
-            work(self._status(), len(self._done), self._plan.count)
+            self._show(table)
             pause(pools.POLL)
 
     def _next(self) -> _Progress | None:
@@ -178,7 +185,7 @@ class _Loop:
         for epoch, auc in read_epochs(job):
             if epoch <= one.told:
                 continue
-            one.told = epoch
+            one.told, one.auc = epoch, auc
             if self._study.report(job.trial, epoch, auc):
                 job.path(".stop").touch()
 
@@ -230,8 +237,16 @@ class _Loop:
                 hint=f"see {self._folder / 'trials'}, mend that, begin in another folder: --out",
             )
 
-    def _status(self) -> str:
-        """`2 running`, with the best so far."""
-        aucs = [t.auc for t in self._done if t.state == "complete" and t.auc is not None]
-        best = f", best {max(aucs):.4f}" if aucs else ""
-        return f"trials ({len(self._under_way)} running{best})"
+    def _show(self, table: LiveTable) -> None:
+        """What runs, and the best so far."""
+        running = [
+            replace(one.trial, auc=one.auc, epochs=one.told) for one in self._under_way.values()
+        ]
+        complete = [trial for trial in ranked(self._done) if trial.state == "complete"]
+        left = self._plan.count - len(self._done)
+        title = f"{len(self._done):,} of {self._plan.count:,} trials, {len(running)} running"
+        ended = len(self._done) - self._done_before
+        if left > 0 and ended > 0:
+            seconds = (time.monotonic() - self._started) / ended * left
+            title += f", about {duration(seconds)} left"
+        table(title, *as_table([*running, *complete[:LEADING]], list(self._plan.search)))

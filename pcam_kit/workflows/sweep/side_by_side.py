@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from pcam_kit.errors import Interrupted, RunError
 from pcam_kit.formatting import counted
 from pcam_kit.progress import SILENT, Display
-from pcam_kit.workflows.sweep.job import new_job, read_epochs
+from pcam_kit.workflows.sweep.job import Job, new_job, read_epochs
 from pcam_kit.workflows.sweep.pools import POLL, Attempts, Pool
 from pcam_kit.workspace import Workspace
 
 log = logging.getLogger(__name__)
+
+COLUMNS = ("training", "validation AUC", "epochs")
 
 
 def train_side_by_side(
@@ -42,7 +44,7 @@ def train_side_by_side(
     log.info(f"{counted(total, 'training')}, {min(total, pool.size())} at once")
     jobs = Attempts(pool, "training")
     try:
-        with display.work() as work:
+        with display.table() as table:
             while waiting or jobs.running:
                 while waiting and jobs.has_room:
                     jobs.start(waiting.pop(0))
@@ -52,8 +54,8 @@ def train_side_by_side(
                     else:
                         faults.append(f"training {job.trial} of {total}: {outcome.error}")
                 done = total - len(waiting) - len(jobs.running)
-                epochs = sum(len(read_epochs(job)) for job in jobs.running.values())
-                work(f"trainings ({len(jobs.running)} running, {epochs} epochs)", done, total)
+                title = f"{done} of {counted(total, 'training')}, {len(jobs.running)} running"
+                table(title, COLUMNS, [_row(job) for job in jobs.running.values()])
                 time.sleep(POLL)
     except KeyboardInterrupt:
         raise Interrupted(
@@ -68,3 +70,10 @@ def train_side_by_side(
             "\n  ".join([f"{len(faults)} of {total} trainings failed", *faults]),
             hint="mend that, then run the same command again",
         )
+
+
+def _row(job: Job) -> list[str]:
+    """A training that runs."""
+    epochs = read_epochs(job)
+    auc = f"{epochs[-1][1]:.4f}" if epochs else "-"
+    return [str(job.trial), auc, str(len(epochs))]

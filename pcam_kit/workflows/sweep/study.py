@@ -49,6 +49,19 @@ class Trial:
             "error": self.error or None,
         }
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Trial:
+        """What `to_dict` gave."""
+        return cls(
+            number=values["trial"],
+            values=values["values"],
+            state=values["state"],
+            auc=values["valid_auc"],
+            runs=tuple(values["runs"]),
+            epochs=values["epochs"],
+            error=values["error"] or "",
+        )
+
 
 class Study:
     """The trials of a sweep. One process at a time may have it."""

@@ -51,7 +51,9 @@ class TrainingMonitor(Protocol):
 class LiveTable(Protocol):
     """A table of what goes on side by side, shown anew whenever it changes."""
 
-    def __call__(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    def __call__(
+        self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], /
+    ) -> None:
         """title: one line, which is all that is shown where nothing can be drawn."""
         ...
 

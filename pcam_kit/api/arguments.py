@@ -16,6 +16,7 @@ from pcam_kit.workspace import Workspace
 
 if TYPE_CHECKING:
     from pcam_kit.progress import Display
+    from pcam_kit.workflows.sweep.pools import Where
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,15 @@ def display_of(given: Display | None) -> Display:
     from pcam_kit.display import default_display
 
     return given if given is not None else default_display()
+
+
+def where_of(jobs: int | None, ray: str | None, cpus: int) -> Where | None:
+    """Where jobs run side by side; None: all in this process."""
+    if jobs is None and ray is None:
+        return None
+    from pcam_kit.workflows.sweep.pools import Where
+
+    return Where(jobs, ray, cpus)
 
 
 def path_of(given: str | os.PathLike[str] | None) -> Path | None:

@@ -16,6 +16,7 @@ from pcam_kit.api.arguments import (
     is_run,
     path_of,
     runs_of,
+    where_of,
     workspace_of,
 )
 from pcam_kit.formatting import Listing
@@ -130,6 +131,9 @@ def predict(
     assume_positive: float | None = None,
     probabilities: bool = False,
     calibrated: bool = False,
+    jobs: int | None = None,
+    ray: str | None = None,
+    cpus: int = 1,
     workspace: WorkspaceLike | None = None,
     display: Display | None = None,
 ) -> PredictionResult:
@@ -139,8 +143,9 @@ def predict(
     several are combined; None: the mean of logits, equal weights. out None: a file in the
     submissions folder. assume_positive: the share of positive patches, where it is known.
     probabilities: write them also where the competition wants classes; such a CSV is no submission.
-    calibrated: apply the temperature of the validation patches. Raises UsageError, RunError,
-    DataError.
+    calibrated: apply the temperature of the validation patches. jobs: so many processes, each with
+    a part of the patches. ray: on a cluster, by its address ("local" begins one here), with `cpus`
+    processors a part. Raises UsageError, RunError, DataError.
     """
     from pcam_kit.workflows import predict as workflow
 
@@ -154,6 +159,7 @@ def predict(
         assume_positive=assume_positive,
         probabilities=probabilities,
         calibrated=calibrated,
+        where=where_of(jobs, ray, cpus),
     )
     return workflow.predict(runs_of(runs, place), request, place, display=display_of(display))
 

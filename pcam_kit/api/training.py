@@ -13,6 +13,7 @@ from pcam_kit.api.arguments import (
     display_of,
     name_of,
     overrides_of,
+    where_of,
     workspace_of,
 )
 from pcam_kit.formatting import Listing
@@ -114,7 +115,6 @@ def train_series(
     """
     from pcam_kit.workflows import series as workflow
     from pcam_kit.workflows.compute import Resources
-    from pcam_kit.workflows.sweep.pools import Where
     from pcam_kit.workflows.train import TrainRequest
 
     training = TrainRequest(
@@ -123,8 +123,7 @@ def train_series(
         name_of(resume),
         Resources(workers, devices),
     )
-    where = None if jobs is None and ray is None else Where(jobs, ray, cpus)
-    request = workflow.SeriesRequest(training, seeds, folds, where)
+    request = workflow.SeriesRequest(training, seeds, folds, where_of(jobs, ray, cpus))
     return workflow.train_series(request, workspace_of(workspace), display=display_of(display))
 
 

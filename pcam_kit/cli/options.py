@@ -89,7 +89,7 @@ Jobs = Annotated[
         metavar="N",
         min=1,
         max=1000,
-        help="Trainings side by side here, in processes of their own.",
+        help="So many side by side here, in processes of their own.",
         show_default=False,
     ),
 ]
@@ -98,13 +98,11 @@ Ray = Annotated[
     typer.Option(
         "--ray",
         metavar="ADDRESS",
-        help="Train on a Ray cluster, e.g. auto; local begins one here.",
+        help="On a Ray cluster, e.g. auto; local begins one here.",
         show_default=False,
     ),
 ]
-Cpus = Annotated[
-    int, typer.Option("--cpus", min=1, help="Processors of each training, with --ray.")
-]
+Cpus = Annotated[int, typer.Option("--cpus", min=1, help="Processors of each process, with --ray.")]
 
 
 Workers = Annotated[

@@ -9,9 +9,12 @@ import typer
 
 from pcam_kit.cli.console import print_json, print_lines, print_table, say
 from pcam_kit.cli.options import (
+    Cpus,
     DataDir,
     Debug,
+    Jobs,
     Json,
+    Ray,
     Runs,
     RunsDir,
     SubmissionsDir,
@@ -81,6 +84,9 @@ def predict(
         bool,
         typer.Option("--calibrated", help="Apply the temperature of the validation patches."),
     ] = False,
+    jobs: Jobs = None,
+    ray: Ray = None,
+    cpus: Cpus = 1,
     data_dir: DataDir = None,
     runs_dir: RunsDir = None,
     submissions_dir: SubmissionsDir = None,
@@ -91,6 +97,9 @@ def predict(
 
     It has the competition's own format. Fitted weights have the lowest log loss on the validation
     patches, held near equal ones where these are few.
+
+    With --jobs or --ray each process predicts a part of the patches; what is done is kept when
+    the command is stopped.
 
     --assume-positive is for test patches whose share of positives is known, e.g. balanced by
     construction, when their stain moved all probabilities. It uses no labels, but all the patches
@@ -109,6 +118,9 @@ def predict(
         assume_positive=assume_positive,
         probabilities=probabilities,
         calibrated=calibrated,
+        jobs=jobs,
+        ray=ray,
+        cpus=cpus,
         workspace=workspace_of(data_dir, runs_dir, submissions_dir),
         display=ConsoleDisplay(),
     )

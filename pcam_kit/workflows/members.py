@@ -18,7 +18,6 @@ from pcam_kit.parsing import printable
 from pcam_kit.progress import SILENT, Display
 from pcam_kit.run_folders import ORDER, Run, create_run, list_runs, next_order, update_meta
 from pcam_kit.workflows.distillation import Recipe
-from pcam_kit.workflows.predict import leaks_of
 from pcam_kit.workflows.predictions import (
     MEAN,
     NoEpochs,
@@ -26,7 +25,7 @@ from pcam_kit.workflows.predictions import (
     members_of,
     predictions_of,
 )
-from pcam_kit.workflows.provenance import provenance
+from pcam_kit.workflows.provenance import leaks_of, provenance
 from pcam_kit.workspace import Workspace
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,11 @@ from pcam_kit.workflows.ensemble import (
     measure_ensemble,
 )
 from pcam_kit.workflows.predictions import predictions_of
+from pcam_kit.workflows.provenance import leaks_of
 from pcam_kit.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pcam_kit.workflows.sweep.pools import Where
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +60,7 @@ class PredictRequest:
     None: a new file. assume_positive: the share of positive patches, where it is known; the
     threshold is then chosen for it. probabilities: write them also where the competition wants
     classes; such a CSV is no submission. calibrated: at the temperature of the validation patches.
+    where: where parts of the patches are predicted side by side; None: all in this process.
     """
 
     split: str = "test"
@@ -66,6 +71,7 @@ class PredictRequest:
     assume_positive: float | None = None
     probabilities: bool = False
     calibrated: bool = False
+    where: Where | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -139,6 +145,15 @@ def predict(
             hint="combine them for --split test, or predict with one",
         )
     combination = _combination(runs, request)
+    if request.where is not None:
+        from pcam_kit.workflows.sweep.shards import predict_side_by_side
+
+        wanted: list[tuple[Run, str, Tta]] = [
+            (run, split, combination.tta_of(run))
+            for split in ("valid", request.split)
+            for run in runs
+        ]
+        predict_side_by_side(wanted, request.where, workspace, display=display)
     ensemble = measure_ensemble(runs, combination, workspace, display=display)
     predictions = [
         predictions_of(run, request.split, combination.tta_of(run), workspace, display=display)
@@ -363,16 +378,6 @@ def _origin(ensemble: Ensemble, scores: Evaluation, share: float | None) -> Orig
         stain=runs[0].experiment.data.stain,
         **leaks_of(runs),
     )
-
-
-def leaks_of(runs: Sequence[Run]) -> dict[str, Any]:
-    """The leak labels of several runs together: fields of `Origin`.
-
-    test_seen: the largest share of test patches that one of them has seen.
-    """
-    labels = dict.fromkeys(label for run in runs for label in run.meta.get("leaks") or ())
-    seen = max(float(run.meta.get("test_seen") or 0.0) for run in runs)
-    return {"leaks": [*labels], "test_seen": seen}
 
 
 def _nullable(table: Floats) -> list[list[float | None]]:

@@ -115,6 +115,32 @@ def predict_split(
     run: Run, split: str, tta: Tta, store: Store, *, display: Display = SILENT
 ) -> Predictions:
     """Compute the run's predictions on `split` of its store, and keep them in the run folder."""
+    values = predict_rows(run, rows_of(run, store, split), tta, store, split, display=display)
+    return keep_predictions(run, split, tta, store, values)
+
+
+def keep_predictions(
+    run: Run, split: str, tta: Tta, store: Store, values: NDArray[np.float32]
+) -> Predictions:
+    """Keep probabilities [n, views] of all patches of `split` in the run folder."""
+    rows = rows_of(run, store, split)
+    predictions = Predictions(
+        patch_names(store, rows), store.labels[rows], values, VIEWS[tta], store.groups[rows]
+    )
+    run.save_predictions(split, predictions)
+    return predictions
+
+
+def predict_rows(
+    run: Run,
+    rows: NDArray[np.int64],
+    tta: Tta,
+    store: Store,
+    split: str,
+    *,
+    display: Display = SILENT,
+) -> NDArray[np.float32]:
+    """The run's probabilities [n, views] for `rows` of its store, which are of `split`."""
     network = run.experiment.model
     if isinstance(network, WithoutNetwork):
         raise RunError(
@@ -124,26 +150,20 @@ def predict_split(
     with quiet_import():  # and late: TensorFlow takes seconds, and kept predictions do without
         from pcam_kit.inference import load_trained, predict
 
-    rows = rows_of(run, store, split)
     model = load_trained(run)
     crop = store.crop_size(run.experiment.data.crop)
     check_shapes(run, model, crop)
-    views = VIEWS[tta]
     with display.work() as progress:
         probabilities = predict(
             model,
             store.images,
             rows,
             crop=crop,
-            views=views,
+            views=VIEWS[tta],
             progress=lambda n: progress(f"predicting {split}", n, len(rows)),
         )
     check_probabilities(run, probabilities)
-    predictions = Predictions(
-        patch_names(store, rows), store.labels[rows], probabilities, views, store.groups[rows]
-    )
-    run.save_predictions(split, predictions)
-    return predictions
+    return probabilities
 
 
 def check_shapes(run: Run, model: Any, crop: int) -> None:

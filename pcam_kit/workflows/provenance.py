@@ -1,4 +1,4 @@
-"""The provenance of a run: command line, code, packages, machine."""
+"""The provenance of a run: command line, code, packages, machine, and what leaked into it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from pcam_kit import __version__
 from pcam_kit.clock import now
+from pcam_kit.run_folders import Run
 
 PACKAGES = (
     "tensorflow",
@@ -42,6 +44,16 @@ def provenance(overrides: list[str]) -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "packages": {name: version for name, version in versions.items() if version},
     }
+
+
+def leaks_of(runs: Sequence[Run]) -> dict[str, Any]:
+    """The leak labels of several runs together: fields of `Origin`.
+
+    test_seen: the largest share of test patches that one of them has seen.
+    """
+    labels = dict.fromkeys(label for run in runs for label in run.meta.get("leaks") or ())
+    seen = max(float(run.meta.get("test_seen") or 0.0) for run in runs)
+    return {"leaks": [*labels], "test_seen": seen}
 
 
 def git_state() -> dict[str, Any] | None:

@@ -192,6 +192,13 @@ def test_what_is_killed_on_a_cluster_is_resumed(place: Project, tmp_path: Path) 
 
         head()
         finish(place, "--ray", address, **more)
+        run = next(path.name for path in place.runs() if "-slow-" in path.name)
+        predict = command("predict", run, "--tta", "d4", "--ray", address)
+        done = subprocess.run(
+            predict, cwd=place.path, env=place.env | more, capture_output=True, encoding="utf-8"
+        )
+        assert done.returncode == 0, done.stderr
+        assert "2 parts, 2 at once" in done.stderr  # those of valid, too
     finally:
         end_head()
         shutil.rmtree(folder, ignore_errors=True)

@@ -23,7 +23,7 @@ from pcam_kit.errors import ConfigError, SubmissionError
 from pcam_kit.run_folders import create_run
 from pcam_kit.submissions import Entry, Ledger, Origin, check_csv
 from pcam_kit.workflows.plan import resolve_experiment
-from pcam_kit.workflows.predict import leaks_of
+from pcam_kit.workflows.provenance import leaks_of
 from pcam_kit.workflows.submit import check_leaks
 
 pytestmark = pytest.mark.usefixtures("messages")

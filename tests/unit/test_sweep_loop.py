@@ -32,7 +32,7 @@ from pcam_kit.files import append_json_line, write_json
 from pcam_kit.progress import SILENT
 from pcam_kit.workflows.sweep import job as one_job
 from pcam_kit.workflows.sweep import pools
-from pcam_kit.workflows.sweep.job import Job, Outcome
+from pcam_kit.workflows.sweep.job import Outcome, TrainingJob
 from pcam_kit.workflows.sweep.pools import _check_reachable
 from pcam_kit.workflows.sweep.result import summarise
 from pcam_kit.workflows.sweep.run import _check_same, _Loop
@@ -46,7 +46,7 @@ search:
   training.learning_rate: {low: 1e-4, high: 1e-1, log: true}
   training.batch_size: [16, 32]
 """
-Script = Callable[[Job, int], Outcome | str]
+Script = Callable[[TrainingJob, int], Outcome | str]
 
 
 @pytest.fixture(autouse=True)
@@ -67,20 +67,20 @@ class Pool:
 
     def __init__(self, script: Script, size: int = 1) -> None:
         self.script, self.most = script, size
-        self.started: list[Job] = []
-        self.running: list[Job] = []
+        self.started: list[TrainingJob] = []
+        self.running: list[TrainingJob] = []
         self.together = 0
 
     def size(self) -> int:
         return self.most
 
-    def start(self, job: Job) -> None:
+    def start(self, job: TrainingJob) -> None:
         assert not job.path(".outcome.json").exists(), "of an earlier attempt"
         self.started.append(job)
         self.running.append(job)
         self.together = max(self.together, len(self.running))
 
-    def ended(self) -> list[tuple[Job, str]]:
+    def ended(self) -> list[tuple[TrainingJob, str]]:
         ended = []
         for job in self.running:
             attempt = sum(other.name == job.name for other in self.started)
@@ -102,7 +102,7 @@ def run(plan: Sweep, pool: Pool, folder: Path) -> Study:
     return study
 
 
-def complete(job: Job, _attempt: int = 1) -> Outcome:
+def complete(job: TrainingJob, _attempt: int = 1) -> Outcome:
     return Outcome("complete", f"run-{job.name}", 0.9 - 0.001 * job.trial + 0.01 * job.seed)
 
 
@@ -186,7 +186,7 @@ class TestTheTrials:
         assert [job.overrides[-2] for job in pool.started[1:3]] == ["seed=1", "seed=2"]
 
     def test_those_that_fall_behind_are_stopped(self, tmp_path: Path) -> None:
-        def epochs(job: Job, attempt: int) -> Outcome:
+        def epochs(job: TrainingJob, attempt: int) -> Outcome:
             for epoch in range(1, 4):
                 auc = 0.9 if job.trial < 3 else 0.6
                 append_json_line(job.path(".epochs.jsonl"), {"epoch": epoch, "auc": auc})
@@ -209,7 +209,7 @@ class TestTheTrials:
 
 class TestWhatFails:
     def test_a_process_that_dies_is_tried_again(self, tmp_path: Path) -> None:
-        def script(job: Job, attempt: int) -> Outcome | str:
+        def script(job: TrainingJob, attempt: int) -> Outcome | str:
             return "killed by signal 9" if attempt < 3 else complete(job)
 
         pool = Pool(script)
@@ -218,7 +218,7 @@ class TestWhatFails:
         assert len(pool.started) == 6
 
     def test_three_times_is_enough(self, tmp_path: Path) -> None:
-        def script(job: Job, attempt: int) -> Outcome | str:
+        def script(job: TrainingJob, attempt: int) -> Outcome | str:
             return "killed by signal 9" if job.trial == 1 else complete(job)
 
         study = run(sweep_of(trials=3), Pool(script), tmp_path / "out")
@@ -226,7 +226,7 @@ class TestWhatFails:
         assert study.trials()[1].error == "died 3 times; killed by signal 9"
 
     def test_a_loss_that_is_not_finite_costs_one_trial(self, tmp_path: Path) -> None:
-        def script(job: Job, attempt: int) -> Outcome:
+        def script(job: TrainingJob, attempt: int) -> Outcome:
             return (
                 Outcome("failed", error="the loss became nan") if job.trial == 0 else complete(job)
             )
@@ -243,7 +243,7 @@ class TestWhatFails:
         assert len(pool.started) == 3
 
     def test_what_no_trial_can_overcome_ends_it_and_the_trial_stays(self, tmp_path: Path) -> None:
-        def script(job: Job, attempt: int) -> Outcome:
+        def script(job: TrainingJob, attempt: int) -> Outcome:
             return Outcome("unusable", error="no space left") if job.trial == 1 else complete(job)
 
         plan, folder = sweep_of(trials=3), tmp_path / "out"
@@ -279,13 +279,13 @@ def test_where_no_cluster_is(address: str, words: str) -> None:
 def test_how_a_job_ends(
     error: PcamError, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: Job) -> None:
+    def fail(_: TrainingJob) -> None:
         raise error
 
     monkeypatch.setattr(one_job, "_train", fail)
     monkeypatch.setattr(one_job, "_stopped_run", lambda _: "half")
     folder = str(tmp_path)
-    job = Job(0, 0, "small", (), folder, data=folder, runs=folder, place=folder)
+    job = TrainingJob(0, 0, "small", (), folder, data=folder, runs=folder, place=folder)
     job.path("").parent.mkdir()
     one_job.run_job(job)
     outcome = one_job.read_outcome(job)
@@ -296,7 +296,7 @@ def test_how_a_job_ends(
 
 class TestResume:
     def test_it_goes_on_where_it_was(self, tmp_path: Path) -> None:
-        def script(job: Job, attempt: int) -> Outcome:
+        def script(job: TrainingJob, attempt: int) -> Outcome:
             if job.trial == 2:
                 raise KeyboardInterrupt
             return complete(job)

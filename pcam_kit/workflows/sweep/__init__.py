@@ -5,6 +5,8 @@
     job.py     one training of a trial, in a process of its own, on this machine or another
     pools.py   where jobs run: processes here, or a Ray cluster
     result.py  the trials side by side, and how far the best of them flatters itself
+    found.py   the sweeps that trained some runs, for their report
+    side_by_side.py, shards.py  other jobs: seeds, folds, parts of a prediction
 
 In the sweep's folder `journal.log` has the trials, and is all that a resume needs; `trials/` has
 what each job told. Runs are ordinary run folders.

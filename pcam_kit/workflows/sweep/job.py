@@ -1,10 +1,9 @@
-"""One training of a trial, in a process of its own; it tells of itself through files.
+"""A job in a process of its own, such as one training of a trial; it tells of itself by files.
 
     python -m pcam_kit.workflows.sweep.job JOB.json
 
-The files are in the sweep's folder, which all machines of a cluster share: `NAME.epochs.jsonl`, a
-line an epoch; `NAME.stop`, made by the sweep where the trial is to end; `NAME.outcome.json`,
-written last.
+The files are in a folder that all machines of a cluster share: `NAME.epochs.jsonl`, a line an
+epoch; `NAME.stop`, made by the sweep where the trial is to end; `NAME.outcome.json`, written last.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 from pcam_kit.config.load import load_experiment
 from pcam_kit.config.schema import Experiment
@@ -39,8 +38,26 @@ LOCKED_PAUSE = 0.5  # seconds between two looks at a run that another process st
 Ending = Literal["complete", "stopped", "interrupted", "failed", "unusable"]
 
 
+class Job(Protocol):
+    """What a pool runs: a frozen dataclass of plain values, of which `job_of` knows the class.
+
+    trial: its number, for messages. place: the working directory.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def trial(self) -> int: ...
+    @property
+    def place(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    def path(self, suffix: str) -> Path: ...
+    def perform(self) -> Outcome: ...
+
+
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """Training number `seed` of a trial.
 
     folder: the sweep's. config, overrides: as `pcam train` takes them. data, runs: folders. place:
@@ -65,6 +82,18 @@ class Job:
     def path(self, suffix: str) -> Path:
         """One of its files."""
         return Path(self.folder) / "trials" / f"{self.name}{suffix}"
+
+    def perform(self) -> Outcome:
+        """Train, resume, or find the run that is complete."""
+        try:
+            run = _train(self)
+            return Outcome("complete", run.name, run.outcome.valid_auc)
+        except Interrupted as error:
+            stopped = self.path(".stop").exists()
+            ending: Ending = "stopped" if stopped else "interrupted"
+            return Outcome(ending, _stopped_run(self), error=error.message)
+        except (ConfigError, TrainingError) as error:
+            return Outcome("failed", error=error.message)
 
 
 @dataclass(frozen=True)
@@ -91,9 +120,9 @@ def new_job(
     trial: int,
     seed: int = 0,
     workers: int,
-) -> Job:
+) -> TrainingJob:
     """A job of this process: its folders by their whole paths, configs from where it works."""
-    return Job(
+    return TrainingJob(
         trial=trial,
         seed=seed,
         config=config,
@@ -108,8 +137,12 @@ def new_job(
 
 def job_of(values: dict[str, Any]) -> Job:
     """The job that `dataclasses.asdict` gave."""
+    if "overrides" not in values:
+        from pcam_kit.workflows.sweep.shards import ShardJob
+
+        return ShardJob(**values)
     values = {**values, "overrides": tuple(values["overrides"])}
-    return Job(**values)
+    return TrainingJob(**values)
 
 
 def read_outcome(job: Job) -> Outcome | None:
@@ -119,7 +152,7 @@ def read_outcome(job: Job) -> Outcome | None:
     return Outcome(**read_json_object(job.path(".outcome.json")))
 
 
-def read_epochs(job: Job) -> list[tuple[int, float]]:
+def read_epochs(job: TrainingJob) -> list[tuple[int, float]]:
     """Each epoch that was reported, with its validation AUC."""
     if not job.path(".epochs.jsonl").is_file():
         return []
@@ -128,23 +161,16 @@ def read_epochs(job: Job) -> list[tuple[int, float]]:
 
 
 def run_job(job: Job) -> None:
-    """Train, resume, or find the run that is complete; then write the outcome."""
+    """Do what the job is about; then write the outcome."""
     os.chdir(job.place)
     try:
-        run = _train(job)
-        outcome = Outcome("complete", run.name, run.outcome.valid_auc)
-    except Interrupted as error:
-        stopped = job.path(".stop").exists()
-        ending: Ending = "stopped" if stopped else "interrupted"
-        outcome = Outcome(ending, _stopped_run(job), error=error.message)
-    except (ConfigError, TrainingError) as error:
-        outcome = Outcome("failed", error=error.message)
+        outcome = job.perform()
     except PcamError as error:
         outcome = Outcome("unusable", error=f"{error.message}\n  -> {error.hint}".rstrip(" ->\n"))
     write_json(job.path(".outcome.json"), asdict(outcome))
 
 
-def _train(job: Job) -> Run:
+def _train(job: TrainingJob) -> Run:
     workspace, experiment, store = _place(job)
     for recipe in teacher_recipes(resolve_experiment(experiment, store), store):
         _train_teacher(recipe, job, store, workspace)
@@ -164,7 +190,7 @@ def _train(job: Job) -> Run:
             time.sleep(LOCKED_PAUSE)
 
 
-def _train_teacher(recipe: Recipe, job: Job, store: Store, workspace: Workspace) -> None:
+def _train_teacher(recipe: Recipe, job: TrainingJob, store: Store, workspace: Workspace) -> None:
     """Train a teacher, and have its answers, before the trials that share it."""
     digest = hashlib.sha256(json.dumps(asdict(recipe)).encode()).hexdigest()[:16]
     lock = Path(job.folder) / "trials" / f"teacher-{digest}.lock"
@@ -179,14 +205,14 @@ def _train_teacher(recipe: Recipe, job: Job, store: Store, workspace: Workspace)
         predictions_of(teacher, "train", teacher.experiment.evaluation.tta, workspace)
 
 
-def _stopped_run(job: Job) -> str:
+def _stopped_run(job: TrainingJob) -> str:
     """The name of the run that a stopped job leaves."""
     workspace, experiment, store = _place(job)
     found = find_runs(experiment, store, workspace)
     return found[-1].name if found else ""
 
 
-def _place(job: Job) -> tuple[Workspace, Experiment, Store]:
+def _place(job: TrainingJob) -> tuple[Workspace, Experiment, Store]:
     workspace = Workspace(data=Path(job.data), runs=Path(job.runs))
     experiment = load_experiment(job.config, job.overrides)
     slug = experiment.competition or workspace.last_fetched()
@@ -196,7 +222,7 @@ def _place(job: Job) -> tuple[Workspace, Experiment, Store]:
 class _Reports(Silent):
     """A display that notes each epoch, and ends the training where the sweep says so."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: TrainingJob) -> None:
         self._job = job
         self._parent = os.getppid()
 
@@ -208,7 +234,7 @@ class _Reports(Silent):
 
 
 class _Monitor:
-    def __init__(self, silent: TrainingMonitor, job: Job, parent: int) -> None:
+    def __init__(self, silent: TrainingMonitor, job: TrainingJob, parent: int) -> None:
         self.started, self.step = silent.started, silent.step
         self._job, self._parent = job, parent
 

@@ -16,7 +16,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from pcam_kit.errors import ConfigError, UsageError
 from pcam_kit.files import write_json
@@ -28,6 +28,8 @@ INSTALL = 'pip install "pcam-kit[ray]"'
 NO_CLUSTER = "on the head machine: ray start --head; or begin a cluster here: --ray local"
 CONNECT_SECONDS = 10.0
 STOP_SECONDS = 60.0  # that a job may take to write its checkpoint
+JobT = TypeVar("JobT", bound=Job)
+
 # what libraries take their number of threads from
 THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -80,7 +82,7 @@ class Pool(Protocol):
         ...
 
 
-class Attempts:
+class Attempts(Generic[JobT]):
     """The jobs of a pool; one whose process dies is started again, from its checkpoint.
 
     what: what messages call a job, "trial". running: by name.
@@ -89,14 +91,14 @@ class Attempts:
     def __init__(self, pool: Pool, what: str) -> None:
         self._pool, self._what = pool, what
         self._counts: dict[str, int] = {}
-        self.running: dict[str, Job] = {}
+        self.running: dict[str, JobT] = {}
 
     @property
     def has_room(self) -> bool:
         """Whether the pool takes another job now."""
         return len(self.running) < self._pool.size()
 
-    def start(self, job: Job) -> None:
+    def start(self, job: JobT) -> None:
         """Begin a job."""
         for suffix in (".stop", ".outcome.json"):  # of an earlier attempt
             job.path(suffix).unlink(missing_ok=True)
@@ -104,11 +106,11 @@ class Attempts:
         self.running[job.name] = job
         self._pool.start(job)
 
-    def ended(self) -> list[tuple[Job, Outcome]]:
+    def ended(self) -> list[tuple[JobT, Outcome]]:
         """The jobs that ended since the last call; those that died ATTEMPTS times have failed."""
-        found: list[tuple[Job, Outcome]] = []
-        for job, why in self._pool.ended():
-            del self.running[job.name]
+        found: list[tuple[JobT, Outcome]] = []
+        for ended, why in self._pool.ended():
+            job = self.running.pop(ended.name)
             outcome = read_outcome(job)
             if outcome is None or outcome.ending == "interrupted":
                 reason = why or (outcome.error if outcome is not None else "it left no word")

@@ -17,7 +17,7 @@ from pcam_kit.files import locked, write_bytes
 from pcam_kit.formatting import counted, duration
 from pcam_kit.progress import SILENT, Display, LiveTable
 from pcam_kit.workflows.sweep import pools
-from pcam_kit.workflows.sweep.job import Job, Outcome, new_job, read_epochs
+from pcam_kit.workflows.sweep.job import Outcome, TrainingJob, new_job, read_epochs
 from pcam_kit.workflows.sweep.pools import HERE, Attempts, Pool, Where, open_pool
 from pcam_kit.workflows.sweep.result import SweepResult, as_table, ranked, summarise
 from pcam_kit.workflows.sweep.study import Study, Trial
@@ -140,7 +140,7 @@ class _Loop:
         self, pool: Pool, table: LiveTable, pause: Callable[[float], None] = time.sleep
     ) -> None:
         """Until every trial has ended. Raises RunError where nothing can be trained."""
-        jobs = Attempts(pool, "trial")
+        jobs: Attempts[TrainingJob] = Attempts(pool, "trial")
         while True:
             while jobs.has_room and (one := self._next()) is not None:
                 self._start(one, jobs)
@@ -161,7 +161,7 @@ class _Loop:
         self._begun += 1
         return _Progress(self._study.begin())
 
-    def _start(self, one: _Progress, jobs: Attempts) -> None:
+    def _start(self, one: _Progress, jobs: Attempts[TrainingJob]) -> None:
         """Begin the next training of a trial."""
         seed = len(one.aucs)
         overrides = (*self._plan.overrides(one.trial.values, seed), f"competition={self._slug}")
@@ -178,7 +178,7 @@ class _Loop:
             )
         )
 
-    def _listen(self, one: _Progress, job: Job) -> None:
+    def _listen(self, one: _Progress, job: TrainingJob) -> None:
         """Tell the study of new epochs, and the trial to stop where the study says so."""
         if job.seed > 0:
             return
@@ -189,7 +189,7 @@ class _Loop:
             if self._study.report(job.trial, epoch, auc):
                 job.path(".stop").touch()
 
-    def _end(self, job: Job, outcome: Outcome, jobs: Attempts) -> None:
+    def _end(self, job: TrainingJob, outcome: Outcome, jobs: Attempts[TrainingJob]) -> None:
         """A job has ended: the next training of its trial, or the trial's end."""
         one = self._under_way.pop(job.trial)
         self._listen(one, job)

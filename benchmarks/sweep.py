@@ -20,7 +20,7 @@ from pcam_kit.files import append_json_line, write_json
 from pcam_kit.progress import SILENT
 from pcam_kit.workflows.sweep import pools
 from pcam_kit.workflows.sweep import run as loop
-from pcam_kit.workflows.sweep.job import Job, Outcome
+from pcam_kit.workflows.sweep.job import Outcome, TrainingJob
 from pcam_kit.workflows.sweep.study import Study
 from pcam_kit.workspace import Workspace
 
@@ -32,16 +32,16 @@ class StandIns:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._running: dict[str, tuple[Job, int]] = {}
+        self._running: dict[str, tuple[TrainingJob, int]] = {}
 
     def size(self) -> int:
         return self._size
 
-    def start(self, job: Job) -> None:
+    def start(self, job: TrainingJob) -> None:
         self._running[job.name] = (job, 0)
 
-    def ended(self) -> list[tuple[Job, str]]:
-        done: list[tuple[Job, str]] = []
+    def ended(self) -> list[tuple[TrainingJob, str]]:
+        done: list[tuple[TrainingJob, str]] = []
         for name, (job, epoch) in list(self._running.items()):
             quality = random.Random(job.trial).gauss(0.9, 0.02)
             auc = quality - 0.2 * math.exp(-epoch / 4)
@@ -87,8 +87,8 @@ def main() -> None:
         study = Study(plan, folder)
         one = loop._Loop(plan, study, folder, Workspace(), "tnm-112-lab-2-2024", 2)
         began = time.perf_counter()
-        with SILENT.work() as work:
-            one.run(StandIns(arguments.workers), work)
+        with SILENT.table() as table:
+            one.run(StandIns(arguments.workers), table)
         seconds = time.perf_counter() - began
         trials = study.trials()
         again = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
@@ -160,13 +161,19 @@ def _validate(kind: Any, values: Any, path: Path) -> Any:
     """The values as `kind`. Raises RunError, which names the first that does not fit."""
     try:
         # as JSON: a dataclass is strict about its fields only there
-        return TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
+        return _adapter(kind).validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = printable(".".join(map(str, first["loc"])))
         raise RunError(
             f"{path}: {where}: {first['msg']}, found {_short(first['input'])}", hint=DAMAGED
         ) from error
+
+
+@lru_cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Built once: of hundreds of runs it would be most of the time."""
+    return TypeAdapter(kind)
 
 
 def _short(value: object) -> str:

@@ -42,6 +42,10 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         try:
             app(args=arguments, prog_name="pcam", standalone_mode=True)
+        except SystemExit as stop:
+            if not stop.code:
+                _flush_mirrors()
+            raise
         finally:
             if sys.stdout is not None:  # None after a shell's `>&-`
                 sys.stdout.flush()  # a closed pipe must fail here, where it is handled
@@ -75,6 +79,13 @@ def main(arguments: list[str] | None = None) -> None:
         if "fetch" in arguments:  # it trains nothing
             hint = "close other programs (notebooks keep what they loaded), then run it again"
         _fail(PcamError("out of memory", hint=hint))
+
+
+def _flush_mirrors() -> None:
+    """Upload what waits, where a folder is in storage. Raises RemoteError."""
+    mirrors = sys.modules.get("pcam_kit.mirrors")  # else nothing has used it
+    if mirrors is not None:
+        mirrors.flush()
 
 
 def _prepare_streams() -> None:

@@ -14,7 +14,9 @@
     │       ├── UnreachableError         no connection came about
     │       └── OutcomeUnknownError      a submission that may or may not have arrived
     ├── StorageError (OSError)    exit 8   disk full, folder read-only, or in use elsewhere
-    │   └── LockedError                  another process holds the lock
+    │   ├── LockedError                  another process holds the lock
+    │   └── RemoteError                  object storage refused, or did not answer
+    │       └── ConflictError            a file changed here and there
     ├── MismatchError (ArithmeticError)  exit 9   two computations that must agree do not
     └── Interrupted               exit 130 Ctrl-C; finished work is kept
 
@@ -120,6 +122,14 @@ class StorageError(PcamError, OSError):
 
 class LockedError(StorageError):
     """Another process holds the lock."""
+
+
+class RemoteError(StorageError):
+    """Object storage refused a request, or did not answer. What is on this machine is kept."""
+
+
+class ConflictError(RemoteError):
+    """A file of a mirror was changed on this machine and in the storage."""
 
 
 class MismatchError(PcamError, ArithmeticError):

@@ -81,12 +81,23 @@ def storage_error(error: OSError, path: Path, doing: str = "write") -> StorageEr
             return StorageError(f"cannot {doing} {path}: {error.strerror or error}", hint=hint)
 
 
+# called with the path of each file or folder of ours that was written, moved or deleted; `mirrors`
+# listens once there is a mirror
+listeners: list[Callable[[Path], None]] = []
+
+
+def _announce(path: Path) -> None:
+    for listener in listeners:
+        listener(path)
+
+
 @contextmanager
-def writing(path: Path) -> Generator[Path]:
+def writing(path: Path, *, announced: bool = True) -> Generator[Path]:
     """Yield a temporary path beside `path`, renamed to `path` when the block succeeds.
 
-    It is fsynced first, and removed when the block fails. Raises StorageError when the disk is full
-    or the folder is read-only; an existing file at `path` is then unchanged.
+    It is fsynced first, and removed when the block fails. announced: to `listeners`. Raises
+    StorageError when the disk is full or the folder is read-only; an existing file at `path` is
+    then unchanged.
     """
     # the suffix stays the last part: Keras chooses the format by it
     temporary = path.with_name(f"{PARTIAL}{secrets.token_hex(4)}.{path.name}")
@@ -94,7 +105,7 @@ def writing(path: Path) -> Generator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         sync_file(temporary)
-        move(temporary, path)
+        move(temporary, path, announced=False)
         sync_folder(path.parent)
     except OSError as error:
         if isinstance(error, StorageError):
@@ -103,6 +114,14 @@ def writing(path: Path) -> Generator[Path]:
     finally:
         with suppress(OSError):  # must not hide the error that is being raised
             temporary.unlink(missing_ok=True)
+    if announced:
+        _announce(path)
+
+
+def delete(path: Path) -> None:
+    """Delete a file of ours, if it is there. Raises OSError."""
+    path.unlink(missing_ok=True)
+    _announce(path)
 
 
 def clear_partial(folder: Path) -> None:
@@ -132,22 +151,24 @@ def check_space(folder: Path, needed: int) -> None:
         )
 
 
-def move(source: Path, target: Path) -> None:
+def move(source: Path, target: Path, *, announced: bool = True) -> None:
     """Rename a file or folder, in place of a file at `target`.
 
     Windows refuses while a program has the file, or a file in the folder, open. It is tried again
-    for RENAME_SECONDS. Raises OSError.
+    for RENAME_SECONDS. announced: to `listeners`. Raises OSError.
     """
     deadline = time.monotonic() + RENAME_SECONDS
     while True:
         try:
             source.replace(target)
-            return
+            break
         except PermissionError as error:
             if getattr(error, "winerror", None) is None or time.monotonic() > deadline:
                 raise
         gc.collect()  # the traceback of an error that was dealt with may hold a store open
         time.sleep(0.05)
+    if announced:
+        _announce(target)
 
 
 def sync_file(path: Path) -> None:
@@ -214,16 +235,16 @@ def check_replaceable(path: Path, mark: bytes) -> None:
         raise storage_error(error, path, "read") from error
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, *, announced: bool = True) -> None:
     """Write a whole file atomically."""
-    with writing(path) as temporary:
+    with writing(path, announced=announced) as temporary:
         temporary.write_bytes(data)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, announced: bool = True) -> None:
     """Write `value` as indented JSON, atomically."""
     text = json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n"
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(), announced=announced)
 
 
 def append_json_line(path: Path, value: Any) -> None:
@@ -249,6 +270,7 @@ def append_json_line(path: Path, value: Any) -> None:
             os.fsync(handle.fileno())
     except OSError as error:
         raise storage_error(error, path) from error
+    _announce(path)
 
 
 def read_json_lines(path: Path) -> tuple[list[Any], int]:

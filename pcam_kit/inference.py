@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from pcam_kit import mirrors
 from pcam_kit.config.schema import Custom
 from pcam_kit.errors import RunError
 from pcam_kit.models.saved import read_model
@@ -44,6 +45,7 @@ def load_trained(run: Run) -> Any:
     """
     run.check_network()
     path = run.model_file
+    mirrors.bring(run.path)  # also what a network of the caller's own needs
     if not path.exists():
         raise RunError(
             f"no trained model at {path}",

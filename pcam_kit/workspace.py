@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from pcam_kit import mirrors
 from pcam_kit.competitions import Competition, find_competition
 from pcam_kit.config.schema import StainMethod
 from pcam_kit.data.store import Store, open_store
@@ -18,17 +19,51 @@ from pcam_kit.submissions import Ledger
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folders of data, runs, submissions and sweeps, by default in the working directory."""
+    """The folders of data, runs, submissions and sweeps, by default in the working directory.
+
+    The first three may be given as URLs of folders in storage, `s3://bucket/runs`; each is then the
+    local mirror of that (`pcam_kit.mirrors`). Raises UsageError for a URL that cannot be one.
+    """
 
     data: Path = Path("data")
     runs: Path = Path("runs")
     submissions: Path = Path("submissions")
     sweeps: Path = Path("sweeps")
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", mirrors.folder_of(self.data, "data"))
+        object.__setattr__(self, "runs", mirrors.folder_of(self.runs, "runs"))
+        submissions = mirrors.folder_of(self.submissions, "submissions")
+        object.__setattr__(self, "submissions", submissions)
+
     @classmethod
-    def below(cls, folder: Path) -> Workspace:
-        """The folders by their usual names below `folder`."""
-        return cls(folder / "data", folder / "runs", folder / "submissions", folder / "sweeps")
+    def of(
+        cls,
+        data: str | os.PathLike[str] = "data",
+        runs: str | os.PathLike[str] = "runs",
+        submissions: str | os.PathLike[str] = "submissions",
+        sweeps: Path = Path("sweeps"),
+    ) -> Workspace:
+        """The workspace of paths or URLs."""
+        return cls(
+            mirrors.folder_of(data, "data"),
+            mirrors.folder_of(runs, "runs"),
+            mirrors.folder_of(submissions, "submissions"),
+            sweeps,
+        )
+
+    @classmethod
+    def below(cls, folder: str | os.PathLike[str]) -> Workspace:
+        """The folders by their usual names below `folder`, a path or a URL.
+
+        Of a URL the sweeps are in the working directory.
+        """
+        text = os.fspath(folder)
+        if mirrors.is_url(text):
+            text = text.rstrip("/")
+            return cls.of(f"{text}/data", f"{text}/runs", f"{text}/submissions")
+        path = Path(text)
+        return cls(path / "data", path / "runs", path / "submissions", path / "sweeps")
 
     @classmethod
     def from_environment(cls) -> Workspace:
@@ -36,10 +71,10 @@ class Workspace:
 
         A variable that is not set stands for the usual name.
         """
-        return cls(
-            Path(os.environ.get("PCAM_DATA_DIR") or "data"),
-            Path(os.environ.get("PCAM_RUNS_DIR") or "runs"),
-            Path(os.environ.get("PCAM_SUBMISSIONS_DIR") or "submissions"),
+        return cls.of(
+            os.environ.get("PCAM_DATA_DIR") or "data",
+            os.environ.get("PCAM_RUNS_DIR") or "runs",
+            os.environ.get("PCAM_SUBMISSIONS_DIR") or "submissions",
         )
 
     def competition_path(self, slug: str) -> Path:
@@ -61,9 +96,11 @@ class Workspace:
         Raises DataError when it is missing, incomplete or not normalised by `stain`, or when the
         store it was normalised from has changed.
         """
+        mirrors.refresh(self.data)
         slug = name
         if name != MLE_BENCH and not self.competition_path(name).is_dir():
             slug = find_competition(name).slug
+        mirrors.bring(self.store_path(slug, stain))
         store = open_store(self.store_path(slug, stain))
         command = f"pcam fetch {slug}"
         if stain is not None:
@@ -110,10 +147,11 @@ class Workspace:
 
     def fetch_times(self) -> dict[str, str]:
         """When each competition with a store was fetched, by slug; they sort as text."""
+        mirrors.refresh(self.data)
         return {
             path.parent.name: str(read_json_object(path).get("time", ""))
             for path in self.data.glob("*/fetched.json")
-            if (path.parent / "store" / "manifest.json").is_file()
+            if mirrors.exists(path.parent / "store" / "manifest.json")
         }
 
     def last_fetched(self) -> str:

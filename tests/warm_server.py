@@ -23,6 +23,7 @@ from __future__ import annotations
 import builtins
 import errno
 import importlib
+import importlib.util
 import io
 import json
 import os
@@ -48,6 +49,7 @@ PRELOADED = (
     "pcam_kit.workflows.fetch",
     "pcam_kit.workflows.submit",
 )
+EXTRAS = ("s3fs",)  # where they are installed; 0.3 s
 
 
 def main() -> None:
@@ -61,6 +63,9 @@ def main() -> None:
 
     for name in PRELOADED:  # not `kaggle`, which signs in when it is imported
         importlib.import_module(name)
+    for name in EXTRAS:
+        if importlib.util.find_spec(name) is not None:
+            importlib.import_module(name)
     if threading.active_count() > 1:  # they would be missing in a child
         raise RuntimeError(f"threads before the fork: {threading.enumerate()}")
     answer("ready")

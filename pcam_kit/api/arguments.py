@@ -30,7 +30,7 @@ def workspace_of(given: WorkspaceLike | None) -> Workspace:
         return given
     if given is None:
         return Workspace.from_environment()
-    return Workspace.below(Path(given))
+    return Workspace.below(given)
 
 
 def display_of(given: Display | None) -> Display:

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from pcam_kit.config.folders import list_configs
+from pcam_kit.errors import PcamError
 
 
 def run_names(context: typer.Context, incomplete: str) -> list[str]:
@@ -43,7 +44,15 @@ def overrides(incomplete: str) -> list[str]:
 
 def _names(context: typer.Context) -> list[str]:
     given: Any = context.params.get("runs_dir")
-    folder = Path(given or os.environ.get("PCAM_RUNS_DIR") or "runs")
+    text = str(given or os.environ.get("PCAM_RUNS_DIR") or "runs")
+    folder = Path(text)
+    if "://" in text:  # what its mirror has; a Tab key does not wait for a network
+        from pcam_kit.mirrors.address import parse
+
+        try:
+            folder = parse(text).home("runs") / "files"
+        except PcamError:
+            return []
     try:
         names = [path.parent.name for path in folder.glob("*/meta.json")]
     except OSError:

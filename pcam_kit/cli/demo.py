@@ -28,7 +28,7 @@ def demo(
 
     No account, no download. Writes into demo/ unless told otherwise.
     """
-    from pcam_kit import api
+    from pcam_kit import api, mirrors
     from pcam_kit.display import ConsoleDisplay
     from pcam_kit.formatting import duration
     from pcam_kit.names import shell_word
@@ -56,7 +56,8 @@ def demo(
     say("Open in a browser:", style="bold")
     say(f"  {report.path}")
     say("What to type next:", style="bold")
-    commands = [command.format(runs=shell_word(workspace.runs)) for command, _ in NEXT]
+    runs = mirrors.address_of(workspace.runs) or shell_word(workspace.runs)
+    commands = [command.format(runs=runs) for command, _ in NEXT]
     for command, (_, what) in zip(commands, NEXT, strict=True):
         say(f"  {command:<{max(map(len, commands))}}  {what}")
     if as_json:

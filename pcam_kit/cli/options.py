@@ -13,32 +13,32 @@ if TYPE_CHECKING:
     from pcam_kit.workspace import Workspace
 
 DataDir = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--data-dir",
         envvar="PCAM_DATA_DIR",
         metavar="DIR",
-        help="Where data lies. [default: data]",
+        help="Where data lies, also s3://BUCKET/PREFIX. [default: data]",
         show_default=False,
     ),
 ]
 RunsDir = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--runs-dir",
         envvar="PCAM_RUNS_DIR",
         metavar="DIR",
-        help="Where runs lie. [default: runs]",
+        help="Where runs lie, also s3://BUCKET/PREFIX. [default: runs]",
         show_default=False,
     ),
 ]
 SubmissionsDir = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--submissions-dir",
         envvar="PCAM_SUBMISSIONS_DIR",
         metavar="DIR",
-        help="Where CSVs and the ledger lie. [default: submissions]",
+        help="Where CSVs and the ledger lie, also s3://BUCKET/PREFIX. [default: submissions]",
         show_default=False,
     ),
 ]
@@ -111,16 +111,16 @@ Workers = Annotated[
 
 
 def workspace_of(
-    data: Path | None = None,
-    runs: Path | None = None,
-    submissions: Path | None = None,
+    data: str | None = None,
+    runs: str | None = None,
+    submissions: str | None = None,
     *,
     base: Path = Path(),
 ) -> Workspace:
-    """The folders as given, the others below `base`."""
+    """The folders, or URLs, as given; the others below `base`."""
     from pcam_kit.workspace import Workspace
 
-    return Workspace(
+    return Workspace.of(
         data if data is not None else base / "data",
         runs if runs is not None else base / "runs",
         submissions if submissions is not None else base / "submissions",

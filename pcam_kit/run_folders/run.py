@@ -11,11 +11,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pcam_kit import mirrors
 from pcam_kit.competitions import Competition
 from pcam_kit.config import load
 from pcam_kit.config.schema import Experiment, WithoutNetwork
 from pcam_kit.errors import RunError
-from pcam_kit.files import sha256_file, storage_error, write_json
+from pcam_kit.files import delete, sha256_file, storage_error, write_json
 from pcam_kit.formatting import Summary, interval
 from pcam_kit.run_folders.predictions import Predictions, read_predictions, write_predictions
 from pcam_kit.run_folders.record import (
@@ -135,6 +136,7 @@ class Run(Summary):
         Raises RunError when the file cannot be read, or is not what this run wrote.
         """
         path = self.predictions_file(split)
+        mirrors.bring(path)
         if not path.exists():
             return None
         self.warn_without_id()
@@ -155,6 +157,7 @@ class Run(Summary):
 
     def check_model(self) -> None:
         """Raises RunError when model.keras is not the file that this run ended with."""
+        mirrors.bring(self.model_file)
         expected = self.meta.get("model_sha256")
         self.warn_without_id()
         try:
@@ -179,7 +182,7 @@ class Run(Summary):
             current = open_run(self.path)  # meta.json may have been added to
             update_meta(current, model_sha256=sha256_file(self.model_file))
         write_json(self.path / "result.json", {"schema_version": SCHEMA_VERSION, **asdict(result)})
-        self.state_file.unlink(missing_ok=True)
+        delete(self.state_file)
         return open_run(self.path)
 
     def predictions_file(self, split: str) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
+from pcam_kit import mirrors
 from pcam_kit.clock import behind
 from pcam_kit.config.faults import suggestion
 from pcam_kit.config.folders import list_configs
@@ -39,6 +40,7 @@ def list_runs(
     Damaged ones and those of another schema are left out; `report_unreadable` is called with the
     reason.
     """
+    mirrors.refresh(runs_dir)
     return _read(sorted(runs_dir.iterdir()), report_unreadable) if runs_dir.is_dir() else []
 
 
@@ -59,6 +61,7 @@ def next_order(runs_dir: Path, started: str) -> str:
     started: the time, ISO 8601 in UTC with milliseconds. It is the place, unless the clock was set
     back: then it is just after the latest one.
     """
+    mirrors.refresh(runs_dir)
     metas = [read_json_object(path) for path in runs_dir.glob("*/meta.json")]
     return behind((str(meta.get(ORDER, meta.get("started", ""))) for meta in metas), started)
 
@@ -117,6 +120,7 @@ def find_run(
     process trains come first. Raises RunError when no run fits.
     """
     if name is not None:
+        mirrors.refresh(runs_dir)
         run = _newest_ensemble(runs_dir, name) or _open(_locate(runs_dir, name))
         if complete is True:
             _ = run.outcome

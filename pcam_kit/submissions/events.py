@@ -7,9 +7,9 @@ shown, compared and summed without further checks.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
@@ -134,6 +134,7 @@ OPTIONAL: Mapping[str, Mapping[str, Check]] = {
 class DamagedLine:
     """A line that cannot be used. number: from 1. reason: one printable line."""
 
+    path: Path
     number: int
     text: str
     reason: str
@@ -171,14 +172,43 @@ def read_lines(path: Path) -> Lines:
         try:
             event: object = parse_json(line)
         except ValueError:
-            lines.damaged.append(DamagedLine(number, line, "it is not JSON"))
+            lines.damaged.append(DamagedLine(path, number, line, "it is not JSON"))
             continue
         fault = _fault(event, path)
         if isinstance(event, dict) and not fault:
             lines.events.append(event)
         else:
-            lines.damaged.append(DamagedLine(number, line, fault))
+            lines.damaged.append(DamagedLine(path, number, line, fault))
     return lines
+
+
+def merge_events(several: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The events of several ledgers, each in its own order, as one in order of time.
+
+    The clocks of two machines differ: what follows an intent is never put before it.
+    """
+    keyed: list[tuple[datetime, bool, dict[str, Any]]] = []
+    for events in several:
+        latest = datetime.min.replace(tzinfo=UTC)
+        for event in events:
+            latest = max(latest, _moment(event))
+            keyed.append((latest, event["event"] != "intent", event))
+    intents = {event.get("id"): time for time, follows, event in keyed if not follows}
+    ordered = [
+        (max(time, intents.get(event.get("id"), time)), follows, event)
+        for time, follows, event in keyed
+    ]
+    ordered.sort(key=lambda item: item[:2])
+    return [event for _, _, event in ordered]
+
+
+def _moment(event: dict[str, Any]) -> datetime:
+    """The time of an event of a known kind; of a later version's the earliest there is."""
+    earliest = datetime.min.replace(tzinfo=UTC)
+    if not _is_time(event.get("time")):
+        return earliest
+    time = datetime.fromisoformat(event["time"])
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
 def _fault(event: object, path: Path) -> str:

@@ -12,6 +12,11 @@ Each event is one JSON line:
 
 A submission whose outcome is not known (killed, connection lost after the request) must get no
 `failed` line: it stays "unknown", and the same bytes are then not sent twice by accident.
+
+In storage each machine appends to a file of its own, `ledger-<8 hex>.jsonl`, so that none can
+overwrite another's lines; the ledger is all of them together. What must be on disk before
+something is sent must be there, too.
+
 Lines that cannot be read are skipped with a warning, and stay in the file.
 """
 
@@ -25,18 +30,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pcam_kit import files
+from pcam_kit import files, mirrors
 from pcam_kit.clock import PRECISION, now
 from pcam_kit.errors import SubmissionError
 from pcam_kit.formatting import few
 from pcam_kit.submissions.csv_file import CheckedCsv
 from pcam_kit.submissions.entry import Entry, Origin
-from pcam_kit.submissions.events import SCHEMA_VERSION, DamagedLine, read_lines
+from pcam_kit.submissions.events import SCHEMA_VERSION, DamagedLine, merge_events, read_lines
 from pcam_kit.submissions.history import OPTIONAL, SCORES, History, read_events
 
 log = logging.getLogger(__name__)
 
 DEFAULTS = Origin()
+BEFORE_SENDING = ("intent", "submitting")  # events that must be kept before something is sent
 _warned: set[tuple[Path, tuple[int, ...]]] = set()  # one warning for the same damage is enough
 
 
@@ -180,9 +186,10 @@ class Ledger:
 
     def damaged_intent(self, sha256: str) -> DamagedLine | None:
         """A line that cannot be read, names these bytes, and may be of a submission of them."""
-        for line in read_lines(self.path).damaged:
-            if sha256 in line.text and '"written"' not in line.text:
-                return line
+        for path in self._paths():
+            for line in read_lines(path).damaged:
+                if sha256 in line.text and '"written"' not in line.text:
+                    return line
         return None
 
     def newest(self, competition: str | None = None) -> Entry | None:
@@ -203,9 +210,22 @@ class Ledger:
         return read_events(self._read(), self.path.parent, self._sending)
 
     def _append(self, event: str, **values: Any) -> None:
+        path, writer = self.path, mirrors.writer_of(self.path.parent)
+        if writer is not None:
+            path = path.with_name(f"{path.stem}-{writer}{path.suffix}")
         files.append_json_line(
-            self.path, {"schema_version": SCHEMA_VERSION, "event": event, "time": now(), **values}
+            path, {"schema_version": SCHEMA_VERSION, "event": event, "time": now(), **values}
         )
+        if event in BEFORE_SENDING:
+            mirrors.push(path)
+
+    def _paths(self) -> list[Path]:
+        """The ledger's file; in storage those of all machines."""
+        folder = self.path.parent
+        if mirrors.writer_of(folder) is None:
+            return [self.path]
+        mirrors.refresh(folder)
+        return sorted(folder.glob(f"{self.path.stem}*{self.path.suffix}"))
 
     def _append_result(
         self, id: str, event: Literal["sent", "scored", "failed"], **values: Any
@@ -225,20 +245,23 @@ class Ledger:
 
     def _read(self) -> list[dict[str, Any]]:
         """The events in the file. Raises StorageError, SubmissionError."""
-        lines = read_lines(self.path)
-        if lines.damaged:
-            self._warn(lines.damaged)
-        return lines.events
+        several: list[list[dict[str, Any]]] = []
+        for path in self._paths():
+            lines = read_lines(path)
+            if lines.damaged:
+                self._warn(path, lines.damaged)
+            several.append(lines.events)
+        return several[0] if len(several) == 1 else merge_events(several)
 
-    def _warn(self, damaged: Sequence[DamagedLine]) -> None:
+    def _warn(self, path: Path, damaged: Sequence[DamagedLine]) -> None:
         numbers = tuple(line.number for line in damaged)
-        if (self.path, numbers) in _warned:
+        if (path, numbers) in _warned:
             return
-        _warned.add((self.path, numbers))
+        _warned.add((path, numbers))
         listed = few((f"{n}" for n in numbers), len(numbers))
         noun = "line" if len(numbers) == 1 else "lines"
         log.warning(
-            f"{self.path}: {noun} {listed} cannot be read and left out "
+            f"{path}: {noun} {listed} cannot be read and left out "
             f"(line {numbers[0]}: {damaged[0].reason})"
         )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
+from pcam_kit import mirrors
 from pcam_kit.competitions import find_competition
 from pcam_kit.config.load import load_experiment
 from pcam_kit.config.schema import Experiment
@@ -126,7 +127,9 @@ def _mle_bench_store(workspace: Workspace, display: Display) -> Store:
     """The store of MLE-bench's split; built where it is not there, or of another Kaggle store."""
     place = workspace.store_path(MLE_BENCH, None)
     source = workspace.store_path(mle_bench.SOURCE, None)
-    is_there, has_source = ((path / "manifest.json").is_file() for path in (place, source))
+    mirrors.refresh(workspace.data)
+    mirrors.bring(place)
+    is_there, has_source = (mirrors.exists(path / "manifest.json") for path in (place, source))
     if is_there and not has_source:
         return open_store(place)
     kaggle = workspace.store(mle_bench.SOURCE)

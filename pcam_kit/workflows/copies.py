@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from pcam_kit import mirrors
 from pcam_kit.competitions import Competition, Overlap, find_overlaps
 from pcam_kit.data.copies import Copies, StoreFingerprints, compare_stores, fingerprint_store
 from pcam_kit.data.store import Store, open_store
@@ -128,6 +129,8 @@ def _open_stores(names: Sequence[str], workspace: Workspace) -> list[Store]:
     if names:
         chosen = [_open_named(name, workspace) for name in names]
         return list({store.path.resolve(): store for store in chosen}.values())
+    for slug in workspace.fetch_times():
+        mirrors.bring(workspace.store_path(slug, None))
     manifests = [
         path
         for path in sorted(workspace.data.glob("*/store/manifest.json"))

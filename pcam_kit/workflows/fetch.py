@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pcam_kit import downloads, kaggle_client
+from pcam_kit import downloads, kaggle_client, mirrors
 from pcam_kit.clock import behind, now
 from pcam_kit.competitions import Competition, find_competition
 from pcam_kit.config.schema import StainMethod
@@ -111,6 +111,7 @@ def fetch(
             f"no such file or folder: {printable(str(files))}",
             hint="give the folder or archive with the competition's files to --from",
         )
+    _bring(workspace, profile, None)
     with locked(home / ".lock", f"fetching {profile.slug}"), display.work() as progress:
         clear_partial(home)
         recorded = read_json_object(home / RECORD)
@@ -155,6 +156,7 @@ def normalise(
     Raises as `fetch` does.
     """
     profile = store.profile
+    _bring(workspace, profile, stain)
     with (
         locked(workspace.competition_path(profile.slug) / ".lock", f"fetching {profile.slug}"),
         display.work() as progress,
@@ -203,6 +205,12 @@ def fetch_some(
         with_profile_hint(profile),
     ):
         return download_matching(source, patterns, progress)
+
+
+def _bring(workspace: Workspace, profile: Competition, stain: StainMethod | None) -> None:
+    """Bring the store that another machine made, before this one would make it anew."""
+    mirrors.refresh(workspace.data)
+    mirrors.bring(workspace.store_path(profile.slug, stain))
 
 
 def _intact(profile: Competition, path: Path, progress: Work) -> Store | None:

@@ -25,7 +25,7 @@ from pcam_kit.evaluation.calibration import (
 )
 from pcam_kit.evaluation.ensemble import Averaging, combine, correlations
 from pcam_kit.evaluation.intervals import score_interval
-from pcam_kit.files import locked, sha256_file, writing
+from pcam_kit.files import delete, locked, sha256_file, writing
 from pcam_kit.formatting import Summary
 from pcam_kit.metrics import METRICS, Evaluation, Floats
 from pcam_kit.progress import SILENT, Display
@@ -299,7 +299,7 @@ def _write(
     copy = _copy_of(path)
     csv = write_csv(path, competition, ids, probabilities, threshold=threshold)
     if copy is not None and csv.sha256 == sha256_file(copy):
-        copy.unlink()
+        delete(copy)
     elif copy is not None:
         log.info(f"the other CSV that was there is now {copy}")
     return csv

@@ -142,7 +142,7 @@ def _check_damage(ledger: Ledger, checked: CheckedCsv) -> None:
     line = ledger.damaged_intent(checked.sha256)
     if line is not None:
         raise SubmissionError(
-            f"these bytes may have been submitted before: line {line.number} of {ledger.path} "
+            f"these bytes may have been submitted before: line {line.number} of {line.path} "
             f"names them, and cannot be read ({line.reason})",
             hint="look at the competition's submissions at Kaggle; if they are not there: "
             "pcam submit --again",

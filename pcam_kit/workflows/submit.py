@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pcam_kit import mirrors
 from pcam_kit.competitions import Competition, find_competition
 from pcam_kit.data.shift import drift_sentence
 from pcam_kit.data.sources.opening import open_files
@@ -184,12 +185,14 @@ def _choose_csv(request: SubmitRequest, ledger: Ledger) -> tuple[Path, Entry | N
             )
         log.info(f"submitting {newest.csv}, the newest CSV")
         path = Path(newest.csv)
+        mirrors.bring(path)
         if not path.is_file():
             raise UsageError(
                 f"{path} is in the ledger, but the file is gone",
                 hint="write it again: pcam predict",
             )
         return path, _entry_of(path, ledger)
+    mirrors.bring(request.csv)
     if not request.csv.is_file():
         return request.csv, None
     return request.csv, _entry_of(request.csv, ledger)

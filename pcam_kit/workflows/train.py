@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pcam_kit import mirrors
 from pcam_kit.clock import now
 from pcam_kit.config.load import load_experiment
 from pcam_kit.config.schema import Ensemble, Experiment
@@ -104,6 +105,7 @@ def train(request: TrainRequest, workspace: Workspace, *, display: Display = SIL
         with _training(training.run):
             return _finish(training, workspace, display)
     run = _find_stopped(request, workspace)
+    mirrors.bring(run.path)
     if run.result is not None:
         log.info(f"{run.name} is complete already")
         return run
@@ -407,6 +409,7 @@ def _finish(training: _Training, workspace: Workspace, display: Display) -> Run:
         update_meta(run, ended=now())
         complete = complete_run(run, predictions, state)
         trackers.completed(complete)
+    mirrors.flush()
     result = complete.outcome
     teachers = teacher_seconds(run)
     total = f"; with its teachers {duration(teachers + state.seconds)}" if teachers else ""

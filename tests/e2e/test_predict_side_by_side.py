@@ -35,7 +35,7 @@ def test_the_parts_are_what_one_process_predicts(
 
     # of a call that was stopped: it is not computed again
     known = np.full((len(expected["test"]) // 2, 8), 0.25, np.float32)
-    folder = project.path / "runs" / name / ".parts-test-d4-2"
+    folder = project.path / "runs" / f".parts-{name}-test-d4-2"
     folder.mkdir()
     np.save(folder / f"{name}-test-00001.npy", known)
 
@@ -56,5 +56,5 @@ def test_the_parts_are_what_one_process_predicts(
 
 
 def test_a_job_is_read_back() -> None:
-    job = ShardJob(1, 2, "folder", "run", "test", "d4", "data", str(Path.cwd()))
+    job = ShardJob(1, 2, "folder", "run", "test", "d4", "data", "runs", str(Path.cwd()))
     assert job_of(asdict(job)) == job

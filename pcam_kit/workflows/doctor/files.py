@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from pcam_kit import mirrors
 from pcam_kit.competitions import Competition, find_competition
 from pcam_kit.config.schema import Ensemble, StainMethod, WithoutNetwork
 from pcam_kit.data.store import open_store, store_bytes, verify_store
@@ -192,7 +193,9 @@ def check_files(run: Run) -> None:
 
     Raises RunError for what is damaged, or was not written by this run; StorageError.
     """
-    if not isinstance(run.experiment.model, WithoutNetwork | Ensemble):
+    # of a run in storage, what was not brought yet cannot be damaged here
+    only_there = not run.model_file.exists() and mirrors.exists(run.model_file)
+    if not only_there and not isinstance(run.experiment.model, WithoutNetwork | Ensemble):
         _check_archive(run.model_file)
         run.check_model()
     for path in sorted((run.path / "predictions").glob("*.npz")):

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
+from pcam_kit import mirrors
 from pcam_kit.config.load import load_experiment
 from pcam_kit.config.schema import Experiment
 from pcam_kit.data.store import Store
@@ -60,8 +61,9 @@ class Job(Protocol):
 class TrainingJob:
     """Training number `seed` of a trial.
 
-    folder: the sweep's. config, overrides: as `pcam train` takes them. data, runs: folders. place:
-    the working directory, where configs are looked for.
+    folder: the sweep's. config, overrides: as `pcam train` takes them. data, runs: folders, or
+    URLs, so that each machine has mirrors of its own. place: the working directory, where configs
+    are looked for.
     """
 
     trial: int
@@ -128,11 +130,24 @@ def new_job(
         config=config,
         overrides=overrides,
         folder=str(folder),
-        data=str(workspace.data.resolve()),
-        runs=str(workspace.runs.resolve()),
+        data=place_of(workspace.data),
+        runs=place_of(workspace.runs),
         place=str(Path.cwd()),
         workers=workers,
     )
+
+
+def place_of(folder: Path) -> str:
+    """A folder as another machine finds it: of a mirror its URL."""
+    return mirrors.address_of(folder) or str(folder.resolve())
+
+
+def shared_folder(runs: Path) -> Path:
+    """A folder that all machines of a cluster have: that of the runs.
+
+    A mirror is of one machine; then the working directory.
+    """
+    return (Path() if mirrors.address_of(runs) else runs).resolve()
 
 
 def job_of(values: dict[str, Any]) -> Job:
@@ -213,7 +228,7 @@ def _stopped_run(job: TrainingJob) -> str:
 
 
 def _place(job: TrainingJob) -> tuple[Workspace, Experiment, Store]:
-    workspace = Workspace(data=Path(job.data), runs=Path(job.runs))
+    workspace = Workspace.of(data=job.data, runs=job.runs)
     experiment = load_experiment(job.config, job.overrides)
     slug = experiment.competition or workspace.last_fetched()
     return workspace, experiment, workspace.store(slug, experiment.data.stain)

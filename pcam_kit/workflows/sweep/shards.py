@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from pcam_kit.config.schema import Tta
 from pcam_kit.files import writing
 from pcam_kit.progress import SILENT, Display
-from pcam_kit.run_folders import Run, open_run
+from pcam_kit.run_folders import Run, find_run
 from pcam_kit.workflows.plan import rows_of
 from pcam_kit.workflows.predictions import (
     keep_predictions,
     members_of,
     predict_rows,
 )
-from pcam_kit.workflows.sweep.job import Outcome
+from pcam_kit.workflows.sweep.job import Outcome, place_of, shared_folder
 from pcam_kit.workflows.sweep.pools import Where, open_pool
 from pcam_kit.workflows.sweep.side_by_side import run_side_by_side
 from pcam_kit.workspace import Workspace
@@ -36,7 +36,8 @@ LEAST = 2048  # patches of a part: a process takes seconds to start
 class ShardJob:
     """Part `trial` of `parts`, counted from 1, of a run's predictions on a split.
 
-    folder: where the parts are put together. run: its folder. data, place: folders.
+    folder: where the parts are put together. run: its name. data, runs: folders, or URLs. place:
+    the working directory.
     """
 
     trial: int
@@ -46,12 +47,13 @@ class ShardJob:
     split: str
     tta: Tta
     data: str
+    runs: str
     place: str
 
     @property
     def name(self) -> str:
         """What its files are called."""
-        return f"{Path(self.run).name}-{self.split}-{self.trial:05d}"
+        return f"{self.run}-{self.split}-{self.trial:05d}"
 
     def path(self, suffix: str) -> Path:
         """One of its files."""
@@ -59,9 +61,10 @@ class ShardJob:
 
     def perform(self) -> Outcome:
         """Predict the part; nothing where its file is there."""
-        run = open_run(Path(self.run))
+        workspace = Workspace.of(data=self.data, runs=self.runs)
+        run = find_run(workspace.runs, self.run)
         if not self.path(".npy").is_file():
-            store = Workspace(data=Path(self.data)).store_of(run)
+            store = workspace.store_of(run)
             rows = np.array_split(rows_of(run, store, self.split), self.parts)[self.trial - 1]
             values = predict_rows(run, rows, self.tta, store, self.split)
             with writing(self.path(".npy")) as temporary, open(temporary, "wb") as file:
@@ -111,17 +114,19 @@ def predict_side_by_side(
 def _parts(run: Run, split: str, tta: Tta, most: int, workspace: Workspace) -> list[ShardJob]:
     n = len(rows_of(run, workspace.store_of(run), split))
     parts = max(1, min(most, n // LEAST))
-    folder = run.path.resolve() / f".parts-{split}-{tta}-{parts}"
+    name = f".parts-{run.name}-{split}-{tta}-{parts}"
+    folder = shared_folder(run.path.parent) / name
     folder.mkdir(exist_ok=True)
     return [
         ShardJob(
             trial=number,
             parts=parts,
             folder=str(folder),
-            run=str(run.path.resolve()),
+            run=run.name,
             split=split,
             tta=tta,
-            data=str(workspace.data.resolve()),
+            data=place_of(workspace.data),
+            runs=place_of(run.path.parent),
             place=str(Path.cwd()),
         )
         for number in range(1, parts + 1)
@@ -141,4 +146,4 @@ def _is_kept(run: Run, split: str, tta: Tta) -> bool:
 
 
 def _row(job: ShardJob) -> list[str]:
-    return [Path(job.run).name, str(job.trial), str(job.parts)]
+    return [job.run, str(job.trial), str(job.parts)]

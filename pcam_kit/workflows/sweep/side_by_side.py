@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pcam_kit.errors import Interrupted, RunError
 from pcam_kit.formatting import counted
 from pcam_kit.progress import SILENT, Display
-from pcam_kit.workflows.sweep.job import Outcome, TrainingJob, new_job, read_epochs
+from pcam_kit.workflows.sweep.job import Outcome, TrainingJob, new_job, read_epochs, shared_folder
 from pcam_kit.workflows.sweep.pools import POLL, Attempts, JobT, Pool
 from pcam_kit.workspace import Workspace
 
@@ -34,7 +34,7 @@ def train_side_by_side(
     Those that are complete already are used, stopped ones resumed, and what dies is tried again.
     Raises RunError for one that cannot be trained, once the others have ended; Interrupted.
     """
-    folder = (workspace.runs / f".side-by-side-{secrets.token_hex(4)}").resolve()
+    folder = shared_folder(workspace.runs) / f".side-by-side-{secrets.token_hex(4)}"
     (folder / "trials").mkdir(parents=True)
     jobs = [
         new_job(folder, config, overrides, workspace, trial=number, workers=workers)

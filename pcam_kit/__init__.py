@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         sweep,
         synthetic,
         train,
+        train_node,
         train_series,
         wrong_patches,
     )
@@ -84,6 +85,7 @@ __all__ = [
     "sweep",
     "synthetic",
     "train",
+    "train_node",
     "train_series",
     "wrong_patches",
 ]

@@ -61,6 +61,7 @@ from pcam_kit.api.training import (
     import_predictions,
     load_config,
     train,
+    train_node,
     train_series,
 )
 from pcam_kit.workspace import Workspace
@@ -97,6 +98,7 @@ __all__ = [
     "sweep",
     "synthetic",
     "train",
+    "train_node",
     "train_series",
     "wrong_patches",
 ]

@@ -91,6 +91,40 @@ def train(
     return workflow.train(request, workspace_of(workspace), display=display_of(display))
 
 
+def train_node(
+    config: str | os.PathLike[str] | None = None,
+    *,
+    nodes: int,
+    node: int | None,
+    coordinator: str | None,
+    overrides: Overrides = (),
+    seed: int | None = None,
+    workers: int = 2,
+    devices: int | None = None,
+    workspace: WorkspaceLike | None = None,
+    display: Display | None = None,
+) -> Run | None:
+    """Train one network together with the other nodes (Keras on JAX only).
+
+    Each calls this, with the same arguments but for its own `node`, 0 to nodes - 1; all devices of
+    all of them share each batch. coordinator: HOST:PORT of node 0. devices: must be None. Node 0
+    writes the run and gets it, or one that is complete already; the others get None. The same call
+    resumes a stopped run. When another node is gone, this process ends with exit code 5.
+    Raises as `train`.
+    """
+    from pcam_kit.training.nodes import parse_nodes
+    from pcam_kit.workflows import nodes as workflow
+    from pcam_kit.workflows.compute import Resources
+
+    request = workflow.NodeRequest(
+        parse_nodes(nodes, node, coordinator),
+        config_of(config),
+        overrides_of(overrides, seed),
+        Resources(workers, devices),
+    )
+    return workflow.train_node(request, workspace_of(workspace), display=display_of(display))
+
+
 def train_series(
     config: str | os.PathLike[str] | None = None,
     *,

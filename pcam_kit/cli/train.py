@@ -24,6 +24,7 @@ from pcam_kit.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from pcam_kit.run_folders import Run
     from pcam_kit.workflows.evaluate import RunEvaluation
     from pcam_kit.workflows.expected_time import ConfigTime
     from pcam_kit.workflows.series import Series
@@ -89,6 +90,34 @@ def train(
             show_default=False,
         ),
     ] = None,
+    nodes: Annotated[
+        int | None,
+        typer.Option(
+            "--nodes",
+            metavar="N",
+            min=1,
+            help="Processes, usually one a machine, that share each batch (Keras on JAX).",
+            show_default=False,
+        ),
+    ] = None,
+    node: Annotated[
+        int | None,
+        typer.Option(
+            "--node",
+            metavar="I",
+            help="Which of them this is, from 0; 0 writes the run.",
+            show_default=False,
+        ),
+    ] = None,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(
+            "--coordinator",
+            metavar="HOST:PORT",
+            help="Where node 0 is, and a free port there.",
+            show_default=False,
+        ),
+    ] = None,
     jobs: Jobs = None,
     ray: Ray = None,
     cpus: Cpus = 1,
@@ -105,6 +134,9 @@ def train(
     With --seeds or --folds several, one after another; the same command uses finished ones again
     and resumes a stopped one. Folds are of the train and valid patches together. With --jobs or
     --ray they are trained side by side.
+
+    With --nodes the same command is typed on each machine, with its own --node; typed again, it
+    resumes.
     """
     from pcam_kit import api
     from pcam_kit.display import ConsoleDisplay
@@ -116,6 +148,28 @@ def train(
     elif show_config:
         experiment = api.load_config(config, overrides or (), seed=seed, workspace=workspace)
         print_config(experiment, as_json=as_json)
+    elif nodes is not None:
+        if any(value is not None for value in (seeds, folds, jobs, ray, resume)):
+            raise UsageError(
+                "--nodes trains one run, and resumes it by itself",
+                hint="leave out --seeds, --folds, --jobs, --ray and --resume",
+            )
+        trained = api.train_node(
+            config,
+            nodes=nodes,
+            node=node,
+            coordinator=coordinator,
+            overrides=overrides or (),
+            seed=seed,
+            workers=workers,
+            devices=devices,
+            workspace=workspace,
+            display=display,
+        )
+        if trained is not None:
+            show_run(trained, as_json=as_json)
+    elif node is not None or coordinator is not None:
+        raise UsageError("--node and --coordinator need --nodes", hint="add --nodes N")
     elif seeds is not None or folds is not None:
         series = api.train_series(
             config,
@@ -154,10 +208,15 @@ def train(
         )
         if run.members:
             show_members(api.evaluate([*run.members, run], workspace=workspace))
-        if as_json:
-            print_json(run.training_dict())
-        else:
-            print_lines(run.path)
+        show_run(run, as_json=as_json)
+
+
+def show_run(run: Run, *, as_json: bool) -> None:
+    """What a training has come to, on stdout."""
+    if as_json:
+        print_json(run.training_dict())
+    else:
+        print_lines(run.path)
 
 
 def show_members(evaluations: list[RunEvaluation]) -> None:

@@ -20,7 +20,7 @@ class Batches:
     images: uint8 [total, h, w, 3], may be a memory map. labels: [total], classes or probabilities.
     rows: int64 [n]. crop: side of the centre crop in pixels. workers: number of threads; NumPy and
     OpenCV release the interpreter lock in their loops, so processes are not needed. passes: over
-    the rows, in each epoch.
+    the rows, in each epoch. part: (i, n): of each batch only the i-th of n equal parts is made.
     """
 
     images: NDArray[np.uint8]
@@ -32,6 +32,7 @@ class Batches:
     seed: int
     workers: int = 2
     passes: int = 1
+    part: tuple[int, int] = (0, 1)
 
     @property
     def steps(self) -> int:
@@ -48,7 +49,7 @@ class Batches:
 
     @property
     def size(self) -> int:
-        """Patches of every batch."""
+        """Patches of every batch, all parts together."""
         return min(self.batch_size, len(self.rows))
 
     def epoch(
@@ -67,7 +68,7 @@ class Batches:
                         order = make_generator(self.seed, number, ORDER).permutation(self.rows)
                         drawn = number
                     first = place * self.batch_size
-                    rows = order[first : first + self.batch_size]
+                    rows = self._part_of(order[first : first + self.batch_size])
                     pending.append(pool.submit(self._make_batch, rows, number))
                     if len(pending) > 2 * self.workers:
                         yield pending.popleft().result()
@@ -76,6 +77,11 @@ class Batches:
             finally:
                 for future in pending:
                     future.cancel()
+
+    def _part_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        index, count = self.part
+        size = len(rows) // count
+        return rows[index * size : (index + 1) * size]
 
     def _make_batch(
         self, rows: NDArray[np.int64], epoch: int

@@ -52,6 +52,20 @@ def check_devices(devices: int, batch_size: int) -> None:
 
 
 @contextmanager
+def undistributed() -> Generator[None]:
+    """Inside, Keras builds and predicts on one device of this process, also in `data_parallel`.
+
+    In a group of processes each assignment to a shared variable is an exchange between all.
+    """
+    current = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(current)
+
+
+@contextmanager
 def data_parallel(devices: int) -> Generator[None]:
     """Share every batch among the first `devices` devices while the block runs.
 

@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -32,8 +32,9 @@ from pcam_kit.pipeline.batches import Batches
 from pcam_kit.progress import TrainingMonitor
 from pcam_kit.run_folders.epochs import write_metrics
 from pcam_kit.training.backend import set_seed
-from pcam_kit.training.devices import data_parallel
+from pcam_kit.training.devices import data_parallel, undistributed
 from pcam_kit.training.networks import Networks, build_networks
+from pcam_kit.training.nodes import ALONE, Group
 from pcam_kit.training.state import TrainingState, load_state, save_state, using_weights
 from pcam_kit.training.validation import Validation
 
@@ -69,6 +70,7 @@ def fit(
     *,
     precision: Precision = "float32",
     devices: int = 1,
+    group: Group = ALONE,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> TrainingState:
     """Train until the last epoch or early stopping; `files.model` then has the best weights.
@@ -77,24 +79,28 @@ def fit(
     when it exists, and ends with the weights that an uninterrupted training would have (same
     machine, same backend, as many devices). `devices` share each batch. Raises TrainingError when
     the loss is not finite, Interrupted after a signal to stop, with a fresh checkpoint on disk.
+
+    group: the processes that the devices are in; all call this with their part of the batches, and
+    only the first writes. A signal to one stops all, at the same step.
     """
     config = experiment.training
     set_seed(experiment.seed)
     new = not files.state.is_file()
     with data_parallel(devices), _stop_requests() as stop:
-        networks = build_networks(experiment, batches, precision, new=new)
+        separate = group.count > 1
+        networks = build_networks(experiment, batches, precision, new=new, separate=separate)
         state = TrainingState()
         if not new:
             state = load_state(files.state, networks.trained, networks.average, files.owner)
-            if state.best_epoch > 0:
+            if state.best_epoch > 0 and group.is_first:
                 _check_best(files)
         elif isinstance(experiment.model, Transfer) and experiment.model.weights is not None:
             # so that a resume never needs the pretrained weights, or their download, again
-            _save(networks, files, state)
+            _save(networks, files, state, group)
         monitor.started(config.epochs, batches.steps, state.epoch * batches.steps + state.step)
         while not is_finished(state, config):
-            _run_epoch(networks, batches, state, files, monitor, stop, checkpoint_seconds)
-            _finish_epoch(networks, validate, state, files, monitor)
+            _run_epoch(networks, batches, state, files, monitor, stop, group, checkpoint_seconds)
+            _finish_epoch(networks, validate, state, files, monitor, group)
     return state
 
 
@@ -108,8 +114,9 @@ def _check_best(files: TrainingFiles) -> None:
     check_saved(files.model, unusable, files.owner)
 
 
-def _save(networks: Networks, files: TrainingFiles, state: TrainingState) -> None:
-    save_state(files.state, networks.trained, networks.average, state, files.owner)
+def _save(networks: Networks, files: TrainingFiles, state: TrainingState, group: Group) -> None:
+    if group.is_first:
+        save_state(files.state, networks.trained, networks.average, state, files.owner)
 
 
 def is_finished(state: TrainingState, config: Training) -> bool:
@@ -127,6 +134,7 @@ def _run_epoch(
     files: TrainingFiles,
     monitor: TrainingMonitor,
     stop: threading.Event,
+    group: Group,
     checkpoint_seconds: float,
 ) -> None:
     epoch = state.epoch + 1
@@ -141,6 +149,7 @@ def _run_epoch(
         state.accuracy_sum += float(np.asarray(scores["accuracy"]))
         state.accuracy_steps += 1
         if not math.isfinite(loss):
+            group.leave()  # it is the same everywhere
             raise TrainingError(
                 f"the loss became {loss} in epoch {epoch}, step {state.step} of {batches.steps}",
                 hint="try a lower learning rate (--set training.learning_rate=...) or --set "
@@ -155,10 +164,12 @@ def _run_epoch(
         except OSError:  # nothing can be shown after a lost connection
             if not stop.is_set():
                 raise
-        if stop.is_set() or now - saved > checkpoint_seconds:
-            _save(networks, files, state)
+        stopped = group.any(stop.is_set())
+        if stopped or now - saved > checkpoint_seconds:
+            _save(networks, files, state, group)
             saved = now
-        if stop.is_set():
+        if stopped:
+            group.leave()
             raise Interrupted(
                 f"stopped in epoch {epoch} after step {state.step} of {batches.steps}; "
                 "nothing is lost"
@@ -171,16 +182,19 @@ def _finish_epoch(
     state: TrainingState,
     files: TrainingFiles,
     monitor: TrainingMonitor,
+    group: Group,
 ) -> None:
     """Validate, keep the model if it is the best so far, write metrics and checkpoint."""
     began = time.monotonic()
-    with using_weights(networks.eval_model, networks.eval_weights()):
+    here = undistributed() if group.count > 1 else nullcontext()
+    with here, using_weights(networks.eval_model, networks.eval_weights()):
         scores = validate(networks.eval_model)
         state.epoch += 1
         if scores.auc > state.best_auc:
             state.best_auc, state.best_epoch = scores.auc, state.epoch
-            with writing(files.model) as temporary:
-                save_model(with_probability(networks.eval_model), temporary, owner=files.owner)
+            if group.is_first:
+                with writing(files.model) as temporary:
+                    save_model(with_probability(networks.eval_model), temporary, owner=files.owner)
     rate = float(np.asarray(networks.trained.optimizer.learning_rate))
     state.seconds += time.monotonic() - began
     accuracy = None  # resumed after the last step from a checkpoint of version 0.1
@@ -200,8 +214,9 @@ def _finish_epoch(
     state.history.append(metrics)
     state.step = state.accuracy_steps = 0
     state.loss_sum = state.accuracy_sum = 0.0
-    write_metrics(files.metrics, state.history)
-    _save(networks, files, state)
+    if group.is_first:
+        write_metrics(files.metrics, state.history)
+    _save(networks, files, state, group)
     monitor.epoch(metrics)
 
 

@@ -18,6 +18,7 @@ from pcam_kit.models.pretrained import load_pretrained
 from pcam_kit.models.task import Task
 from pcam_kit.models.transfer import rate_factors
 from pcam_kit.pipeline.batches import Batches
+from pcam_kit.training.devices import undistributed
 from pcam_kit.training.schedule import Phases, build_optimizer
 from pcam_kit.training.state import WeightAverage, weights_of
 
@@ -69,16 +70,28 @@ class Networks:
 
 
 def build_networks(
-    experiment: Experiment, batches: Batches, precision: Precision, *, new: bool
+    experiment: Experiment,
+    batches: Batches,
+    precision: Precision,
+    *,
+    new: bool,
+    separate: bool = False,
 ) -> Networks:
-    """The networks of an experiment. new: whether pretrained weights are still to be read."""
+    """The networks of an experiment.
+
+    new: whether pretrained weights are still to be read. separate: whether what is validated is a
+    network of its own, on one device of this process.
+    """
     config = experiment.training
     steps = config.epochs * batches.steps
     model = compile_model(experiment, batches.crop, steps, precision=precision)
     if new:
         load_pretrained(model, experiment.model)
     eval_model = model
-    if precision != "float32":
+    if separate:
+        with undistributed():
+            eval_model = build_model(experiment.model, Task(batches.crop))
+    elif precision != "float32":
         eval_model = build_model(experiment.model, Task(batches.crop))
     average = WeightAverage(model, config.ema) if config.ema is not None else None
     return Networks(model, eval_model, average)

@@ -11,6 +11,7 @@ from pcam_kit.errors import ConfigError, RunError, UsageError
 from pcam_kit.run_folders import Run
 from pcam_kit.training.backend import backend_name, quiet_import
 from pcam_kit.training.hardware import Hardware, read_hardware
+from pcam_kit.training.nodes import ALONE, Group
 from pcam_kit.training.precision import PrecisionChoice, choose_precision, measure_precision
 from pcam_kit.workflows.plan import TrainingPlan
 
@@ -22,11 +23,12 @@ class Resources:
     """What the caller gives to a training.
 
     workers: threads that prepare batches. devices: GPUs that share each batch; None: one, and for a
-    resumed run as many as it began with.
+    resumed run as many as it began with. group: the processes that these devices are in.
     """
 
     workers: int = 2
     devices: int | None = None
+    group: Group = ALONE
 
 
 DEFAULT_RESOURCES = Resources()

@@ -88,8 +88,8 @@ class TrainingPlan:
         """The same plan with other targets, [total]."""
         return replace(self, targets=targets)
 
-    def batches(self, workers: int) -> Batches:
-        """The training batches, made by `workers` threads."""
+    def batches(self, workers: int, part: tuple[int, int] = (0, 1)) -> Batches:
+        """The training batches, or part i of n of each, made by `workers` threads."""
         return Batches(
             self.store.images,
             self.targets,
@@ -100,6 +100,7 @@ class TrainingPlan:
             self.experiment.seed,
             workers,
             self.experiment.training.passes,
+            part,
         )
 
 

@@ -57,6 +57,7 @@ from pcam_kit.workflows.distillation import (
 from pcam_kit.workflows.divergence import check_finite, warn_of_divergence
 from pcam_kit.workflows.expected_time import REFERENCE, TimeReport, seconds_each
 from pcam_kit.workflows.initial_weights import check_config, check_unchanged, check_weights
+from pcam_kit.workflows.lockstep import share_scores, share_start
 from pcam_kit.workflows.members import combine_runs, complete_ensemble, find_members
 from pcam_kit.workflows.plan import (
     TrainingPlan,
@@ -195,7 +196,7 @@ class _Training:
     run: Run
     plan: TrainingPlan
     compute: Compute
-    workers: int
+    resources: Resources
     later: float
 
 
@@ -230,7 +231,7 @@ def _start(
     compute.report()
     # read back from the folder: there a network of the caller's own has its place
     plan = replace(plan, experiment=run.experiment)
-    return _Training(run, plan, compute, request.resources.workers, request.later)
+    return _Training(run, plan, compute, request.resources, request.later)
 
 
 def _find_stopped(request: TrainRequest, workspace: Workspace) -> Run:
@@ -257,7 +258,7 @@ def _resume(run: Run, request: TrainRequest, workspace: Workspace) -> _Training:
     log.info(f"resuming {run.name}")
     compute.report()
     run = update_meta(run, resumed=[*run.meta.get("resumed", []), now()])
-    return _Training(run, plan, compute, request.resources.workers, request.later)
+    return _Training(run, plan, compute, request.resources, request.later)
 
 
 def _check_weights(plan: TrainingPlan) -> dict[str, Any]:
@@ -386,10 +387,13 @@ def _finish(training: _Training, workspace: Workspace, display: Display) -> Run:
     labels = plan.valid_labels
     plan = plan.with_targets(blended_targets(run, plan, workspace, display=display))
 
+    group = training.resources.group
+    share_start(run, compute, group)
+
     def validate(model: Any) -> Validation:
         outputs = predict(model, plan.store.images, plan.valid_rows, crop=plan.crop)
         check_finite(outputs)
-        return score_logits(labels, outputs[:, 0])
+        return share_scores(score_logits(labels, outputs[:, 0]), group)
 
     files = TrainingFiles(run.state_file, run.model_file, run.metrics_file, run.id)
     with tracking(run) as trackers:
@@ -397,13 +401,15 @@ def _finish(training: _Training, workspace: Workspace, display: Display) -> Run:
             report = TimeReport(trackers.heard_by(monitor), plan, training.later)
             state = fit(
                 plan.experiment,
-                plan.batches(training.workers),
+                plan.batches(training.resources.workers, group.part),
                 validate,
                 files,
                 report,
                 precision=compute.precision.used,
                 devices=compute.devices,
+                group=group,
             )
+        group.leave()
         tta = plan.experiment.evaluation.tta
         predictions = predict_split(run, "valid", tta, plan.store, display=display)
         update_meta(run, ended=now())

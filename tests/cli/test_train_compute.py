@@ -63,6 +63,18 @@ def test_several_devices_on_tensorflow_name_the_way(started: Project) -> None:
     assert started.runs() == []
 
 
+def test_nodes_are_refused_where_they_cannot_be_shared(started: Project) -> None:
+    nodes = ["--nodes", "2", "--node", "0", "--coordinator", "127.0.0.1:29500"]
+    started.quick("train", "quick", *nodes).refused(
+        2, "--nodes: Keras on tensorflow trains in one process", "KERAS_BACKEND=jax"
+    )
+    started.quick("train", "quick", *nodes, "--devices", "2").refused(2, "--devices and --nodes")
+    started.quick("train", "quick", *nodes, "--seeds", "2").refused(2, "--nodes trains one run")
+    started.quick("train", "best32", *nodes).refused(2, "made of several trainings")
+    started.quick("train", "quick", "--node", "0").refused(2, "--nodes")
+    assert started.runs() == []
+
+
 def test_the_list_of_configs_has_the_time_to_expect(started: Project) -> None:
     done = started.quick("train", "--list", "--json")
     configs = {entry["config"]: entry for entry in done.json["configs"]}

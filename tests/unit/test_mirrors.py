@@ -22,6 +22,7 @@ import pytest
 
 from pcam_kit import files, mirrors
 from pcam_kit.errors import ConflictError, RemoteError, UsageError
+from pcam_kit.mirrors import remote
 from pcam_kit.mirrors.address import parse
 from pcam_kit.submissions import Ledger
 from pcam_kit.submissions.events import merge_events
@@ -268,6 +269,38 @@ def test_raw_files_stay_here(machine: Machine, tmp_path: Path) -> None:
     root = tmp_path / "storage" / "data" / "tiny"
     found = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
     assert found == {"store/images.npy", "store/manifest.json", "fetched.json"}
+
+
+@pytest.mark.parametrize("kept", ["right", "wrong"])
+def test_a_store_that_came_in_two_attempts(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    """The second goes on from what there is, and the checksums tell when that was wrong."""
+    machine("a")
+    url, pixels = url_of(tmp_path, "data"), bytes(range(250)) * 20
+    store = mirrors.folder_of(url, "data") / "tiny" / "store"
+    files.write_bytes(store / "images.npy", pixels)
+    sums = {"images.npy": {"sha256": files.sha256_file(store / "images.npy")}}
+    files.write_json(store / "manifest.json", {"files": sums})
+    machine("b")
+    store = mirrors.folder_of(url, "data") / "tiny" / "store"
+
+    def dies(_: Any, name: str, there: Any, path: Path, progress: Any) -> None:
+        path.write_bytes(pixels[:1000] if kept == "right" else bytes(1000))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(remote, "CHUNK", 700)
+    with monkeypatch.context() as patch:
+        patch.setattr(remote.Remote, "read", dies)
+        with pytest.raises(KeyboardInterrupt):
+            mirrors.bring(store)
+    assert not store.exists()
+    if kept == "wrong":
+        with pytest.raises(RemoteError, match=r"images\.npy .* is damaged"):
+            mirrors.bring(store)
+        assert not store.exists()
+    mirrors.bring(store)
+    assert (store / "images.npy").read_bytes() == pixels
 
 
 def event(time: str, name: str, **more: Any) -> dict[str, Any]:

@@ -26,6 +26,8 @@ def kaggle_run(
     seed: int | None = None,
     competition: str | None = None,
     accelerator: str = "t4x2",
+    seeds: int | None = None,
+    folds: int | None = None,
     wait: bool = True,
     again: bool = False,
     workspace: WorkspaceLike | None = None,
@@ -34,10 +36,11 @@ def kaggle_run(
     """Train at Kaggle in a private notebook without internet, and bring the run home.
 
     competition None: the config's, else the one fetched last. accelerator: "t4x2", two T4 GPUs, or
-    "none". wait False: send it, or look at it, and return. again: run it once more, though it has
-    ended. What Kaggle has already is not sent again: the same call resumes at any point. Raises
-    UsageError, ConfigError for a config that needs files of this machine, KaggleError,
-    StorageError, Interrupted.
+    "none". seeds, folds: train several times, as `train_series` does, one on each GPU. wait False:
+    send it, or look at it, and return. again: run it once more, though it has ended. What Kaggle
+    has already is not sent again: the same call resumes at any point. Raises UsageError,
+    ConfigError for a config that needs files of this machine, KaggleError, StorageError,
+    Interrupted.
     """
     from pcam_kit.workflows.kaggle_run import run as workflow
 
@@ -53,5 +56,7 @@ def kaggle_run(
         accelerator,  # type: ignore[arg-type]
         again,
         wait,
+        seeds,
+        folds,
     )
     return workflow.kaggle_run(request, workspace_of(workspace), display=display_of(display))

@@ -38,6 +38,28 @@ def kaggle_run(
             "--accelerator", metavar="t4x2|none", help="What to train on: two T4 GPUs, or none."
         ),
     ] = "t4x2",
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            "--seeds",
+            metavar="N",
+            min=1,
+            max=100,
+            help="Train N times, with seeds from the config's on; one on each GPU.",
+            show_default=False,
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds",
+            metavar="K",
+            min=2,
+            max=100,
+            help="Train K times, each validated on a fold the others train on.",
+            show_default=False,
+        ),
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Follow it to its end, bring the run home.")
     ] = True,
@@ -66,6 +88,8 @@ def kaggle_run(
         seed=seed,
         competition=competition,
         accelerator=accelerator,
+        seeds=seeds,
+        folds=folds,
         wait=wait,
         again=again,
         workspace=workspace_of(data_dir, runs_dir),

@@ -5,6 +5,7 @@ that runs the script as Kaggle would.
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,26 @@ evaluation: {tta: none}
 """
 
 
+def two_gpus(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tool that says that there are two; TensorFlow finds none, and takes the CPU."""
+    folder.mkdir()
+    tool = folder / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho GPU 0: T4\necho GPU 1: T4\n", encoding="utf-8", newline="\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="a shell script stands for a tool")
 def test_from_an_empty_folder_to_a_csv(
-    empty: Project, kaggle: Loopback, account: dict[str, str], tmp_path: Path, warm: object
+    empty: Project,
+    kaggle: Loopback,
+    account: dict[str, str],
+    tmp_path: Path,
+    warm: object,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    two_gpus(tmp_path / "bin", monkeypatch)
     files = tmp_path / "competition"
     parts = {part.split: part for part in synthetic_parts(COUNTS, 96, 0)}
     ids = write_tifs(files, parts)
@@ -42,7 +59,7 @@ def test_from_an_empty_folder_to_a_csv(
     (empty.path / "configs").mkdir()
     (empty.path / "configs" / "small.yaml").write_text(CONFIG, encoding="utf-8")
     project = Project(empty.path, empty.env, warm)  # type: ignore[arg-type]
-    command = ("kaggle-run", "small", "--competition", SLUG, "--seed", "3")
+    command = ("kaggle-run", "small", "--competition", SLUG, "--seed", "3", "--seeds", "2")
     done = project.quick(*command, hook=QUICKLY, **account).ok()
 
     (kernel,) = kaggle.kernels.kernels
@@ -51,20 +68,22 @@ def test_from_an_empty_folder_to_a_csv(
     assert asked["enableInternet"] is False
     assert asked["machineShape"] == "NvidiaTeslaT4"
     assert "28h00m" in done.err, "the GPU hours that are left"
-    assert "epoch 1/1" in done.err, "the log there is shown here"
+    assert "2 trainings, 2 at once" in done.err, "the log there is shown here"
 
-    (path,) = project.runs()
-    assert done.out.strip() == f"runs/{path.name}"
-    run = open_run(path)
-    assert run.experiment.seed == 3
+    paths = project.runs()
+    assert sorted(done.out.split()) == sorted(f"runs/{path.name}" for path in paths)
+    runs = [open_run(path) for path in paths]
+    assert sorted(run.experiment.seed for run in runs) == [3, 4]
+    path, run = paths[0], runs[0]
     assert run.experiment.name == "small"
+    assert all(run.load_predictions("test") is not None for run in runs)
     assert run.meta["git"] is None, "it was the wheel that ran, not this checkout"
     assert not list((project.path / "runs").glob(".*pcam*")), "nothing is left beside it"
 
     again = project.quick(*command, hook=QUICKLY, **account).ok()
     assert "at Kaggle already" in again.err
     assert len(kaggle.seen("SaveKernel")) == len(kaggle.seen("CreateDataset")) == 1
-    assert project.runs() == [path]
+    assert project.runs() == paths
 
     project.quick("evaluate", path.name).ok()
     project.quick("fetch", SLUG, "--from", files).ok()

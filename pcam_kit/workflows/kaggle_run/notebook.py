@@ -28,6 +28,7 @@ def script_text(task: Task) -> str:
         "config": task.config,
         "competition": task.competition,
         "files": task.files,
+        "several": task.several,
         "output": OUTPUT,
     }
     assert text.count(PLACE) == 1

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pcam_kit import kaggle_client
 from pcam_kit.config.load import load_experiment
-from pcam_kit.errors import Interrupted, KaggleError
+from pcam_kit.errors import Interrupted, KaggleError, UsageError
 from pcam_kit.formatting import Summary, duration
 from pcam_kit.kaggle_client import KernelSource, KernelStatus
 from pcam_kit.progress import Display
@@ -40,7 +40,11 @@ RUNNING = {"queued", "running"}
 
 @dataclass(frozen=True)
 class KaggleRunRequest:
-    """What to train at Kaggle. again: also if it ended there before. wait: until it has ended."""
+    """What to train at Kaggle.
+
+    seeds, folds: so many trainings, as `pcam train` takes them. again: also if it ended there
+    before. wait: until it has ended.
+    """
 
     config: str
     overrides: Sequence[str] = ()
@@ -48,6 +52,17 @@ class KaggleRunRequest:
     accelerator: Accelerator = "t4x2"
     again: bool = False
     wait: bool = True
+    seeds: int | None = None
+    folds: int | None = None
+
+    @property
+    def several(self) -> tuple[str, ...]:
+        """The options of `pcam train` for several trainings. Raises UsageError."""
+        if self.seeds is not None and self.folds is not None:
+            raise UsageError("--seeds and --folds exclude one another", hint="give one of them")
+        if self.seeds is not None:
+            return ("--seeds", str(self.seeds))
+        return () if self.folds is None else ("--folds", str(self.folds))
 
 
 @dataclass(frozen=True, repr=False)
@@ -91,7 +106,7 @@ def kaggle_run(
     """
     experiment = load_experiment(request.config, request.overrides)
     competition = workspace.competition(request.competition or experiment.competition)
-    task = make_task(experiment, competition)
+    task = make_task(experiment, competition, request.several)
     bundle = make_bundle(task.weights)
     script, shape = script_text(task), SHAPES[request.accelerator]
     user = kaggle_client.user_name()
@@ -216,7 +231,7 @@ def _failure(kernel: str, status: KernelStatus) -> KaggleError:
 
 
 def _bring_home(source: KernelSource, workspace: Workspace, display: Display) -> tuple[Run, ...]:
-    """The runs that the notebook wrote, the one of its own config last."""
+    """The runs that the notebook wrote, those of its own config last."""
     slug = source.kernel.partition("/")[2]
     target = workspace.runs / f".{slug}.zip"
     with display.work() as work:

@@ -38,15 +38,31 @@ def main() -> None:
         command = [sys.executable, "-m", "pcam_kit", *map(str, arguments)]
         return subprocess.run(command, cwd=work, env=environment, check=False).returncode
 
+    # each training has a GPU of its own
+    several = list(TASK["several"])
+    if several and count_gpus() > 1:
+        several += ["--jobs", count_gpus()]
     slug = TASK["competition"]
     mounts = [INPUT / slug, INPUT / "competitions" / slug]
     files = next((folder for folder in mounts if folder.is_dir()), INPUT)
-    for step in (["fetch", slug, "--from", files], ["train", TASK["config"]]):
+    for step in (["fetch", slug, "--from", files], ["train", TASK["config"], *several]):
         code = pcam(*step)
         if code != 0:
             sys.exit(f"pcam {step[0]} ended with exit code {code}")
-    pcam("predict")  # so that the answers for the test patches come home with the run
+    # so that the answers for the test patches come home with the runs
+    done = sorted((SCRATCH / "runs").glob(f"*-{TASK['config']}-*/result.json"))
+    pcam("predict", *(path.parent.name for path in done if several))
     pack(SCRATCH / "runs", WORKING / TASK["output"])
+
+
+def count_gpus() -> int:
+    """The NVIDIA GPUs of this machine."""
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    listed = subprocess.run(
+        ["nvidia-smi", "-L"], capture_output=True, encoding="utf-8", check=False
+    )
+    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
 
 
 def pack(runs: Path, target: Path) -> None:

@@ -18,15 +18,19 @@ class Task:
     """A config and all that belongs to it.
 
     files: YAML texts by their path in the folder `configs`. weights: packages that hold weights.
+    several: options of `pcam train` for several trainings.
     """
 
     config: str
     competition: str
     files: dict[str, str]
     weights: frozenset[str]
+    several: tuple[str, ...] = ()
 
 
-def make_task(experiment: Experiment, competition: Competition) -> Task:
+def make_task(
+    experiment: Experiment, competition: Competition, several: tuple[str, ...] = ()
+) -> Task:
     """The task of training `experiment` on a competition's files.
 
     Raises ConfigError for what cannot run without the files of this machine, or the internet.
@@ -42,7 +46,7 @@ def make_task(experiment: Experiment, competition: Competition) -> Task:
     for name, part in _parts(sent):
         files[f"{name}.yaml"] = read_text(find_config(name))
         weights |= {*_weights(part)}
-    return Task(sent.name, competition.slug, files, frozenset(weights))
+    return Task(sent.name, competition.slug, files, frozenset(weights), several)
 
 
 def _parts(experiment: Experiment) -> Iterator[tuple[str, Experiment]]:

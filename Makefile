@@ -23,7 +23,7 @@ demo: $(VENV)/.installed  ## the whole road on synthetic tissue, no account, abo
 	$(BIN)/pcam demo
 
 test: $(VENV)/.installed-dev  ## all tests, or some: make test ARGS='-k resume'
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 # and in a second one the oldest Keras that saved models must load in
 test-lowest: .venv-keras/.installed  ## all tests on the lowest versions allowed, in .venv-lowest

@@ -61,6 +61,9 @@ def train(
     augmentation: CustomAugmentation | None = None,
     workers: int = 2,
     devices: int | None = None,
+    jobs: int | None = None,
+    ray: str | None = None,
+    cpus: int = 1,
     workspace: WorkspaceLike | None = None,
     display: Display | None = None,
 ) -> Run:
@@ -74,7 +77,8 @@ def train(
     instead of the config's network: pixels 0-255 [n, size, size, 3] in, logits [n, 1] out.
     augmentation: a function (patches uint8 [n, h, w, 3], numpy Generator) -> patches, applied after
     the config's. workers: threads that prepare batches. devices: GPUs that share each batch (Keras
-    on JAX only); None: one. Raises Interrupted with a run that can be resumed; ConfigError,
+    on JAX only); None: one. jobs, ray, cpus: as in `train_series`, for members of an ensemble or
+    teachers. Raises Interrupted with a run that can be resumed; ConfigError,
     DataError, RunError, TrainingError, UsageError.
     """
     from pcam_kit.workflows import train as workflow
@@ -87,6 +91,7 @@ def train(
         resources=Resources(workers, devices),
         model=model,
         augmentation=augmentation,
+        where=where_of(jobs, ray, cpus),
     )
     return workflow.train(request, workspace_of(workspace), display=display_of(display))
 

@@ -133,7 +133,7 @@ def train(
 
     With --seeds or --folds several, one after another; the same command uses finished ones again
     and resumes a stopped one. Folds are of the train and valid patches together. With --jobs or
-    --ray they are trained side by side.
+    --ray they are trained side by side; so are the networks of an ensemble, and teachers.
 
     With --nodes the same command is typed on each machine, with its own --node; typed again, it
     resumes.
@@ -191,10 +191,6 @@ def train(
             print_json(series.to_dict())
         else:
             print_lines(*(run.path for run in series.runs))
-    elif jobs is not None or ray is not None:
-        raise UsageError(
-            "--jobs and --ray are for several trainings", hint="add --seeds N or --folds K"
-        )
     else:
         run = api.train(
             config,
@@ -203,6 +199,9 @@ def train(
             resume=resume,
             workers=workers,
             devices=devices,
+            jobs=jobs,
+            ray=ray,
+            cpus=cpus,
             workspace=workspace,
             display=display,
         )

@@ -17,6 +17,7 @@ from pcam_kit.formatting import Summary, mean_sd
 from pcam_kit.metrics import Evaluation
 from pcam_kit.progress import HEADING, SILENT, Display
 from pcam_kit.run_folders import Result, Run
+from pcam_kit.workflows.distillation import Recipe
 from pcam_kit.workflows.ensemble import Combination, measure_ensemble
 from pcam_kit.workflows.plan import default_config
 from pcam_kit.workflows.sweep.pools import Where, open_pool
@@ -143,8 +144,7 @@ def train_series(
         _warn_of_unknown_slides(store)
     if request.where is not None:
         train_side_by_side(
-            config,
-            several,
+            [Recipe(config, overrides) for overrides in several],
             open_pool(request.where),
             workspace,
             workers=training.resources.workers,

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pcam_kit import mirrors
 from pcam_kit.clock import now
@@ -71,6 +71,9 @@ from pcam_kit.workflows.provenance import provenance
 from pcam_kit.workflows.tracking import tracking
 from pcam_kit.workspace import Workspace
 
+if TYPE_CHECKING:
+    from pcam_kit.workflows.sweep.pools import Where
+
 log = logging.getLogger(__name__)
 
 
@@ -81,6 +84,8 @@ class TrainRequest:
     config None: the default of the competition fetched last. resume: a run's name; "" the newest
     unfinished one; None a new run. model, augmentation: the caller's own instead of the config's
     (`workflows.custom`). later: seconds of the trainings that follow (`workflows.expected_time`).
+    where: where members of an ensemble, or teachers, are trained side by side; None: one after
+    another.
     """
 
     config: str | None = None
@@ -90,6 +95,7 @@ class TrainRequest:
     later: float = 0.0
     model: Any = None
     augmentation: CustomAugmentation | None = None
+    where: Where | None = None
 
 
 def train(request: TrainRequest, workspace: Workspace, *, display: Display = SILENT) -> Run:
@@ -100,11 +106,14 @@ def train(request: TrainRequest, workspace: Workspace, *, display: Display = SIL
     """
     if request.resume is None:
         experiment = resolve_config(request.config, request.overrides, workspace)
-        if isinstance(experiment.model, Ensemble):
+        is_ensemble = isinstance(experiment.model, Ensemble)
+        _check_several(request, several=is_ensemble or experiment.training.teachers is not None)
+        if is_ensemble:
             return _train_ensemble(experiment, request, workspace, display)
         training = _start(experiment, request, workspace, display)
         with _training(training.run):
             return _finish(training, workspace, display)
+    _check_several(request, several=False)
     run = _find_stopped(request, workspace)
     mirrors.bring(run.path)
     if run.result is not None:
@@ -117,6 +126,14 @@ def train(request: TrainRequest, workspace: Workspace, *, display: Display = SIL
         if run.result is not None:  # by another process, a moment ago
             return run
         return _finish(_resume(run, request, workspace), workspace, display)
+
+
+def _check_several(request: TrainRequest, *, several: bool) -> None:
+    """Raises UsageError for one training that is to be done side by side."""
+    if request.where is not None and not several:
+        raise UsageError(
+            "--jobs and --ray are for several trainings", hint="add --seeds N or --folds K"
+        )
 
 
 @contextmanager
@@ -356,6 +373,17 @@ def _train_parts(
     kind: str, parts: _Parts, request: TrainRequest, workspace: Workspace, display: Display
 ) -> list[Run]:
     """The complete runs of all parts; those that are missing are trained."""
+    if request.where is not None and len(parts.missing) > 1:
+        from pcam_kit.workflows.sweep.pools import open_pool
+        from pcam_kit.workflows.sweep.side_by_side import train_side_by_side
+
+        missing = [
+            recipe
+            for recipe, experiment in zip(parts.recipes, parts.experiments, strict=True)
+            if experiment in parts.missing
+        ]
+        pool, workers = open_pool(request.where), request.resources.workers
+        train_side_by_side(missing, pool, workspace, workers=workers, display=display)
     runs: list[Run] = []
     for recipe, experiment in zip(parts.recipes, parts.experiments, strict=True):
         number = f"{len(runs) + 1} of {len(parts.recipes)}"

@@ -29,6 +29,25 @@ def probabilities(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.slow
+def test_members_side_by_side_and_then_a_pupil_of_them(started: Project) -> None:
+    configs = started.path / "configs"
+    (configs / "other.yaml").write_text(OTHER, encoding="utf-8")
+    members = "model: {name: ensemble, members: [quick, other]}\n"
+    (configs / "both.yaml").write_text(members, encoding="utf-8")
+    short = ("--set", "training.epochs=1", "--jobs", "2")
+    done = started.quick("train", "both", *short, "--json")
+    assert "2 trainings, 2 at once" in done.err
+    assert {path.name for path in started.runs()} > set(done.json["members"])
+    assert len(done.json["members"]) == 2
+
+    teachers = "training.teachers={configs: [quick, other]}"
+    pupil = started.quick("train", "quick", "--seed", "7", "--set", teachers, *short).ok()
+    assert "2 trainings, 2 at once" in pupil.err
+    assert pupil.err.count("is there already") == 2
+    assert len(started.runs()) == 6
+
+
+@pytest.mark.slow
 def test_members_one_after_another_stopped_resumed_and_combined(started: Project) -> None:
     configs = started.path / "configs"
     (configs / "other.yaml").write_text(OTHER, encoding="utf-8")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pcam_kit.errors import Interrupted, RunError
 from pcam_kit.formatting import counted
 from pcam_kit.progress import SILENT, Display
+from pcam_kit.workflows.distillation import Recipe
 from pcam_kit.workflows.sweep.job import Outcome, TrainingJob, new_job, read_epochs, shared_folder
 from pcam_kit.workflows.sweep.pools import POLL, Attempts, JobT, Pool
 from pcam_kit.workspace import Workspace
@@ -21,15 +22,14 @@ COLUMNS = ("training", "validation AUC", "epochs")
 
 
 def train_side_by_side(
-    config: str,
-    several: Sequence[tuple[str, ...]],
+    recipes: Sequence[Recipe],
     pool: Pool,
     workspace: Workspace,
     *,
     workers: int = 2,
     display: Display = SILENT,
 ) -> None:
-    """Train `config` with each of `several` overrides; then all of these runs are complete.
+    """Train each of `recipes`; then all of these runs are complete.
 
     Those that are complete already are used, stopped ones resumed, and what dies is tried again.
     Raises RunError for one that cannot be trained, once the others have ended; Interrupted.
@@ -37,8 +37,8 @@ def train_side_by_side(
     folder = shared_folder(workspace.runs) / f".side-by-side-{secrets.token_hex(4)}"
     (folder / "trials").mkdir(parents=True)
     jobs = [
-        new_job(folder, config, overrides, workspace, trial=number, workers=workers)
-        for number, overrides in enumerate(several, 1)
+        new_job(folder, one.config, one.overrides, workspace, trial=number, workers=workers)
+        for number, one in enumerate(recipes, 1)
     ]
 
     def say(outcome: Outcome) -> None:

@@ -137,14 +137,14 @@ def test_what_one_machine_makes_the_other_has(
 def test_a_run_that_dies_at_each_upload_is_resumed_by_the_other_machine(
     machine: Callable[..., Project], storage: Storage, started: Project
 ) -> None:
-    """SIGKILL during the 3rd upload; then another goes on, and dies during its 2nd, 3rd, ...
+    """SIGKILL during the 3rd upload; then another goes on, and dies during a later one of its own.
 
     What the one that died had written and not uploaded is not lost: it is told, and left alone.
     """
     settings = ("--set", "training.epochs=2", "--set", "competition=tiny")
     started.quick("train", "quick", *settings).ok()
     (alone,) = started.runs()
-    machines, onlooker = [machine(name) for name in "abcdefgh"], machine("onlooker")
+    machines, onlooker = [machine(name) for name in "abcde"], machine("onlooker")
     machines[0].quick("fetch", "tiny").ok()
     deaths = 0
     for number, place in enumerate(machines):
@@ -153,7 +153,7 @@ def test_a_run_that_dies_at_each_upload_is_resumed_by_the_other_machine(
         before = set(storage.objects())
         process: list[Started] = []
 
-        def kill(_: str, at: int = number or 2, process: list[Started] = process) -> None:
+        def kill(_: str, at: int = (2, 1, 3, 5, 8)[number], process: Any = process) -> None:
             if len(storage.puts) == at:
                 process[0].kill(signal.SIGKILL)
                 time.sleep(0.1)
@@ -173,7 +173,7 @@ def test_a_run_that_dies_at_each_upload_is_resumed_by_the_other_machine(
         if results:  # it came with the request that was under way
             break
         assert before <= set(storage.objects())
-    assert deaths >= 4
+    assert deaths >= 3
     (run,) = runs_of(onlooker)
     assert run["complete"]
     onlooker.quick("predict", "--json").ok()

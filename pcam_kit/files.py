@@ -81,6 +81,17 @@ def storage_error(error: OSError, path: Path, doing: str = "write") -> StorageEr
             return StorageError(f"cannot {doing} {path}: {error.strerror or error}", hint=hint)
 
 
+@contextmanager
+def storage_errors(path: Path, doing: str = "write") -> Generator[None]:
+    """Inside, an OSError becomes the `storage_error` of `path`; a StorageError stays."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise storage_error(error, path, doing) from error
+
+
 # called with the path of each file or folder of ours that was written, moved or deleted; `mirrors`
 # listens once there is a mirror
 listeners: list[Callable[[Path], None]] = []
@@ -102,15 +113,12 @@ def writing(path: Path, *, announced: bool = True) -> Generator[Path]:
     # the suffix stays the last part: Keras chooses the format by it
     temporary = path.with_name(f"{PARTIAL}{secrets.token_hex(4)}.{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        sync_file(temporary)
-        move(temporary, path, announced=False)
-        sync_folder(path.parent)
-    except OSError as error:
-        if isinstance(error, StorageError):
-            raise
-        raise storage_error(error, path) from error
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            sync_file(temporary)
+            move(temporary, path, announced=False)
+            sync_folder(path.parent)
     finally:
         with suppress(OSError):  # must not hide the error that is being raised
             temporary.unlink(missing_ok=True)

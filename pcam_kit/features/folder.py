@@ -12,12 +12,13 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pcam_kit.errors import DataError, StorageError, UsageError
+from pcam_kit.errors import DataError, UsageError
 from pcam_kit.files import (
     check_space,
     move,
     sha256_file,
     storage_error,
+    storage_errors,
     sync_folder,
     write_json,
 )
@@ -89,7 +90,7 @@ class Part:
         rows, width, dtype = manifest["rows"], manifest["width"], np.dtype(manifest["dtype"])
         self._dtype, self._row = dtype, width * dtype.itemsize
         header = _header(rows, width, dtype)
-        try:
+        with storage_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self.done = self._continue(header)
             if self.done == 0:
@@ -100,10 +101,6 @@ class Part:
                 self._handle.write(header)
             self._handle.truncate(len(header) + self.done * self._row)
             self._handle.seek(0, os.SEEK_END)
-        except OSError as error:
-            if isinstance(error, StorageError):
-                raise
-            raise storage_error(error, self.folder) from error
 
     def _continue(self, header: bytes) -> int:
         """The rows that are there already."""

@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from pcam_kit.errors import ConflictError, RemoteError, StorageError
+from pcam_kit.errors import ConflictError, RemoteError
 from pcam_kit.files import (
     PARTIAL,
     is_locked,
@@ -34,6 +34,7 @@ from pcam_kit.files import (
     read_json_object,
     sha256_file,
     storage_error,
+    storage_errors,
     sync_file,
     sync_folder,
     write_json,
@@ -227,14 +228,11 @@ class Mirror:
 
     def _send(self, name: str) -> None:
         path = self.root / name
-        try:
-            self._send_file(path, name)
-        except FileNotFoundError:  # replaced or deleted meanwhile: who does that comes next
-            return
-        except OSError as error:
-            if isinstance(error, StorageError):
-                raise
-            raise storage_error(error, path, "read") from error
+        with storage_errors(path, "read"):
+            try:
+                self._send_file(path, name)
+            except FileNotFoundError:  # replaced or deleted meanwhile: who does that comes next
+                return
 
     def _send_file(self, path: Path, name: str) -> None:
         known, there = self._index.get(name), self._remote.find(name)
@@ -398,7 +396,7 @@ class Mirror:
     def _fetch(self, name: str, there: There) -> None:
         """Download a file in place of the one here."""
         path = self.root / name
-        try:
+        with storage_errors(path):
             with self._temporary() as temporary:
                 self._download(name, there, temporary)
                 if there.size > CHUNK and self._remote.find(name) != there:  # came in pieces
@@ -409,10 +407,6 @@ class Mirror:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 move(temporary, path, announced=False)
             sync_folder(path.parent)
-        except OSError as error:
-            if isinstance(error, StorageError):
-                raise
-            raise storage_error(error, path) from error
         stat = path.stat()
         self._index.put(name, Known(there.tag, stat.st_size, stat.st_mtime_ns))
 
@@ -456,7 +450,7 @@ class Mirror:
         tags = "\n".join(f"{one} {there.tag}" for one, there in sorted(listing.items()))
         digest = hashlib.sha256(tags.encode()).hexdigest()[:8]
         coming = folder.with_name(f".{folder.name}.coming-{digest}")
-        try:
+        with storage_errors(folder):
             for other in folder.parent.glob(f".{folder.name}.coming-*"):
                 if other != coming:  # of a store that was replaced meanwhile
                     shutil.rmtree(other, ignore_errors=True)
@@ -470,10 +464,6 @@ class Mirror:
                 )
             self._check_sums(coming)
             self._replace(folder, coming)
-        except OSError as error:
-            if isinstance(error, StorageError):
-                raise
-            raise storage_error(error, folder) from error
         for one, there in listing.items():
             stat = (self.root / one).stat()
             self._index.put(one, Known(there.tag, stat.st_size, stat.st_mtime_ns))

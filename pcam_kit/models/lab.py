@@ -10,6 +10,7 @@ import keras
 from keras import layers
 
 from pcam_kit.config.schema import LabCnn, ReportCnn
+from pcam_kit.models.layers import BatchNormalization
 from pcam_kit.models.task import Task, add_input, add_logits
 
 
@@ -25,7 +26,7 @@ def report_cnn(config: ReportCnn, task: Task) -> keras.Model:
 
     def activate(x: Any) -> Any:
         if config.batch_norm:
-            x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
+            x = BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
         return layers.ReLU()(x)
 
     inputs, x = add_input(task)

@@ -13,6 +13,7 @@ import keras
 from keras import layers
 
 from pcam_kit.config.schema import ResNet
+from pcam_kit.models.layers import BatchNormalization
 from pcam_kit.models.task import Task, add_input, add_logits, add_pooling
 
 
@@ -33,7 +34,7 @@ def resnet(config: ResNet, task: Task) -> keras.Model:
 
 def _normalise(x: Any) -> Any:
     # momentum 0.9 instead of Keras' 0.99: with 150 steps per epoch the slower average lags behind
-    return layers.ReLU()(layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x))
+    return layers.ReLU()(BatchNormalization(momentum=0.9, epsilon=1e-5)(x))
 
 
 def _block(x: Any, width: int, *, stride: int) -> Any:

@@ -8,9 +8,11 @@ from pcam_kit.models.layers.group import (
     GroupPooling,
     LiftingConv2D,
 )
+from pcam_kit.models.layers.normalization import BatchNormalization
 from pcam_kit.models.layers.plain import to_plain
 
 __all__ = [
+    "BatchNormalization",
     "GroupBatchNormalization",
     "GroupConcatenate",
     "GroupConv2D",

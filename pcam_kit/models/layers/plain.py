@@ -14,17 +14,17 @@ import numpy as np
 from keras import layers, ops
 
 from pcam_kit.models.layers.group import (
-    GroupBatchNormalization,
     GroupConcatenate,
     GroupConv2D,
     GroupPooling,
     LiftingConv2D,
 )
+from pcam_kit.models.layers.normalization import BatchNormalization
 
-_GROUP_LAYERS = (
+_OWN_LAYERS = (
     LiftingConv2D,
     GroupConv2D,
-    GroupBatchNormalization,
+    BatchNormalization,
     GroupPooling,
     GroupConcatenate,
 )
@@ -36,7 +36,7 @@ def to_plain(model: keras.Model) -> keras.Model:
     The kernels are expanded for every element: more weights, the same arithmetic. Shared weights
     become independent ones, so use the result for prediction, not for further training.
     """
-    if not any(isinstance(layer, _GROUP_LAYERS) for layer in model.layers):
+    if not any(isinstance(layer, _OWN_LAYERS) for layer in model.layers):
         return model
     clone = keras.models.clone_model(model, clone_function=_plain_layer)
     for layer in model.layers:
@@ -82,7 +82,7 @@ def _plain_layer(layer: Any) -> Any:
                 use_bias=layer.use_bias,
                 name=layer.name,
             )
-        case GroupBatchNormalization():
+        case BatchNormalization():
             return layers.BatchNormalization(
                 momentum=layer.momentum,
                 epsilon=layer.epsilon,
@@ -139,7 +139,7 @@ def _plain_weights(layer: Any) -> list[Any]:
             if layer.use_bias:
                 weights.append(layer.expanded_bias())
             return [np.asarray(ops.convert_to_numpy(weight)) for weight in weights]
-        case GroupBatchNormalization():
+        case BatchNormalization():
             return [np.tile(weight, layer.order) for weight in layer.get_weights()]
         case _:
             return layer.get_weights()

@@ -8,7 +8,8 @@ CONSTRAINTS ?=
 GROUP ?= dev
 # what pyproject.toml calls optional: formats, trackers; a test of a missing one skips
 EXTRAS ?= [all]
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet \
+# --no-compile: Python compiles what is imported, a small part of what is installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile \
 	$(addprefix --constraint ,$(CONSTRAINTS))
 WORKERS ?= 2
 ARGS ?=
@@ -56,8 +57,8 @@ lint: $(VENV)/.installed-dev  ## style
 	$(BIN)/ruff check .
 
 types: $(VENV)/.installed-dev  ## types, as Linux, Windows and macOS have them
-	set -e; for platform in $(PLATFORMS); do \
-	  $(BIN)/pyright --pythonpath $(BIN)/python --pythonplatform $$platform; done
+	echo $(PLATFORMS) | xargs -n 1 -P $(WORKERS) \
+	  $(BIN)/pyright --pythonpath $(BIN)/python --pythonplatform
 
 imports: $(VENV)/.installed-dev  ## who may import whom
 	$(BIN)/lint-imports --no-cache

@@ -64,7 +64,7 @@ pcam.synthetic(train=260, valid=100, test=60, workspace="w")
 """
 DEVICES = """
 losses = {}
-for devices in (1, 2, 4):
+for devices in (1, 4):
     run = pcam.train(
         "demo",
         overrides={
@@ -98,11 +98,10 @@ def on_four_devices(code: str, folder: Path) -> list[str]:
 def test_devices_share_batches_with_the_losses_of_one(tmp_path: Path) -> None:
     lines = on_four_devices(DEVICES, tmp_path / "work")
     losses = json.loads(lines[-1])
-    for devices in ("2", "4"):
-        for one, several in zip(losses["1"], losses[devices], strict=True):
-            # measured: 5e-6
-            assert several["loss"] == pytest.approx(one["loss"], abs=2e-4)
-            assert several["valid_auc"] == pytest.approx(one["valid_auc"], abs=2e-3)
+    for one, several in zip(losses["1"], losses["4"], strict=True):
+        # measured: 5e-6
+        assert several["loss"] == pytest.approx(one["loss"], abs=2e-4)
+        assert several["valid_auc"] == pytest.approx(one["valid_auc"], abs=2e-3)
 
 
 REFUSED = """

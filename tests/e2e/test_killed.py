@@ -23,7 +23,7 @@ from command_line import Done, Project, Started, command, tree
 from loopback import Loopback
 
 SEED = 20240229
-KILLS = 10
+KILLS = 6
 # Between them all that carries state from step to step: dropout, batch norm, optimiser, schedule,
 # weight average, augmentation.
 STATEFUL = """\

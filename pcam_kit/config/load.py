@@ -171,6 +171,11 @@ def load_few_digits(name: str, overrides: Sequence[str] = ()) -> FewDigits:
     return _load(FewDigits, find_config(name, kind=DIGITS), name, overrides)
 
 
+def load_kept(path: Path, values: dict[str, Any]) -> Experiment:
+    """The experiment of a YAML file, of which `values` are the values. Raises ConfigError."""
+    return validate(Experiment, _resolve_paths(path.parent, values), printable(str(path)))
+
+
 def _load(model: type[Model], path: Path, name: str, overrides: Sequence[str]) -> Model:
     values = read_yaml_file(path)
     values.setdefault("name", path.stem)

@@ -22,6 +22,7 @@ from pcam_kit.run_folders.predictions import Predictions, read_predictions, writ
 from pcam_kit.run_folders.record import (
     SCHEMA_VERSION,
     Result,
+    config_of,
     read_config,
     read_meta,
     read_result,
@@ -204,15 +205,21 @@ def create_run(
     """
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{experiment.name}-{secrets.token_hex(2)}"
     path = runs_dir / name
+    config = load.dump_yaml(experiment).encode()
     try:
         path.mkdir(parents=True)
-        (path / "config.yaml").write_bytes(load.dump_yaml(experiment).encode())
+        (path / "config.yaml").write_bytes(config)
         if add_files is not None:
             add_files(path)
     except OSError as error:
         raise storage_error(error, path) from error
     # this makes the folder a run
-    values = {"schema_version": SCHEMA_VERSION, "id": secrets.token_hex(16), **meta}
+    values = {
+        "schema_version": SCHEMA_VERSION,
+        "id": secrets.token_hex(16),
+        "config": config_of(experiment, config),
+        **meta,
+    }
     write_json(path / "meta.json", values)
     return open_run(path)
 
@@ -234,7 +241,7 @@ def open_run(path: Path) -> Run:
             f"{path} is not a run folder: it has no meta.json", hint="see what there is: pcam runs"
         )
     meta = read_meta(meta_file)
-    experiment = read_config(path / "config.yaml")
+    experiment = read_config(path / "config.yaml", meta)
     result = read_result(result_file) if result_file.exists() else None
     return Run(path, experiment, meta, result)
 

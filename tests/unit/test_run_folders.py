@@ -51,6 +51,34 @@ def as_before_ids(run: run_folders.Run) -> run_folders.Run:
     return run_folders.open_run(run.path)
 
 
+def change_meta(run: run_folders.Run, **changes: object) -> None:
+    values = json.loads((run.path / "meta.json").read_text(encoding="utf-8"))
+    (run.path / "meta.json").write_text(json.dumps(values | changes), encoding="utf-8")
+
+
+def test_the_config_is_read_from_meta_while_it_is_that_of_the_file(tmp_path: Path) -> None:
+    run = run_folders.create_run(tmp_path / "runs", experiment("a"), META)
+    kept = run.meta["config"]
+    change_meta(run, config=kept | {"values": kept["values"] | {"seed": 7}})
+    assert run_folders.open_run(run.path).experiment.seed == 7
+    file = run.path / "config.yaml"
+    file.write_text(file.read_text(encoding="utf-8") + "# mine\n", encoding="utf-8")
+    assert run_folders.open_run(run.path).experiment.seed == 0
+    change_meta(run, config=None)
+    assert run_folders.open_run(run.path).experiment == run.experiment
+
+
+@pytest.mark.parametrize("values", [None, [], {"seed": "x"}, {"nothing": 1}])
+def test_a_config_in_meta_that_is_none(values: object, tmp_path: Path) -> None:
+    run = run_folders.create_run(tmp_path / "runs", experiment("a"), META)
+    change_meta(run, config=run.meta["config"] | {"values": values})
+    with pytest.raises(RunError, match=r"is damaged: config\.yaml"):
+        run_folders.open_run(run.path)
+    change_meta(run, config={"sha256": run.meta["config"]["sha256"]})
+    with pytest.raises(RunError, match=r"is damaged: config\.yaml"):
+        run_folders.open_run(run.path)
+
+
 def test_a_new_run_reads_back(tmp_path: Path) -> None:
     run = run_folders.create_run(tmp_path / "runs", experiment("a-b.c"), META)
     assert re.fullmatch(r"\d{8}T\d{6}-a-b\.c-[0-9a-f]{4}", run.name)
@@ -71,8 +99,10 @@ def test_complete_is_written_last_and_drops_the_checkpoint(tmp_path: Path) -> No
 
 
 def test_update_meta_keeps_the_rest(tmp_path: Path) -> None:
-    run = run_folders.update_meta(make(tmp_path, "a"), ended="now")
-    assert run.meta == META | {"id": run.id, "ended": "now"}
+    made = make(tmp_path, "a")
+    run = run_folders.update_meta(made, ended="now")
+    assert run.meta == made.meta | {"ended": "now"}
+    assert run.meta.items() >= META.items()
     assert (
         json.loads((run.path / "meta.json").read_text(encoding="utf-8"))["schema_version"]
         == run_folders.SCHEMA_VERSION

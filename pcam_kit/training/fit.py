@@ -18,7 +18,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import keras
 import numpy as np
@@ -36,6 +35,7 @@ from pcam_kit.training.devices import data_parallel, undistributed
 from pcam_kit.training.networks import Networks, build_networks
 from pcam_kit.training.nodes import ALONE, Group
 from pcam_kit.training.state import TrainingState, load_state, save_state, using_weights
+from pcam_kit.training.steps import Steps, StepScores, begin_steps
 from pcam_kit.training.validation import Validation
 
 CHECKPOINT_SECONDS = 60.0  # between two checkpoints inside an epoch
@@ -97,9 +97,13 @@ def fit(
         elif isinstance(experiment.model, Transfer) and experiment.model.weights is not None:
             # so that a resume never needs the pretrained weights, or their download, again
             _save(networks, files, state, group)
+        steps = begin_steps(networks)
         monitor.started(config.epochs, batches.steps, state.epoch * batches.steps + state.step)
         while not is_finished(state, config):
-            _run_epoch(networks, batches, state, files, monitor, stop, group, checkpoint_seconds)
+            _run_epoch(
+                *(networks, steps, batches, state, files),
+                *(monitor, stop, group, checkpoint_seconds),
+            )
             _finish_epoch(networks, validate, state, files, monitor, group)
     return state
 
@@ -129,6 +133,7 @@ def is_finished(state: TrainingState, config: Training) -> bool:
 
 def _run_epoch(
     networks: Networks,
+    steps: Steps,
     batches: Batches,
     state: TrainingState,
     files: TrainingFiles,
@@ -140,32 +145,25 @@ def _run_epoch(
     epoch = state.epoch + 1
     began = saved = time.monotonic()
     seconds_before = state.seconds
+    losses = _Losses(state, batches.steps, group)
     for images, labels in batches.epoch(epoch, start=state.step):
-        networks.trained.reset_metrics()  # else Keras before 3.15 gives the mean over all steps
-        scores: Any = networks.trained.train_on_batch(images, labels, return_dict=True)
-        loss = float(np.asarray(scores["loss"]))
+        scores = steps(state.epoch * batches.steps + state.step + 1, images, labels)
         state.step += 1
-        state.loss_sum += loss
-        state.accuracy_sum += float(np.asarray(scores["accuracy"]))
-        state.accuracy_steps += 1
-        if not math.isfinite(loss):
-            group.leave()  # it is the same everywhere
-            raise TrainingError(
-                f"the loss became {loss} in epoch {epoch}, step {state.step} of {batches.steps}",
-                hint="try a lower learning rate (--set training.learning_rate=...) or --set "
-                "training.clip_norm=1.0",
-            )
-        if networks.average is not None:
-            networks.average.update(state.epoch * batches.steps + state.step)
+        losses.read()  # of the step before, while the device computes this one
+        losses.waiting = scores
+        if not steps.is_ahead or losses.is_first:
+            losses.read()
         now = time.monotonic()
         state.seconds = seconds_before + now - began
         try:
-            monitor.step(epoch, state.step, state.loss_sum / state.step)
+            monitor.step(epoch, state.step, losses.mean)
         except OSError:  # nothing can be shown after a lost connection
             if not stop.is_set():
                 raise
         stopped = group.any(stop.is_set())
         if stopped or now - saved > checkpoint_seconds:
+            losses.read()
+            steps.write_back()
             _save(networks, files, state, group)
             saved = now
         if stopped:
@@ -173,6 +171,50 @@ def _run_epoch(
             raise Interrupted(
                 f"stopped in epoch {epoch} after step {state.step} of {batches.steps}; "
                 "nothing is lost"
+            )
+    losses.read()
+    steps.write_back()
+
+
+class _Losses:
+    """Adds the scores of the steps to `state`, each when it is read.
+
+    Reading waits for the step, so `waiting` are the scores of the latest one.
+    """
+
+    def __init__(self, state: TrainingState, steps: int, group: Group) -> None:
+        self._state, self._steps, self._group = state, steps, group
+        self._done = state.step
+        self.waiting: StepScores | None = None
+
+    @property
+    def mean(self) -> float:
+        """The mean loss of the epoch's steps that were read."""
+        return self._state.loss_sum / self._done
+
+    @property
+    def is_first(self) -> bool:
+        """Whether no step of the epoch was read."""
+        return self._done == 0
+
+    def read(self) -> None:
+        """Read what is waiting. Raises TrainingError when the loss is not finite."""
+        if self.waiting is None:
+            return
+        loss, accuracy = (float(np.asarray(score)) for score in self.waiting)
+        self.waiting = None
+        self._done += 1
+        state = self._state
+        state.loss_sum += loss
+        state.accuracy_sum += accuracy
+        state.accuracy_steps += 1
+        if not math.isfinite(loss):
+            self._group.leave()  # it is the same everywhere
+            raise TrainingError(
+                f"the loss became {loss} in epoch {state.epoch + 1}, step {self._done} of "
+                f"{self._steps}",
+                hint="try a lower learning rate (--set training.learning_rate=...) or --set "
+                "training.clip_norm=1.0",
             )
 
 

@@ -27,8 +27,7 @@ from pcam_kit.training.state import WeightAverage, weights_of
 class BatchAccuracy(keras.metrics.Metric):
     """The share of correct classes in the last batch, from its logits.
 
-    A logit of 0 or more means positive, and so does a target of 0.5 or more: targets may be
-    probabilities. Keras' own metrics count over batches and are reset before each; this one holds
+    Keras' own metrics count over batches and are reset before each; this one holds
     one number that the next batch overwrites, which saves two assignments a step.
     """
 
@@ -38,8 +37,7 @@ class BatchAccuracy(keras.metrics.Metric):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """y_true: targets in 0..1, [n, 1]; y_pred: logits, [n, 1]."""
-        correct = ops.equal(ops.greater_equal(y_true, 0.5), ops.greater_equal(y_pred, 0.0))
-        self.share.assign(ops.mean(ops.cast(correct, self.share.dtype)))
+        self.share.assign(ops.mean(is_correct(y_true, y_pred)))
 
     def result(self) -> Any:
         """The share, 0..1."""
@@ -47,6 +45,16 @@ class BatchAccuracy(keras.metrics.Metric):
 
     def reset_state(self) -> None:
         """Nothing is kept over batches."""
+
+
+def is_correct(targets: Any, logits: Any) -> Any:
+    """1.0 where the class is that of the target, else 0.0: float32, of the same shape.
+
+    A logit of 0 or more means positive, and so does a target of 0.5 or more: targets may be
+    probabilities.
+    """
+    correct = ops.equal(ops.greater_equal(targets, 0.5), ops.greater_equal(logits, 0.0))
+    return ops.cast(correct, "float32")
 
 
 @dataclass(frozen=True)

@@ -65,17 +65,23 @@ class WeightAverage:
         self._momentum = momentum
         self.values = weights_of(model)
 
-    def update(self, step: int) -> None:
-        """Add the weights after training step number `step` to the average.
+    def share(self, step: int) -> float:
+        """How much of the weights after training step number `step` the average takes, 0..1.
 
         Steps are counted from 1 over the whole training.
         """
         if step % self.EVERY != 0:
-            return
+            return 0.0
         t = step // self.EVERY
-        momentum = min(self._momentum**self.EVERY, (1 + t) / (10 + t))
+        return 1 - min(self._momentum**self.EVERY, (1 + t) / (10 + t))
+
+    def update(self, step: int) -> None:
+        """Add the weights after training step number `step` to the average."""
+        share = self.share(step)
+        if share == 0:
+            return
         for average, weight in zip(self.values, weights_of(self._model), strict=True):
-            average += (1 - momentum) * (weight - average)
+            average += share * (weight - average)
 
 
 def weights_of(model: keras.Model) -> list[NDArray[np.float32]]:

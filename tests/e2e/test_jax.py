@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -114,8 +115,47 @@ for devices, size in faults:
 """
 
 
-def test_devices_that_are_not_there_or_do_not_divide_a_batch(tmp_path: Path) -> None:
-    lines = on_four_devices(REFUSED, tmp_path / "work")
+STEPS = """
+import keras
+import numpy as np
+from pcam_kit.config import load
+from pcam_kit.training import steps
+from pcam_kit.training.networks import Networks, compile_model
+from pcam_kit.training.state import WeightAverage
+
+network = {"name": "report_cnn", "filters": [4], "units": 8, "dropout": 0.3, "batch_norm": True}
+found = []
+for kind in (steps._KerasSteps, steps._JaxSteps):
+    experiment = load.load_experiment("demo", [f"model={network}", "training.clip_norm=1.0"])
+    keras.utils.set_random_seed(0)
+    model = compile_model(experiment, 32, 6, precision="float16")
+    average = WeightAverage(model, 0.9)
+    take = kind(Networks(model, model, average))
+    dice = np.random.default_rng(0)
+    scores = []
+    for number in range(1, 7):
+        batch = dice.integers(256, size=(16, 32, 32, 3), dtype=np.uint8)
+        labels = dice.integers(2, size=(16, 1)).astype(np.float32)
+        scores.append([float(score) for score in take(number, batch, labels)])
+        if number == 3:
+            take.write_back()
+    take.write_back()
+    values = [np.array(v) for v in [*model.variables, *model.optimizer.variables]]
+    found.append([np.array(scores), *values, *average.values])
+for theirs, ours in zip(*found, strict=True):
+    if theirs.dtype.kind == "f":
+        np.testing.assert_allclose(ours, theirs, rtol=0.02, atol=2e-3)
+    else:
+        np.testing.assert_array_equal(ours, theirs)
+print(len(found[0]), "alike")
+"""
+
+
+def test_steps_that_stay_on_the_device_are_those_of_keras_and_what_cannot_be_shared_is_refused(
+    tmp_path: Path,
+) -> None:
+    first, *lines = on_four_devices(STEPS + REFUSED, tmp_path / "work")
+    assert re.fullmatch(r"\d\d alike", first)
     assert lines == [
         "ConfigError: training.batch_size: 3 devices need a multiple of 3, found 64",
         "UsageError: --devices 5: JAX sees 4 (cpu:0, cpu:1, cpu:2, cpu:3)",

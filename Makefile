@@ -77,8 +77,8 @@ docs-site: $(VENV)/.installed-dev  ## the pages as a site, build/docs/site; a br
 docs-serve: $(VENV)/.installed-dev  ## show the site on this machine, and what you change at once
 	$(BIN)/python docs/build_site.py --serve
 
-bench: $(VENV)/.installed  ## how long the parts take on this machine
-	$(BIN)/python benchmarks/speed.py
+bench: $(VENV)/.installed  ## how fast training is here, beside PyTorch; writes docs/speed.md
+	$(BIN)/python benchmarks/speed.py $(ARGS)
 
 clean:  ## remove .venv and the like, caches, build/ and demo/; never data, runs or submissions
 	rm -rf $(VENV) .venv-lowest .venv-keras .pytest_cache .ruff_cache .hypothesis build demo

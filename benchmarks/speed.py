@@ -1,111 +1,303 @@
-"""How long the parts of a training take on this machine: python benchmarks/speed.py [--size 32|96]
-[--rounds N].
+"""How fast training is on this machine, beside plain PyTorch: python benchmarks/speed.py
+[--rounds N] [--torch-python PATH].
 
-Medians over interleaved rounds on synthetic tissue. Each rate says what it includes; the first call
-of each part is not counted.
+Writes docs/speed.md. Steps are interleaved (A B A B) in processes of their own, on one fixed batch;
+PyTorch may be installed in another environment. The other parts are interleaved in this process,
+on synthetic tissue. The first call of each part is not counted.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
 from pcam_kit.competitions import find_competition
-from pcam_kit.config import load
-from pcam_kit.config.schema import Augment
+from pcam_kit.config.load import load_experiment
+from pcam_kit.config.schema import GroupResNet
 from pcam_kit.data.layouts import open_raw
 from pcam_kit.data.store import build_store, open_store, verify_store
 from pcam_kit.inference import predict
+from pcam_kit.models.layers.convolution import group_index, lifting_index
 from pcam_kit.pipeline.augment import Augmenter
 from pcam_kit.pipeline.batches import Batches, take
-from pcam_kit.pipeline.transforms.others import Albumentations
 from pcam_kit.training.networks import compile_model
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parent / "docs" / "speed.md"
+# the networks that race, with the side of their patches
+NETWORKS = {"lab": 32, "pcam96": 96, "lab-p4m": 32, "pcam96-p4m-wide": 96}
+PLAIN = {"lab": 32, "pcam96": 96}
+# the configs whose augmentation is measured
+AUGMENTED = {"lab": 32, "lab-p4m": 32, "pcam96": 96, "pcam96-p4m": 96, "pcam96-lite2": 96}
+STEPS = 6  # in each round
+EPOCH = 12  # steps of an epoch with its input
+
+Times = dict[str, list[float]]
+
+
+class Worker:
+    """A process that answers each line with the milliseconds of a step."""
+
+    def __init__(self, *command: str | Path) -> None:
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
+        )
+        self.name = self._read()
+
+    def __call__(self) -> float:
+        stdin = self._process.stdin
+        assert stdin is not None
+        print(file=stdin, flush=True)
+        return float(self._read())
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+    def _read(self) -> str:
+        stdout = self._process.stdout
+        assert stdout is not None
+        line = stdout.readline().strip()
+        if not line:
+            raise SystemExit(f"{' '.join(map(str, self._process.args))} failed")  # type: ignore[arg-type]
+        return line
 
 
 def main() -> None:
-    """Measure and print one table."""
+    """Measure everything and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=32, choices=(32, 96))
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--torch-python", default=sys.executable, help="where PyTorch is installed")
     arguments = parser.parse_args()
+    probe = [arguments.torch_python, "-c", "import torch"]
+    if subprocess.run(probe, stderr=subprocess.DEVNULL, check=False).returncode != 0:
+        raise SystemExit("--torch-python: no PyTorch there; pip install torch")
+    names: set[str] = set()
+    steps = []
+    for config in NETWORKS:
+        times = race(config, arguments.torch_python, arguments.rounds, names)
+        steps.append(step_row(config, times))
+        print(steps[-1], flush=True)
+    inputs = [input_row(config, arguments.rounds) for config in AUGMENTED]
+    print(*inputs, sep="\n", flush=True)
+    tables = {
+        size: parts(config, size, arguments.rounds) for config, size in [*NETWORKS.items()][:2]
+    }
+    write_page(arguments.rounds, sorted(names), steps, inputs, tables)
+
+
+def race(config: str, python: str, rounds: int, names: set[str]) -> Times:
+    """Milliseconds of a step, ours and PyTorch's in turn."""
+    ours = [sys.executable, HERE / "our_steps.py", config, str(NETWORKS[config])]
+    workers = {
+        "ours bfloat16": Worker(*ours, "bfloat16", str(STEPS)),
+        "PyTorch bfloat16": Worker(python, HERE / "torch_steps.py", torch_task(config, True)),
+        "ours float32": Worker(*ours, "float32", str(STEPS)),
+        "PyTorch float32": Worker(python, HERE / "torch_steps.py", torch_task(config, False)),
+    }
+    names.update(worker.name for worker in workers.values())
+    return interleave(workers, rounds, [worker.close for worker in workers.values()])
+
+
+def torch_task(config: str, bfloat16: bool) -> str:
+    """What benchmarks/torch_steps.py is to build."""
+    experiment = load_experiment(config)
+    task: dict[str, Any] = {
+        "network": experiment.model.model_dump(mode="json"),
+        "size": NETWORKS[config],
+        "batch": experiment.training.batch_size,
+        "bfloat16": bfloat16,
+        "steps": STEPS,
+    }
+    if isinstance(experiment.model, GroupResNet):
+        indexes = {f"group{size}": group_index(size, 8).tolist() for size in (1, 3)}
+        task["indexes"] = {**indexes, "lifting3": lifting_index(3, 8).tolist()}
+    return json.dumps(task)
+
+
+def interleave(
+    parts: dict[str, Callable[[], float]], rounds: int, ends: Sequence[Callable[[], None]] = ()
+) -> Times:
+    """What each part says, in `rounds` rounds; one more before them is not counted."""
+    times: Times = {name: [] for name in parts}
+    for counted in range(-1, rounds):
+        for name, part in parts.items():
+            value = part()
+            if counted >= 0:
+                times[name].append(value)
+    for end in ends:
+        end()
+    return times
+
+
+def step_row(config: str, times: Times) -> str:
+    """A line of the table of steps."""
+    cells = [f"`{config}`"]
+    for precision in ("bfloat16", "float32"):
+        ours, theirs = times[f"ours {precision}"], times[f"PyTorch {precision}"]
+        ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+        cells += [
+            f"{min(ours):.1f} / {statistics.median(ours):.1f}",
+            f"{min(theirs):.1f} / {statistics.median(theirs):.1f}",
+            f"**{min(theirs) / min(ours):.2f}** / {statistics.median(ratios):.2f}",
+        ]
+    return f"| {' | '.join(cells)} |"
+
+
+def input_row(config: str, rounds: int) -> str:
+    """A line of the table of batches."""
+    size = AUGMENTED[config]
+    experiment = load_experiment(config)
+    batch = experiment.training.batch_size
+    count = batch * (120 if size == 32 else 40)
+    images = np.random.default_rng(0).integers(256, size=(count, size, size, 3), dtype=np.uint8)
+    labels = (np.arange(count) % 2).astype(np.int8)
+    rows = np.arange(count)
+    augmenter = Augmenter(experiment.augment, seed=0)
+    batches = Batches(images, labels, rows, batch, size, augmenter, 0)
+
+    def rate() -> float:
+        began = time.perf_counter()
+        made = sum(len(labels) for _, labels in batches.epoch(1))
+        return made / (time.perf_counter() - began)
+
+    rates = interleave({"rate": rate}, rounds)["rate"]
+    model = compile_model(experiment, size, 1000, precision=experiment_precision(config))
+    few = Batches(images, labels, rows[: batch * EPOCH], batch, size, augmenter, 0)
+    prepared = list(few.epoch(1))
+
+    def train(made: Iterable[Any]) -> float:
+        began = time.perf_counter()
+        for patches, targets in made:
+            model.train_on_batch(patches, targets)
+        return time.perf_counter() - began
+
+    both = {"prepared": lambda: train(prepared), "made": lambda: train(few.epoch(2))}
+    times = interleave(both, rounds)
+    longer = [b / a - 1 for a, b in zip(times["prepared"], times["made"], strict=True)]
+    best, middle = max(rates), statistics.median(rates)
+    share = f"{100 * statistics.median(longer):.1f} %"
+    return f"| `{config}` | {size} | {best:,.0f} | {middle:,.0f} | {share} |"
+
+
+def experiment_precision(config: str) -> Any:
+    """What `auto` takes here, or what the config says."""
+    from pcam_kit.training.hardware import read_hardware
+    from pcam_kit.training.precision import choose_precision, measure_precision
+
+    asked = load_experiment(config).training.precision
+    return choose_precision(asked, read_hardware(), measure_precision).used
+
+
+def parts(config: str, size: int, rounds: int) -> list[str]:
+    """Lines of the table of all parts."""
     profile = find_competition("synthetic").model_copy(
-        update={"image_size": arguments.size, "counts": {"train": 2048, "valid": 256, "test": 256}}
+        update={"image_size": size, "counts": {"train": 2048, "valid": 256, "test": 256}}
     )
-    experiment = load.load_experiment("lab" if arguments.size == 32 else "pcam96")
+    experiment = load_experiment(config)
     with tempfile.TemporaryDirectory() as folder:
         store = build_store(open_raw(profile, None), Path(folder) / "store")
         rows = store.rows("train")
+        batch = experiment.training.batch_size
         augmenter = Augmenter(experiment.augment, seed=0)
-        size = experiment.training.batch_size
-        batches = Batches(store.images, store.labels, rows, size, arguments.size, augmenter, 0)
-        model = compile_model(experiment, arguments.size, 1000)
-        recipe = load.load_experiment("lab-p4m" if arguments.size == 32 else "pcam96-p4m")
-        transforms = Augmenter(Augment(d4=False, transforms=recipe.augment.transforms), seed=0)
-        others = Albumentations(recipe.augment.transforms)
-        seeds = np.random.default_rng(0).integers(
-            2**32, size=(512, others.columns), dtype=np.uint32
-        )
-        fixed = take(store.images, rows[:size], arguments.size), np.zeros((size, 1), np.float32)
-
-        def steps() -> int:
-            for _ in range(4):
-                model.train_on_batch(*fixed)
-            return 4 * size
+        batches = Batches(store.images, store.labels, rows, batch, size, augmenter, 0)
+        model = compile_model(experiment, size, 1000, precision=experiment_precision(config))
+        order = np.random.default_rng(0).permutation(rows)
 
         def epoch() -> int:
             for images, labels in batches.epoch(1):
                 model.train_on_batch(images, labels)
-            return batches.steps * size
+            return batches.steps * batch
 
-        parts: dict[str, Callable[[], int]] = {
+        calls: dict[str, Callable[[], int]] = {
             "open the store": lambda: len(open_store(store.path).labels),
             "verify the store (full hash)": lambda: (verify_store(store), len(store.labels))[1],
-            "random reads": lambda: len(
-                take(store.images, np.random.default_rng(0).permutation(rows), arguments.size)
-            ),
-            "augment, one thread": lambda: len(
-                augmenter(store.images[rows[:512]], rows[:512], 1, len(store.images))
-            ),
-            f"transforms of {recipe.name}": lambda: len(
-                transforms(store.images[rows[:512]], rows[:512], 1, len(store.images))
-            ),
-            "the same by albumentations": lambda: len(others(store.images[rows[:512]], seeds)),
-            "batches, two threads": lambda: sum(len(labels) for _, labels in batches.epoch(1)),
-            "training steps, one fixed batch": steps,
+            "random reads": lambda: len(take(store.images, order, size)),
             "training epoch, batches included": epoch,
-            "prediction": lambda: len(
-                predict(model, store.images, rows[:1024], crop=arguments.size)
-            ),
+            "prediction": lambda: len(predict(model, store.images, rows[:1024], crop=size)),
         }
-        times: dict[str, list[float]] = {name: [] for name in parts}
-        done: dict[str, int] = {}
-        for counted in range(-1, arguments.rounds):
-            for name, part in parts.items():
+        done = {name: call() for name, call in calls.items()}
+
+        def timed(name: str) -> Callable[[], float]:
+            def run() -> float:
                 began = time.perf_counter()
-                done[name] = part()
-                if counted >= 0:
-                    times[name].append(time.perf_counter() - began)
-    machine = f"{os.cpu_count()} cores, {arguments.rounds} rounds"
-    print(
-        f"{experiment.name}: {model.count_params():,} parameters, {arguments.size} px, batch "
-        f"{size}, {machine}"
-    )
-    for name, seconds in times.items():
-        middle = statistics.median(seconds)
-        spread = f"{1000 * min(seconds):,.1f}-{1000 * max(seconds):,.1f}"
-        print(
-            f"{name:<34} {done[name] / middle:>14,.0f} patches/s   {1000 * middle:>9,.1f} ms "
-            f"({spread})"
-        )
+                calls[name]()
+                return 1000 * (time.perf_counter() - began)
+
+            return run
+
+        times = interleave({name: timed(name) for name in calls}, rounds)
+    return [
+        f"| {name} | {1000 * done[name] / statistics.median(values):,.0f} | "
+        f"{min(values):,.1f} / {statistics.median(values):,.1f} |"
+        for name, values in times.items()
+    ]
+
+
+def write_page(
+    rounds: int, names: list[str], steps: list[str], inputs: list[str], tables: dict[int, list[str]]
+) -> None:
+    """Write docs/speed.md."""
+    import tensorflow as tf
+
+    lines = [
+        "# Speed",
+        "",
+        f"Written by `make bench`: {rounds} rounds on {os.cpu_count()} CPU cores, TensorFlow",
+        f"{tf.__version__}, {', '.join(names)}. Least / median. What a machine is",
+        "worth shows in the absolute figures; ratios are of runs in turn (A B A B) and travel.",
+        "",
+        "## Training steps beside plain PyTorch",
+        "",
+        "Milliseconds of a step on one fixed batch. PyTorch has the same layers, channels last and",
+        "autocast for bfloat16 (`benchmarks/torch_steps.py`). The ratio says how many times as",
+        "fast ours is.",
+        "",
+        "| config | ours, bfloat16 | PyTorch, bfloat16 | ratio | ours, float32 | PyTorch, float32 "
+        "| ratio |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        *steps,
+        "",
+        "Nine tenths of a step of `lab` in bfloat16 are oneDNN's convolutions, the gradients of",
+        "the kernels first (`ONEDNN_VERBOSE=1`). Batch normalisation is one operation of",
+        "TensorFlow: Keras' own took a third of the step.",
+        "",
+        "## Input",
+        "",
+        "Augmented patches a second from two threads, whole batches of each config's augmentation;",
+        "and how much longer an epoch takes than its steps on batches that are ready.",
+        "",
+        "| config | side | best | median | epoch longer by |",
+        "| --- | --- | --- | --- | --- |",
+        *inputs,
+    ]
+    for size, table in tables.items():
+        lines += [
+            "",
+            f"## The parts of a training at {size} px",
+            "",
+            "| part | patches/s | ms |",
+            "| --- | --- | --- |",
+            *table,
+        ]
+    PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

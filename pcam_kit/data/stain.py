@@ -63,16 +63,18 @@ FACTOR_RANGE = (0.25, 4.0)
 MIN_ANGLE = 0.05  # radians between two stains
 
 
-def map_densities(images: NDArray[np.uint8], maps: Floats) -> NDArray[np.uint8]:
+def map_densities(
+    images: NDArray[np.uint8], maps: Floats, *, overwrite: bool = False
+) -> NDArray[np.uint8]:
     """Map the densities of each patch by its own 3x3 matrix and, as fourth column, an offset.
 
     images: uint8 [n, h, w, 3], RGB; maps: [n, 3, 4], so that new = map[:, :3] @ old + map[:, 3].
-    The result is rounded and clipped.
+    The result is rounded and clipped; with `overwrite` it is in the memory of `images`.
     """
     # level + 1 = exp(WHITE - density): the sign and WHITE go into the map as well
     affine = -maps.astype(np.float32)
     affine[:, :, 3] += WHITE
-    out = np.empty(images.shape, np.uint8)
+    out = images if overwrite else np.empty(images.shape, np.uint8)
     # a patch at a time stays in the cache: twice as fast at 96 px
     buffer = np.empty(images.shape[1:], np.float32)
     for image, matrix, target in zip(images, affine, out, strict=True):

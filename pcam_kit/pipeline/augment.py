@@ -83,19 +83,32 @@ class Augmenter:
         self._steps = build_steps(config.transforms, always=always)
 
     def __call__(
-        self, images: NDArray[np.uint8], rows: NDArray[np.int64], epoch: int, total: int
+        self,
+        images: NDArray[np.uint8],
+        rows: NDArray[np.int64],
+        epoch: int,
+        total: int,
+        *,
+        overwrite: bool = False,
     ) -> NDArray[np.uint8]:
         """Augment `images` uint8 [n, h, w, 3].
 
-        rows: int64 [n], their positions among the `total` patches of the store.
+        rows: int64 [n], their positions among the `total` patches of the store. overwrite: whether
+        the result may be in the same memory.
         """
+        if not overwrite:
+            images = images.copy()
+        images = np.ascontiguousarray(images)
         if self._config.d4:
-            images = symmetry.apply_each(images, _symmetries(self._seed, epoch, total)[rows])
+            elements = _symmetries(self._seed, epoch, total)[rows]
+            images = symmetry.apply_each(images, elements, overwrite=True)
         stain = self._config.stain
         if stain is not None:
             numbers = _stain_numbers(self._seed, epoch, total)[rows]
             factors, shifts = numbers[:, 0], numbers[:, 1]
-            images = restain(images, 1 + stain.strength * factors, stain.shift * shifts)
+            images = restain(
+                images, 1 + stain.strength * factors, stain.shift * shifts, overwrite=True
+            )
         if self._steps:
             images = self._apply_transforms(images, rows, epoch, total)
         if self._custom is not None:

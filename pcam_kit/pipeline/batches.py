@@ -87,7 +87,7 @@ class Batches:
         self, rows: NDArray[np.int64], epoch: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         crops = take(self.images, rows, self.crop)
-        images = self.augmenter(crops, rows, epoch, len(self.images))
+        images = self.augmenter(crops, rows, epoch, len(self.images), overwrite=True)
         return images, self.labels[rows].astype(np.float32)[:, None]
 
 

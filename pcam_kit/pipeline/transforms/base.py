@@ -19,7 +19,10 @@ Pair = tuple[float, float]
 
 
 class Step(Protocol):
-    """Changes a batch of patches; a patch depends on its own row of random numbers alone."""
+    """Changes a batch of patches; a patch depends on its own row of random numbers alone.
+
+    images: contiguous, and may be overwritten.
+    """
 
     @property
     def columns(self) -> int:
@@ -36,7 +39,8 @@ class BatchTransform(BaseModel, ABC):
 
     Arithmetic over several patches is element by element, never a matrix product, which may round
     differently for another batch size. OpenCV gets one patch at a time: 1 to 50 us a call, and it
-    stays in the cache.
+    stays in the cache. Patches are changed in place: memory that is new for each batch has to be
+    given by the system page by page, which took longer than an affine map at 96 px.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -49,8 +53,8 @@ class BatchTransform(BaseModel, ABC):
         return own and not any(isinstance(value, dict) for value in options.values())
 
     @abstractmethod
-    def apply(self, images: Patches, numbers: Numbers) -> Patches:
-        """Return the changed patches; `images` may be overwritten."""
+    def apply(self, images: Patches, rows: list[int], numbers: Numbers) -> None:
+        """Change the patches `rows` of `images`, each by its row of `numbers` [rows, columns]."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +71,14 @@ class Sometimes:
         return 1 + self.transform.columns
 
     def __call__(self, images: Patches, numbers: Numbers) -> Patches:
-        """Return the patches, some of them changed.
+        """Return `images`, some of them changed.
 
         Raises ConfigError, which names the transform, when it fails.
         """
         rows = np.flatnonzero(uniform(numbers[:, 0]) < self.p)
-        out = images.copy()
         with parsing(lambda reason: ConfigError(f"{self.where}: it fails on a patch: {reason}")):
-            # take: contiguous, which writing through OpenCV needs
-            out[rows] = self.transform.apply(images.take(rows, axis=0), numbers[rows, 1:])
-        return out
+            self.transform.apply(images, rows.tolist(), numbers[rows, 1:])
+        return images
 
 
 def check_alike(before: NDArray[Any], after: Any, where: str) -> None:

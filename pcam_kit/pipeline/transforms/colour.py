@@ -50,13 +50,12 @@ class ColorJitter(BatchTransform):
         ranges = [self.brightness, self.contrast, self.saturation, self.hue]
         return between(ranges, drawn[:, :4]), (drawn[:, 4] * len(ORDERS)).astype(np.int64)
 
-    def apply(self, images: Patches, numbers: Numbers) -> Patches:
-        """Return `images`, changed in place."""
+    def apply(self, images: Patches, rows: list[int], numbers: Numbers) -> None:
+        """Change the patches `rows`."""
         factors, orders = self.draw(numbers)
-        for pixels, own, order in zip(images, factors.tolist(), orders.tolist(), strict=True):
+        for row, own, order in zip(rows, factors.tolist(), orders.tolist(), strict=True):
             for change in ORDERS[order]:
-                CHANGES[change](pixels, own[change])
-        return images
+                CHANGES[change](images[row], own[change])
 
 
 def _change_brightness(pixels: Pixels, factor: float) -> None:

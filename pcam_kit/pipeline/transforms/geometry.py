@@ -54,14 +54,14 @@ class Affine(BatchTransform):
             raise ValueError("expected translate_percent or translate_px, not both")
         return self
 
-    def apply(self, images: Patches, numbers: Numbers) -> Patches:
-        """Return new patches."""
+    def apply(self, images: Patches, rows: list[int], numbers: Numbers) -> None:
+        """Change the patches `rows`."""
         height, width = images.shape[1:3]
         matrices = self.draw(numbers, height, width)
-        out = np.empty_like(images)
-        for image, matrix, target in zip(images, matrices, out, strict=True):
+        target = np.empty_like(images[0])
+        for row, matrix in zip(rows, matrices, strict=True):
             cv2.warpAffine(
-                image,
+                images[row],
                 matrix,
                 (width, height),
                 target,
@@ -69,7 +69,7 @@ class Affine(BatchTransform):
                 borderMode=self.border_mode,
                 borderValue=_four(self.fill),
             )
-        return out
+            images[row] = target
 
     def draw(self, numbers: Numbers, height: int, width: int) -> Floats:
         """From pixels of a patch (x, y, 1) to where they go: [n, 2, 3]."""
@@ -118,19 +118,19 @@ class RandomResizedCrop(BatchTransform):
     ratio: Ratio = (3 / 4, 4 / 3)
     interpolation: Literal[0, 1, 2, 3, 4, 5, 6] = 1
 
-    def apply(self, images: Patches, numbers: Numbers) -> Patches:
-        """Return new patches. Raises ValueError when they would have another size."""
+    def apply(self, images: Patches, rows: list[int], numbers: Numbers) -> None:
+        """Change the patches `rows`. Raises ValueError when they would have another size."""
         height, width = images.shape[1:3]
         if self.size != (height, width):
             raise ValueError(
                 f"expected size [{height}, {width}] like the patches, found {list(self.size)}"
             )
-        out = np.empty_like(images)
+        target = np.empty_like(images[0])
         parts = self.draw(numbers, height, width).tolist()
-        for image, (left, top, right, bottom), target in zip(images, parts, out, strict=True):
-            part = image[top:bottom, left:right]
+        for row, (left, top, right, bottom) in zip(rows, parts, strict=True):
+            part = images[row, top:bottom, left:right]
             cv2.resize(part, (width, height), target, interpolation=self.interpolation)
-        return out
+            images[row] = target
 
     def draw(self, numbers: Numbers, height: int, width: int) -> NDArray[np.int64]:
         """Left, top, right and bottom of each part, the last two excluded: [n, 4]."""
@@ -170,23 +170,23 @@ class ElasticTransform(BatchTransform):
     border_mode: BorderMode = 0
     fill: Fill = 0.0
 
-    def apply(self, images: Patches, numbers: Numbers) -> Patches:
-        """Return new patches."""
+    def apply(self, images: Patches, rows: list[int], numbers: Numbers) -> None:
+        """Change the patches `rows`."""
         height, width = images.shape[1:3]
-        rows, columns = np.indices((height, width), np.float32)
-        out = np.empty_like(images)
-        for image, seed, target in zip(images, numbers[:, 0].tolist(), out, strict=True):
+        y, x = np.indices((height, width), np.float32)
+        target = np.empty_like(images[0])
+        for row, seed in zip(rows, numbers[:, 0].tolist(), strict=True):
             right, down = self.draw(seed, height, width)
             cv2.remap(
-                image,
-                columns + right,
-                rows + down,
+                images[row],
+                x + right,
+                y + down,
                 self.interpolation,
                 target,
                 borderMode=self.border_mode,
                 borderValue=_four(self.fill),
             )
-        return out
+            images[row] = target
 
     def draw(self, seed: int, height: int, width: int) -> NDArray[np.float32]:
         """How far to the right and how far down each pixel comes from: [2, h, w]."""

@@ -98,14 +98,30 @@ def fit(
             # so that a resume never needs the pretrained weights, or their download, again
             _save(networks, files, state, group)
         steps = begin_steps(networks)
+        loop = _Loop(networks, steps, batches, state, files, monitor, stop, group)
         monitor.started(config.epochs, batches.steps, state.epoch * batches.steps + state.step)
         while not is_finished(state, config):
-            _run_epoch(
-                *(networks, steps, batches, state, files),
-                *(monitor, stop, group, checkpoint_seconds),
-            )
-            _finish_epoch(networks, validate, state, files, monitor, group)
+            _run_epoch(loop, checkpoint_seconds)
+            _finish_epoch(loop, validate)
     return state
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """What the epochs of a training share. stop: set when it is to end after the step."""
+
+    networks: Networks
+    steps: Steps
+    batches: Batches
+    state: TrainingState
+    files: TrainingFiles
+    monitor: TrainingMonitor
+    stop: threading.Event
+    group: Group
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        _save(self.networks, self.files, self.state, self.group)
 
 
 def _check_best(files: TrainingFiles) -> None:
@@ -131,21 +147,12 @@ def is_finished(state: TrainingState, config: Training) -> bool:
     return patience is not None and state.epoch - state.best_epoch >= patience
 
 
-def _run_epoch(
-    networks: Networks,
-    steps: Steps,
-    batches: Batches,
-    state: TrainingState,
-    files: TrainingFiles,
-    monitor: TrainingMonitor,
-    stop: threading.Event,
-    group: Group,
-    checkpoint_seconds: float,
-) -> None:
+def _run_epoch(loop: _Loop, checkpoint_seconds: float) -> None:
+    state, batches, steps, stop = loop.state, loop.batches, loop.steps, loop.stop
     epoch = state.epoch + 1
     began = saved = time.monotonic()
     seconds_before = state.seconds
-    losses = _Losses(state, batches.steps, group)
+    losses = _Losses(state, batches.steps, loop.group)
     for images, labels in batches.epoch(epoch, start=state.step):
         scores = steps(state.epoch * batches.steps + state.step + 1, images, labels)
         state.step += 1
@@ -156,18 +163,18 @@ def _run_epoch(
         now = time.monotonic()
         state.seconds = seconds_before + now - began
         try:
-            monitor.step(epoch, state.step, losses.mean)
+            loop.monitor.step(epoch, state.step, losses.mean)
         except OSError:  # nothing can be shown after a lost connection
             if not stop.is_set():
                 raise
-        stopped = group.any(stop.is_set())
+        stopped = loop.group.any(stop.is_set())
         if stopped or now - saved > checkpoint_seconds:
             losses.read()
             steps.write_back()
-            _save(networks, files, state, group)
+            loop.save()
             saved = now
         if stopped:
-            group.leave()
+            loop.group.leave()
             raise Interrupted(
                 f"stopped in epoch {epoch} after step {state.step} of {batches.steps}; "
                 "nothing is lost"
@@ -218,15 +225,9 @@ class _Losses:
             )
 
 
-def _finish_epoch(
-    networks: Networks,
-    validate: Validate,
-    state: TrainingState,
-    files: TrainingFiles,
-    monitor: TrainingMonitor,
-    group: Group,
-) -> None:
+def _finish_epoch(loop: _Loop, validate: Validate) -> None:
     """Validate, keep the model if it is the best so far, write metrics and checkpoint."""
+    networks, state, files, group = loop.networks, loop.state, loop.files, loop.group
     began = time.monotonic()
     here = undistributed() if group.count > 1 else nullcontext()
     with here, using_weights(networks.eval_model, networks.eval_weights()):
@@ -258,8 +259,8 @@ def _finish_epoch(
     state.loss_sum = state.accuracy_sum = 0.0
     if group.is_first:
         write_metrics(files.metrics, state.history)
-    _save(networks, files, state, group)
-    monitor.epoch(metrics)
+    loop.save()
+    loop.monitor.epoch(metrics)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import io
 import lzma
 import shutil
 import stat
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -257,6 +258,31 @@ def test_tifs_cut_by_an_unfinished_unpacking_come_from_the_zip(tmp_path: Path) -
     (raw / "train/train006.tif").unlink()
     opened = whole(open_raw(profile("tif_folders"), raw), tmp_path / "work")
     assert any("1 images are longer in train.zip" in note for note in opened.notes)
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_gzip_is_read_with_isal_and_without(
+    installed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if installed:
+        pytest.importorskip("isal")
+    else:
+        monkeypatch.setitem(sys.modules, "isal.igzip", None)  # an import of it fails
+    raw = write_pcam(tmp_path / "raw", packed=True)
+    opened = open_raw(profile("pcam_h5"), raw)
+    np.testing.assert_array_equal(read_all(opened, tmp_path / "work")["train"], patches(24, 1))
+    path = raw / "camelyonpatch_level_2_split_train_x.h5.gz"
+    data = path.read_bytes()
+    middle = len(data) // 2
+    damaged = {
+        "cut": data[:middle],
+        "sum": data[:-8] + bytes(4) + data[-4:],
+        "bytes": data[:middle] + bytes(64) + data[middle + 64 :],
+    }
+    for name, content in damaged.items():
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"train_x\.h5\.gz"):
+            read_all(open_raw(profile("pcam_h5"), raw), tmp_path / name)
 
 
 @pytest.mark.parametrize("where", ["gz", "zip", "zip at the same place"])

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+import io
 import shutil
+import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from data_factories import (
     fails,
     labels,
@@ -22,6 +27,7 @@ from data_factories import (
 )
 
 from pcam_kit.data.layouts import open_raw
+from pcam_kit.data.sources.tiffs import plain_pixels
 from pcam_kit.errors import DataError
 
 
@@ -66,6 +72,94 @@ def test_tif_of_another_shape(image: np.ndarray, found: str, tmp_path: Path) -> 
     write_tifs(tmp_path / "raw")
     (tmp_path / "raw/test/test002.tif").write_bytes(tif_bytes(image))
     fails("tif_folders", tmp_path / "raw", "test/test002.tif", found)
+
+
+def by_tifffile(image: np.ndarray, **options: Any) -> bytes:
+    target = io.BytesIO()
+    tifffile.imwrite(target, image, **options)
+    return target.getvalue()
+
+
+def by_opencv(image: np.ndarray, *options: int) -> bytes:
+    return cv2.imencode(".tif", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1].tobytes()
+
+
+def read_by_store(data: bytes, folder: Path) -> np.ndarray:
+    write_tifs(folder / "raw", n_train=1)
+    (folder / "raw/train/train000.tif").write_bytes(data)
+    (part, _) = open_raw(profile("tif_folders"), folder / "raw").parts
+    return np.concatenate(list(part.blocks()))[0]
+
+
+UNCOMPRESSED = (cv2.IMWRITE_TIFF_COMPRESSION, 1)
+STRIPS = (*UNCOMPRESSED, cv2.IMWRITE_TIFF_ROWSPERSTRIP, 8)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        tif_bytes,
+        lambda image: by_opencv(image, *UNCOMPRESSED),
+        lambda image: by_opencv(image, *STRIPS),
+        lambda image: by_tifffile(image, photometric="rgb", byteorder="<"),
+        lambda image: by_tifffile(image, photometric="rgb", byteorder=">", rowsperstrip=5),
+    ],
+    ids=["baseline", "opencv", "strips", "tifffile", "big-endian"],
+)
+def test_the_pixels_of_a_plain_tif_are_taken_as_they_stand(
+    write: Callable[[np.ndarray], bytes], tmp_path: Path
+) -> None:
+    image = patches(1, seed=3)[0]
+    data = write(image)
+    assert plain_pixels(data, 32) is not None
+    assert np.array_equal(read_by_store(data, tmp_path), image)
+
+
+def swapped_strips(image: np.ndarray) -> bytes:
+    """The first two strips change places in the table: that of their offsets, as uint32."""
+    data = by_opencv(image, *STRIPS)
+    starts = struct.pack("<4I", *(8 + 768 * i for i in range(4)))
+    assert data.count(starts) == 1
+    return data.replace(starts, struct.pack("<4I", 8 + 768, 8, 8 + 2 * 768, 8 + 3 * 768))
+
+
+def bits_among_pixels(image: np.ndarray) -> bytes:
+    """The tag of the bits points into the pixels, where 8, 8, 8 happens to stand."""
+    data = bytearray(tif_bytes(image))
+    start = len(data) - image.nbytes
+    data[start : start + 6] = struct.pack("<3H", 8, 8, 8)
+    tag = bytes(data).index(struct.pack("<HHI", 258, 3, 3))
+    data[tag + 8 : tag + 12] = struct.pack("<I", start)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda image: by_opencv(image, cv2.IMWRITE_TIFF_COMPRESSION, 5),
+        lambda image: by_tifffile(
+            np.moveaxis(image, 2, 0), photometric="rgb", planarconfig="separate"
+        ),
+        swapped_strips,
+        bits_among_pixels,
+    ],
+    ids=["lzw", "planes", "swapped", "bits"],
+)
+def test_other_tifs_are_decoded(write: Callable[[np.ndarray], bytes], tmp_path: Path) -> None:
+    data = write(patches(1, seed=3)[0])
+    assert plain_pixels(data, 32) is None
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(read_by_store(data, tmp_path), cv2.cvtColor(expected, cv2.COLOR_BGR2RGB))
+
+
+def test_published_tifs_are_plain() -> None:
+    with zipfile.ZipFile(shared("pcam/kaggle_sample.zip")) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".tif")][:50]
+        for data in map(archive.read, names):
+            start = plain_pixels(data, 96)
+            assert start == len(data) - 3 * 96**2
+            expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+            assert data[start:] == expected.tobytes()
 
 
 def test_something_else_called_tif(tmp_path: Path) -> None:

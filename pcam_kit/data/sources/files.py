@@ -6,8 +6,10 @@ import gzip
 import io
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -119,7 +121,10 @@ def read_file(files: RawFiles, name: str, limit: int = SMALL_BYTES) -> bytes:
     """
     with parsing(partial(unreadable_error, files, name)):
         with files.open(name) as stream:
-            data = stream.read(limit + 1)
+            expected = min(files.sizes[name], limit)
+            data = stream.read(expected + 1)  # Python takes memory for as much as it may read
+            if len(data) > expected:
+                data += stream.read(limit - expected)
         if len(data) > limit:
             raise ValueError(f"it has more than {limit:,} bytes")
         return gunzip(io.BytesIO(data), limit) if data.startswith(GZIP) else data
@@ -186,14 +191,26 @@ def _chunks(files: RawFiles, name: str) -> Iterator[bytes]:
     head = read_head(files, name, 6)
     with parsing(partial(unreadable_error, files, name)), files.open(name) as stream:
         source = _decompressed(stream, head)
-        while data := source.read(CHUNK_BYTES):
-            yield data
+        with ThreadPoolExecutor(1) as ahead:  # unpacks while the last chunk is written
+            following = ahead.submit(source.read, CHUNK_BYTES)
+            while data := following.result():
+                following = ahead.submit(source.read, CHUNK_BYTES)
+                yield data
+
+
+def _gzip_file(stream: BinaryIO) -> Any:
+    """What a gzip stream unpacks to; twice as fast where pcam-kit's extra `isal` is installed."""
+    try:
+        igzip: Any = import_module("isal.igzip")
+    except ImportError:
+        return gzip.GzipFile(fileobj=stream)
+    return igzip.IGzipFile(fileobj=stream)
 
 
 def _decompressed(stream: BinaryIO, head: bytes) -> Any:
     """What the bytes unpack to, by how they begin; themselves where they are not packed."""
     if head.startswith(GZIP):
-        return gzip.GzipFile(fileobj=stream)
+        return _gzip_file(stream)
     if head.startswith(b"BZh"):
         import bz2  # some builds of Python lack it
 

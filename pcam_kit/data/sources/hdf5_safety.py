@@ -307,12 +307,12 @@ def check_filled(data: Any, start: int, values: NDArray[Any], key: str, label: s
     """
     if data.chunks is None or not values.size:
         return
-    differs: NDArray[np.bool_] = values != data.fillvalue
-    for axis, step in enumerate(data.chunks):
-        edges = np.arange(0, values.shape[axis], step)
-        differs = np.logical_or.reduceat(differs, edges, axis=axis)
-    for place in np.argwhere(~differs).tolist():
+    corners = values[tuple(slice(None, None, step) for step in data.chunks)]
+    for place in np.argwhere(corners == data.fillvalue).tolist():
         offset = [at * step for at, step in zip(place, data.chunks, strict=True)]
+        ends = [at + step for at, step in zip(offset, data.chunks, strict=True)]
+        if (values[tuple(map(slice, offset, ends))] != data.fillvalue).any():
+            continue
         offset[0] += start
         try:
             data.id.read_direct_chunk(tuple(offset))

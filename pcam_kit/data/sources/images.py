@@ -13,7 +13,7 @@ import numpy as np
 from pcam_kit.data.raw import Images
 from pcam_kit.data.sources.files import RawFiles, read_file
 from pcam_kit.data.sources.jpegs import check_jpeg, jpeg_size
-from pcam_kit.data.sources.tiffs import check_pixels, is_tiff, read_tiff
+from pcam_kit.data.sources.tiffs import check_pixels, is_tiff, plain_pixels, read_tiff
 from pcam_kit.errors import DataError
 from pcam_kit.parsing import HEAD_BYTES, advice_for, describe_bytes, printable, reason_of
 
@@ -44,6 +44,10 @@ def decode(files: RawFiles, name: str, size: int, out: Images) -> None:
     is decoded.
     """
     data = read_file(files, name, PICTURE_BYTES)
+    plain = plain_pixels(data, size)
+    if plain is not None:
+        out[:] = np.frombuffer(data, np.uint8, out.size, plain).reshape(out.shape)
+        return
     expected = (
         f"{files.location}: {printable(name)}: expected a whole {size}x{size} 8-bit RGB image"
     )

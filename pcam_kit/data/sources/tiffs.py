@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -28,6 +29,14 @@ TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS, NUMBERS, JPEG_TABLES = (
     339,
     347,
 )
+RGB = 2  # of COLOURS
+HEADER = 8  # bytes before all else
+MOST_AROUND = 4096  # bytes around the pixels; those of Kaggle's files are 287
+# the kind of page, texts and the resolution: they change no pixel
+HARMLESS = {254, 269, 270, 271, 272, 282, 283, 296, 305, 306, 315}
+SHAPE = {WIDTH, HEIGHT, BITS, CHANNELS, NUMBERS}
+PLACE = {COMPRESSION, COLOURS, OFFSETS, ROWS, COUNTS, PLANES}
+PLAIN_TAGS = HARMLESS | SHAPE | PLACE
 NONE, LZW, JPEG, DEFLATE, OLD_DEFLATE, PACKBITS = 1, 5, 7, 8, 32946, 32773
 OTHERS = {
     2: "CCITT",
@@ -123,6 +132,50 @@ def read_tiff(data: bytes) -> Tiff:
         f"{kind}{max(bits, default=1)}",
         2 if following else 1,
         tags,
+    )
+
+
+def plain_pixels(data: bytes, size: int) -> int | None:
+    """Where the pixels of an uncompressed TIFF begin, `size` x `size` x RGB, one row after another.
+
+    None for all others. The files of one program differ only in their pixels, so what surrounds
+    these is looked through once.
+    """
+    pixels = 3 * size**2
+    around = len(data) - pixels
+    if not HEADER < around <= MOST_AROUND or not is_tiff(data):
+        return None
+    directory = int.from_bytes(data[4:HEADER], "little" if data[:1] == b"I" else "big")
+    before = around if directory < around else HEADER
+    fits = _declares_plain(data[:before], data[before + pixels :], size)
+    return before if fits else None
+
+
+@lru_cache(maxsize=256)
+def _declares_plain(before: bytes, after: bytes, size: int) -> bool:
+    """Whether these bytes around the pixels say that the pixels are there, and plain.
+
+    In place of the pixels there are zeros: no valid value of a tag can lie among them.
+    """
+    try:
+        tiff = read_tiff(before + bytes(3 * size**2) + after)
+        tags = tiff.tags
+        rows = min(_one(tags, ROWS, size), size)
+    except (ValueError, struct.error):
+        return False
+    if not set(tags) <= PLAIN_TAGS or rows < 1:
+        return False
+    strips = [3 * size * min(rows, size - top) for top in range(0, size, rows)]
+    starts = [len(before) + 3 * size * top for top in range(0, size, rows)]
+    declared = (tiff.width, tiff.height, tiff.channels, tiff.numbers, tiff.pages)
+    return (
+        declared == (size, size, 3, "uint8", 1)
+        and tags.get(BITS) == (8, 8, 8)
+        and _one(tags, COMPRESSION, NONE) == NONE
+        and _one(tags, COLOURS, 0) == RGB
+        and _one(tags, PLANES, 1) == 1
+        and list(tags.get(OFFSETS, ())) == starts
+        and list(tags.get(COUNTS, ())) == strips
     )
 
 

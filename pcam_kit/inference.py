@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -21,6 +22,9 @@ from pcam_kit.run_folders import Run
 from pcam_kit.views import VIEWS, apply_view
 
 BATCH = 256
+# uint8 [n, h, w, 3] -> float32 [n]
+Answers = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+_T = TypeVar("_T")
 FOREIGN = "expected a .keras file of Keras' own layers: save the network without others"
 
 
@@ -72,19 +76,56 @@ def predict(
     """Outputs float32 [n, k] of `model` for `rows` of `images`, one column per view.
 
     `progress` is called with the number of rows done so far.
+    """
+    return predict_with(
+        keras_answers(model), images, rows, crop=crop, views=views, progress=progress
+    )
+
+
+def keras_answers(model: keras.Model) -> Answers:
+    """The model's own outputs."""
+    return lambda patches: np.asarray(model.predict_on_batch(patches))[:, 0]
+
+
+def predict_with(
+    answers: Answers,
+    images: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    *,
+    crop: int,
+    views: Sequence[str],
+    progress: Callable[[int], None] | None = None,
+) -> NDArray[np.float32]:
+    """The same for what answers to patches.
 
     The last batch is filled up, so that all batches have the same shape and a patch's result does
-    not depend on how many others are predicted with it.
+    not depend on how many others are predicted with it. Each batch is read, and turned into its
+    views, while the one before is predicted.
     """
     out = np.empty((len(rows), len(views)), np.float32)
     size = min(BATCH, len(rows))
-    for start in range(0, len(rows), size):
-        batch_rows = rows[start : start + size]
-        end = start + len(batch_rows)
-        batch = take(images, np.resize(batch_rows, size), crop)
-        for column, view in enumerate(views):
-            values = model.predict_on_batch(apply_view(batch, view))
-            out[start:end, column] = np.asarray(values)[: len(batch_rows), 0]
+
+    def prepare(start: int) -> list[NDArray[np.uint8]]:
+        batch = take(images, np.resize(rows[start : start + size], size), crop)
+        return [apply_view(batch, view) for view in views]
+
+    starts = range(0, len(rows), size or 1)
+    for start, batch in zip(starts, ahead(prepare, starts), strict=True):
+        end = min(start + size, len(rows))
+        for column, patches in enumerate(batch):
+            out[start:end, column] = answers(patches)[: end - start]
         if progress is not None:
             progress(end)
     return out
+
+
+def ahead(prepare: Callable[[int], _T], items: Iterable[int]) -> Iterator[_T]:
+    """What is prepared of each item, the next one by another thread in the meantime."""
+    with ThreadPoolExecutor(1) as pool:
+        following: Future[_T] | None = None
+        for item in items:
+            current, following = following, pool.submit(prepare, item)
+            if current is not None:
+                yield current.result()
+        if following is not None:
+            yield following.result()

@@ -23,6 +23,7 @@ from pcam_kit.progress import SILENT, Display
 from pcam_kit.run_folders import Predictions, Result, Run, find_run, update_meta
 from pcam_kit.training.backend import quiet_import
 from pcam_kit.views import AS_IS, VIEWS
+from pcam_kit.workflows.engine import quick_answers
 from pcam_kit.workflows.plan import rows_of
 from pcam_kit.workspace import Workspace
 
@@ -115,7 +116,8 @@ def predict_split(
     run: Run, split: str, tta: Tta, store: Store, *, display: Display = SILENT
 ) -> Predictions:
     """Compute the run's predictions on `split` of its store, and keep them in the run folder."""
-    values = predict_rows(run, rows_of(run, store, split), tta, store, split, display=display)
+    rows = rows_of(run, store, split)
+    values = predict_rows(run, rows, tta, store, split, quick=True, display=display)
     return keep_predictions(run, split, tta, store, values)
 
 
@@ -138,9 +140,13 @@ def predict_rows(
     store: Store,
     split: str,
     *,
+    quick: bool = False,
     display: Display = SILENT,
 ) -> NDArray[np.float32]:
-    """The run's probabilities [n, views] for `rows` of its store, which are of `split`."""
+    """The run's probabilities [n, views] for `rows` of its store, which are of `split`.
+
+    quick: whether another engine than Keras may compute them (`workflows.engine`).
+    """
     network = run.experiment.model
     if isinstance(network, WithoutNetwork):
         raise RunError(
@@ -148,14 +154,15 @@ def predict_rows(
             hint=network.more.format(split=split),
         )
     with quiet_import():  # and late: TensorFlow takes seconds, and kept predictions do without
-        from pcam_kit.inference import load_trained, predict
+        from pcam_kit.inference import keras_answers, load_trained, predict_with
 
     model = load_trained(run)
     crop = store.crop_size(run.experiment.data.crop)
     check_shapes(run, model, crop)
+    answers = quick_answers(run, model, crop, tta, store, split) if quick else None
     with display.work() as progress:
-        probabilities = predict(
-            model,
+        probabilities = predict_with(
+            answers or keras_answers(model),
             store.images,
             rows,
             crop=crop,

@@ -81,6 +81,7 @@ CONTESTANTS = {
             ("model={name: resnet, widths: [32, 64, 128], dropout: 0.0}", *STUDENT),
         ),
         Contestant("`lab`", "lab"),
+        Contestant("`lab-lite0`, from ImageNet's weights", "lab-lite0"),
         Contestant("`lab-p4m-small`", "lab-p4m-small"),
         Contestant("`lab-p4m`", "lab-p4m"),
         Contestant("**`lab-distilled`**, the default, taught by the two above", "lab-distilled"),

@@ -9,8 +9,10 @@ on synthetic tissue. The first call of each part is not counted.
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -22,18 +24,26 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import h5py
 import numpy as np
+from pages import write_sections
+from PIL import Image
+from sizes import write_tifs
 
 from pcam_kit.competitions import find_competition
 from pcam_kit.config.load import load_experiment
 from pcam_kit.config.schema import GroupResNet
 from pcam_kit.data.layouts import open_raw
 from pcam_kit.data.store import build_store, open_store, verify_store
-from pcam_kit.inference import predict
+from pcam_kit.exports import openvino_file
+from pcam_kit.exports.format import Network
+from pcam_kit.inference import Answers, keras_answers, predict, predict_with
+from pcam_kit.models import with_probability
 from pcam_kit.models.layers.convolution import group_index, lifting_index
 from pcam_kit.pipeline.augment import Augmenter
 from pcam_kit.pipeline.batches import Batches, take
 from pcam_kit.training.networks import compile_model
+from pcam_kit.views import AS_IS
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "speed.md"
@@ -45,6 +55,12 @@ PLAIN = {"lab": 32, "pcam96": 96}
 AUGMENTED = {"lab": 32, "lab-p4m": 32, "pcam96": 96, "pcam96-p4m": 96, "pcam96-lite2": 96}
 STEPS = 6  # in each round
 EPOCH = 12  # steps of an epoch with its input
+
+ENGINES = """\
+The ratio says how many times as fast as Keras OpenVINO is in bfloat16 (best / median). `pcam
+predict` takes it where it is installed (`pip install "pcam-kit[openvino]"`) and the CPU has
+bfloat16, for 50,000 patches times views and more, unless its validation AUC differs from Keras' in
+the fourth digit. Probabilities differ in the third. `PCAM_ENGINE=keras` leaves it out."""
 
 Times = dict[str, list[float]]
 
@@ -98,8 +114,11 @@ def main() -> None:
         print(steps[-1], flush=True)
     inputs = [input_row(config, arguments.rounds) for config in AUGMENTED]
     print(*inputs, sep="\n", flush=True)
+    engines = [engine_row(config, arguments.rounds) for config in NETWORKS]
+    stores = store_rows(arguments.rounds)
+    print(*engines, *stores, sep="\n", flush=True)
     tables = {size: parts(config, size, arguments.rounds) for config, size in PLAIN.items()}
-    write_page(arguments.rounds, sorted(names), steps, inputs, tables)
+    write_page(arguments.rounds, sorted(names), steps, inputs, engines, stores, tables)
 
 
 def race(config: str, python: str, rounds: int, names: set[str]) -> Times:
@@ -205,6 +224,100 @@ def experiment_precision(config: str) -> Any:
     return choose_precision(asked, read_hardware(), measure_precision).used
 
 
+def engine_row(config: str, rounds: int) -> str:
+    """A line of the table of predictions: patches a second of each engine, in turn."""
+    size = NETWORKS[config]
+    network = compile_model(load_experiment(config), size, 1000)
+    model = with_probability(network)
+    patches = np.random.default_rng(0).integers(256, size=(2048, size, size, 3), dtype=np.uint8)
+    rows = np.arange(len(patches))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.xml"
+        openvino_file.write(Network(model, path, size), path)
+        engines = {
+            "Keras": keras_answers(model),
+            "OpenVINO f32": openvino_file.load(path),
+            "OpenVINO bf16": openvino_file.load(path, precision="bf16"),
+        }
+
+    def timed(answers: Answers) -> Callable[[], float]:
+        def run() -> float:
+            began = time.perf_counter()
+            predict_with(answers, patches, rows, crop=size, views=(AS_IS,))
+            return time.perf_counter() - began
+
+        return run
+
+    times = interleave({name: timed(answers) for name, answers in engines.items()}, rounds)
+    rates = [f"{len(rows) / min(values):,.0f}" for values in times.values()]
+    pairs = zip(times["Keras"], times["OpenVINO bf16"], strict=True)
+    ratio = min(times["Keras"]) / min(times["OpenVINO bf16"])
+    middle = statistics.median(a / b for a, b in pairs)
+    return f"| `{config}` | {' | '.join(rates)} | **{ratio:.2f}** / {middle:.2f} |"
+
+
+def store_rows(rounds: int) -> list[str]:
+    """Lines of the table of stores: what only reads the files, and what makes a store of them."""
+    count = 4000
+    with tempfile.TemporaryDirectory() as folder:
+        tifs, packed = Path(folder) / "tifs", Path(folder) / "packed"
+        write_tifs(count, tifs)
+        names = sorted(tifs.glob("*/*.tif"))
+        patches = np.stack([np.asarray(Image.open(name)) for name in names])
+        write_packed(patches, packed)
+
+        def loop() -> None:
+            np.stack([np.asarray(Image.open(name)) for name in names])
+
+        def unpack() -> None:
+            for path in packed.glob("*_x.h5.gz"):
+                with gzip.open(path) as file:
+                    while file.read(1 << 20):
+                        pass
+
+        def build(slug: str, raw: Path) -> Callable[[], None]:
+            def run() -> None:
+                target = Path(folder) / "store"
+                shutil.rmtree(target, ignore_errors=True)
+                build_store(open_raw(find_competition(slug), raw), target)
+
+            return run
+
+        calls: dict[str, Callable[[], None]] = {
+            "tifs: a loop with Pillow": loop,
+            "tifs: the store": build("histopathologic-cancer-detection", tifs),
+            "HDF5.gz: Python's gzip alone": unpack,
+            "HDF5.gz: the store": build("pcam", packed),
+        }
+
+        def timed(call: Callable[[], None]) -> Callable[[], float]:
+            def run() -> float:
+                began = time.perf_counter()
+                call()
+                return time.perf_counter() - began
+
+            return run
+
+        times = interleave({name: timed(call) for name, call in calls.items()}, rounds)
+    return [
+        f"| {name} | {count / min(values):,.0f} | {count / statistics.median(values):,.0f} |"
+        for name, values in times.items()
+    ]
+
+
+def write_packed(patches: Any, folder: Path) -> None:
+    """PCam's own layout, gzipped: three quarters are train, the rest test."""
+    folder.mkdir()
+    border = len(patches) * 3 // 4
+    for split, part in (("train", patches[:border]), ("test", patches[border:])):
+        for key, values in (("x", part), ("y", (np.arange(len(part)) % 2).astype(np.uint8))):
+            path = folder / f"camelyonpatch_level_2_split_{split}_{key}.h5"
+            with h5py.File(path, "w") as file:
+                file[key] = values
+            Path(f"{path}.gz").write_bytes(gzip.compress(path.read_bytes()))
+            path.unlink()
+
+
 def parts(config: str, size: int, rounds: int) -> list[str]:
     """Lines of the table of all parts."""
     profile = find_competition("synthetic").model_copy(
@@ -251,54 +364,78 @@ def parts(config: str, size: int, rounds: int) -> list[str]:
 
 
 def write_page(
-    rounds: int, names: list[str], steps: list[str], inputs: list[str], tables: dict[int, list[str]]
+    rounds: int,
+    names: list[str],
+    steps: list[str],
+    inputs: list[str],
+    engines: list[str],
+    stores: list[str],
+    tables: dict[int, list[str]],
 ) -> None:
     """Write docs/speed.md."""
     import tensorflow as tf
 
-    lines = [
+    head = [
         "# Speed",
         "",
         f"Written by `make bench`: {rounds} rounds on {os.cpu_count()} CPU cores, least / median.",
         f"TensorFlow {tf.__version__}, {', '.join(names)}; `auto` takes",
         f"{experiment_precision('lab')} here ([Precision](precision.md)). What is compared runs in",
         "turn (A B A B): ratios hold on other machines, milliseconds do not.",
-        "",
-        "## Training steps beside plain PyTorch",
-        "",
-        "Milliseconds of a step on one fixed batch. PyTorch has the same layers, channels last and",
-        "autocast for bfloat16 (`benchmarks/torch_steps.py`). The ratio says how many times as",
-        "fast ours is.",
-        "",
-        "| config | ours, bfloat16 | PyTorch, bfloat16 | ratio | ours, float32 | PyTorch, float32 "
-        "| ratio |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        *steps,
-        "",
-        "What is left of a step is oneDNN's: four fifths of its time are convolutions, the",
-        "gradients of the kernels first. Batch normalisation is one operation of TensorFlow;",
-        "Keras' own took a third of a step. EXPERIMENTS.md has the profile, older machines, a",
-        "GPU, and what brought nothing (2026-11-27).",
-        "",
-        "## Input",
-        "",
-        "Augmented patches a second from two threads, whole batches of each config's augmentation;",
-        "and how much longer an epoch takes than its steps on batches that are ready.",
-        "",
-        "| config | side | best | median | epoch longer by |",
-        "| --- | --- | --- | --- | --- |",
-        *inputs,
     ]
+    sections = {
+        "Training steps beside plain PyTorch": [
+            "Milliseconds of a step on one fixed batch. PyTorch has the same layers, channels last",
+            "and autocast for bfloat16 (`benchmarks/torch_steps.py`). The ratio says how many",
+            "times as fast ours is.",
+            "",
+            "| config | ours, bfloat16 | PyTorch, bfloat16 | ratio | ours, float32 "
+            "| PyTorch, float32 | ratio |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
+            *steps,
+            "",
+            "What is left of a step is oneDNN's: four fifths of its time are convolutions, the",
+            "gradients of the kernels first. Batch normalisation is one operation of TensorFlow;",
+            "Keras' own took a third of a step. EXPERIMENTS.md has the profile, older machines, a",
+            "GPU, and what brought nothing (2026-11-27).",
+        ],
+        "Input": [
+            "Augmented patches a second from two threads, whole batches of each config's",
+            "augmentation; and how much longer an epoch takes than its steps on batches that are",
+            "ready.",
+            "",
+            "| config | side | best | median | epoch longer by |",
+            "| --- | --- | --- | --- | --- |",
+            *inputs,
+            "",
+            "On two cores the augmentation takes its share of both: an epoch is longer than its",
+            "steps by what its batches cost.",
+        ],
+        "Prediction": [
+            f"Patches a second of each engine in one view, best of {rounds} rounds.",
+            *ENGINES.splitlines(),
+            "",
+            "| config | Keras | OpenVINO, float32 | OpenVINO, bfloat16 | ratio |",
+            "| --- | --- | --- | --- | --- |",
+            *engines,
+        ],
+        "From files to the store": [
+            "Patches of 96x96 pixels a second, best / median. The store is checked, hashed and",
+            'searched for copies. With `pip install "pcam-kit[isal]"`, as here, gzip is unpacked',
+            "by another library.",
+            "",
+            "| what | best | median |",
+            "| --- | --- | --- |",
+            *stores,
+        ],
+    }
     for size, table in tables.items():
-        lines += [
-            "",
-            f"## The parts of a training at {size} px",
-            "",
+        sections[f"The parts of a training at {size} px"] = [
             "| part | patches/s | ms |",
             "| --- | --- | --- |",
             *table,
         ]
-    PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    write_sections(PAGE, sections, head)
 
 
 if __name__ == "__main__":

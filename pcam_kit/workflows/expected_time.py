@@ -19,7 +19,7 @@ from pcam_kit.formatting import Summary, duration
 from pcam_kit.progress import TrainingMonitor
 from pcam_kit.training.backend import quiet_import
 from pcam_kit.workflows.members import member_recipes
-from pcam_kit.workflows.plan import TrainingPlan
+from pcam_kit.workflows.plan import TrainingPlan, has_weights
 from pcam_kit.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -229,7 +229,9 @@ def _quicker(plan: TrainingPlan, header: ConfigHeader, factor: float) -> str:
     for other, experiment in read_all():
         seconds = reference_seconds(experiment, patches)
         is_same = experiment.data.crop == crop and experiment.competition is None
-        if is_same and other.auc is not None and seconds is not None and seconds < limit / 2:
+        if not is_same or not has_weights(experiment):
+            continue
+        if other.auc is not None and seconds is not None and seconds < limit / 2:
             found.append((other.auc, seconds * factor, other.name))
     if not found:
         return ""

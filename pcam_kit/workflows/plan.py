@@ -120,7 +120,7 @@ def resolve_config(
 def default_config(competition: Competition) -> str:
     """The name of the config that is trained for `competition` where none is named."""
     better = competition.imagenet_config
-    if better is not None and _has_weights(better):
+    if better is not None and has_weights(load_experiment(better)):
         log.info(f"config {better}: the default for {competition.slug} with ImageNet's weights")
         return better
     log.info(f"config {competition.default_config}: the default for {competition.slug}")
@@ -129,9 +129,9 @@ def default_config(competition: Competition) -> str:
     return competition.default_config
 
 
-def _has_weights(config: str) -> bool:
-    """Whether the weights that `config` starts from are installed, if a package has them."""
-    model = load_experiment(config).model
+def has_weights(experiment: Experiment) -> bool:
+    """Whether the weights that it starts from are installed, if a package has them."""
+    model = experiment.model
     if not isinstance(model, Transfer):
         return True
     package = imagenet.package_of(model.backbone, model.weights)

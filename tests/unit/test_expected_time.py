@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pcam_kit import imagenet
 from pcam_kit.config.catalog import header_of, read_all, read_header
 from pcam_kit.config.load import config_folders, list_configs, load_experiment
 from pcam_kit.config.schema import Ensemble
@@ -98,16 +99,23 @@ def test_the_time_is_said_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
     assert f"about {int(minutes)}m" in caplog.text
 
 
+@pytest.mark.parametrize(("installed", "quicker"), [(True, "lab-lite0"), (False, "lab")])
 def test_much_longer_than_the_header_names_what_to_do(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    installed: bool,
+    quicker: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ):
+    monkeypatch.setattr(imagenet.WeightsPackage, "is_installed", installed)
     caplog.set_level(logging.INFO)
     header = read_header("lab-p4m")
     assert header.seconds_per_patch is not None
     say(monkeypatch, "lab-p4m", 5 * header.seconds_per_patch * 128 / 1.1, later=600.0)
     first, second = (record.getMessage() for record in caplog.records)
     assert "then 50m00s for the networks that follow" in first
-    assert second.startswith("5.0 times as long as on 2 new CPU cores; pcam train lab takes about")
+    assert second.startswith(
+        f"5.0 times as long as on 2 new CPU cores; pcam train {quicker} takes about"
+    )
     assert "--set training.epochs=N" in second
 
 

@@ -165,6 +165,17 @@ def interleave(
     return times
 
 
+def timed(call: Callable[[], object]) -> Callable[[], float]:
+    """The seconds that a call takes."""
+
+    def run() -> float:
+        began = time.perf_counter()
+        call()
+        return time.perf_counter() - began
+
+    return run
+
+
 def step_row(config: str, times: Times) -> str:
     """A line of the table of steps."""
     cells = [f"`{config}`"]
@@ -240,15 +251,10 @@ def engine_row(config: str, rounds: int) -> str:
             "OpenVINO bf16": openvino_file.load(path, precision="bf16"),
         }
 
-    def timed(answers: Answers) -> Callable[[], float]:
-        def run() -> float:
-            began = time.perf_counter()
-            predict_with(answers, patches, rows, crop=size, views=(AS_IS,))
-            return time.perf_counter() - began
+    def predicting(answers: Answers) -> Callable[[], object]:
+        return lambda: predict_with(answers, patches, rows, crop=size, views=(AS_IS,))
 
-        return run
-
-    times = interleave({name: timed(answers) for name, answers in engines.items()}, rounds)
+    times = interleave({name: timed(predicting(a)) for name, a in engines.items()}, rounds)
     rates = [f"{len(rows) / min(values):,.0f}" for values in times.values()]
     pairs = zip(times["Keras"], times["OpenVINO bf16"], strict=True)
     ratio = min(times["Keras"]) / min(times["OpenVINO bf16"])
@@ -289,14 +295,6 @@ def store_rows(rounds: int) -> list[str]:
             "HDF5.gz: Python's gzip alone": unpack,
             "HDF5.gz: the store": build("pcam", packed),
         }
-
-        def timed(call: Callable[[], None]) -> Callable[[], float]:
-            def run() -> float:
-                began = time.perf_counter()
-                call()
-                return time.perf_counter() - began
-
-            return run
 
         times = interleave({name: timed(call) for name, call in calls.items()}, rounds)
     return [
@@ -347,18 +345,10 @@ def parts(config: str, size: int, rounds: int) -> list[str]:
         }
         done = {name: call() for name, call in calls.items()}
 
-        def timed(name: str) -> Callable[[], float]:
-            def run() -> float:
-                began = time.perf_counter()
-                calls[name]()
-                return 1000 * (time.perf_counter() - began)
-
-            return run
-
-        times = interleave({name: timed(name) for name in calls}, rounds)
+        times = interleave({name: timed(call) for name, call in calls.items()}, rounds)
     return [
-        f"| {name} | {1000 * done[name] / statistics.median(values):,.0f} | "
-        f"{min(values):,.1f} / {statistics.median(values):,.1f} |"
+        f"| {name} | {done[name] / statistics.median(values):,.0f} | "
+        f"{1000 * min(values):,.1f} / {1000 * statistics.median(values):,.1f} |"
         for name, values in times.items()
     ]
 

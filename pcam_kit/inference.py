@@ -4,16 +4,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from pcam_kit import mirrors
+from pcam_kit.ahead import read_ahead
 from pcam_kit.config.schema import Custom
 from pcam_kit.errors import RunError
 from pcam_kit.models.saved import read_model
@@ -24,7 +24,6 @@ from pcam_kit.views import VIEWS, apply_view
 BATCH = 256
 # uint8 [n, h, w, 3] -> float32 [n]
 Answers = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-_T = TypeVar("_T")
 FOREIGN = "expected a .keras file of Keras' own layers: save the network without others"
 
 
@@ -110,22 +109,10 @@ def predict_with(
         return [apply_view(batch, view) for view in views]
 
     starts = range(0, len(rows), size or 1)
-    for start, batch in zip(starts, ahead(prepare, starts), strict=True):
+    for start, batch in zip(starts, read_ahead(map(prepare, starts)), strict=True):
         end = min(start + size, len(rows))
         for column, patches in enumerate(batch):
             out[start:end, column] = answers(patches)[: end - start]
         if progress is not None:
             progress(end)
     return out
-
-
-def ahead(prepare: Callable[[int], _T], items: Iterable[int]) -> Iterator[_T]:
-    """What is prepared of each item, the next one by another thread in the meantime."""
-    with ThreadPoolExecutor(1) as pool:
-        following: Future[_T] | None = None
-        for item in items:
-            current, following = following, pool.submit(prepare, item)
-            if current is not None:
-                yield current.result()
-        if following is not None:
-            yield following.result()

@@ -24,7 +24,7 @@ from pcam_kit.data.store import Store
 from pcam_kit.errors import UsageError
 from pcam_kit.metrics import roc_auc
 from pcam_kit.run_folders import Predictions, Run
-from pcam_kit.training.backend import backend_name, quiet_import
+from pcam_kit.training.backend import quiet_import
 from pcam_kit.training.hardware import read_hardware
 from pcam_kit.training.precision import fast_precision
 from pcam_kit.views import VIEWS
@@ -42,9 +42,9 @@ TOLERANCE = 5e-5  # of the AUC: equal to four digits
 
 
 def quick_answers(
-    run: Run, model: Any, size: int, tta: Tta, store: Store, split: str
+    run: Run, model: Any, size: int, tta: Tta, store: Store, n: int
 ) -> Answers | None:
-    """OpenVINO's answers to patches of `size` pixels a side; None where Keras is to compute.
+    """OpenVINO's answers to `n` patches of `size` pixels a side; None where Keras is to compute.
 
     What is decided here is the same on every machine with this hardware and these packages. Raises
     UsageError for a PCAM_ENGINE that there is not.
@@ -55,13 +55,13 @@ def quick_answers(
             f"{VARIABLE}: expected {' or '.join(CHOICES)}, found {asked!r}",
             hint=f"unset {VARIABLE}",
         )
-    many = len(rows_of(run, store, split)) * len(VIEWS[tta]) >= LEAST
-    if asked == "keras" or not many or isinstance(run.experiment.model, Custom):
+    few = n * len(VIEWS[tta]) < LEAST
+    if asked == "keras" or few or isinstance(run.experiment.model, Custom):
+        return None
+    if find_spec("openvino") is None or not _has_bfloat16():
         return None
     kept = run.load_predictions("valid")
-    if kept is None or not kept.covers(tta) or find_spec("openvino") is None:
-        return None
-    if backend_name() != "tensorflow" or not _has_bfloat16():
+    if kept is None or not kept.covers(tta):
         return None
     try:
         answers = _written(run, model, size)
@@ -83,7 +83,7 @@ def quick_answers(
 
 
 def _has_bfloat16() -> bool:
-    """Whether this is a CPU that computes in bfloat16."""
+    """Whether this is a CPU that TensorFlow computes on in bfloat16."""
     hardware = read_hardware()
     return not hardware.accelerators and fast_precision(hardware)[0] == "bfloat16"
 

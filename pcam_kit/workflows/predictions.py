@@ -159,7 +159,7 @@ def predict_rows(
     model = load_trained(run)
     crop = store.crop_size(run.experiment.data.crop)
     check_shapes(run, model, crop)
-    answers = quick_answers(run, model, crop, tta, store, split) if quick else None
+    answers = quick_answers(run, model, crop, tta, store, len(rows)) if quick else None
     with display.work() as progress:
         probabilities = predict_with(
             answers or keras_answers(model),

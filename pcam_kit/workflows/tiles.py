@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -12,6 +11,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from pcam_kit.ahead import read_ahead
 from pcam_kit.config.schema import Ensemble
 from pcam_kit.errors import Interrupted
 from pcam_kit.evaluation.ensemble import Averaging, combine
@@ -103,26 +103,23 @@ def predict_tiles(
     )
     before = np.cumsum([0, *(one.grid.count for one in surveyed)]).tolist()
     network: _Network | _Mean | None = None
-    # the next batch is read while this one is predicted
-    with ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(_batch, stream)
-        try:
-            while batch := ahead.result():
-                ahead = reader.submit(_batch, stream)
-                if network is None:  # late: an image of background needs none
-                    network = _load(run)
-                answers = network.predict(np.stack([tile.pixels for tile in batch]))
-                rows = [Row(*tile.row, float(p)) for tile, p in zip(batch, answers, strict=True)]
-                following = batch[-1].following
-                journal.add(rows, following)
-                done = before[following.image] + following.tile
-                progress("predicting tiles", done, before[-1])
-        except KeyboardInterrupt:
-            kept = "nothing is kept" if journal.path is None else "what is done is kept"
-            raise Interrupted(
-                f"stopped after {counted(len(journal.rows), 'tile')}; {kept}",
-                hint="the same command resumes" if journal.path is not None else "",
-            ) from None
+    try:
+        # the next batch is read while this one is predicted
+        for batch in read_ahead(iter(partial(_batch, stream), [])):
+            if network is None:  # late: an image of background needs none
+                network = _load(run)
+            answers = network.predict(np.stack([tile.pixels for tile in batch]))
+            rows = [Row(*tile.row, float(p)) for tile, p in zip(batch, answers, strict=True)]
+            following = batch[-1].following
+            journal.add(rows, following)
+            done = before[following.image] + following.tile
+            progress("predicting tiles", done, before[-1])
+    except KeyboardInterrupt:
+        kept = "nothing is kept" if journal.path is None else "what is done is kept"
+        raise Interrupted(
+            f"stopped after {counted(len(journal.rows), 'tile')}; {kept}",
+            hint="the same command resumes" if journal.path is not None else "",
+        ) from None
     journal.add([], Place(len(surveyed), 0))
     progress("predicting tiles", before[-1], before[-1])
 

@@ -46,6 +46,13 @@ def predicted(workspace: Workspace) -> tuple[Predictions, Predictions]:
         return found, predict_split(run, "test", tta, store)
 
 
+def quick(run: Run, workspace: Workspace) -> Any:
+    """What the engine has for the run's test patches."""
+    store = workspace.store_of(run)
+    size, n = store.crop_size(run.experiment.data.crop), len(store.rows("test"))
+    return engine.quick_answers(run, load_trained(run), size, run.outcome.tta, store, n)
+
+
 def test_openvino_computes_where_its_auc_is_that_of_keras(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -62,31 +69,33 @@ def test_openvino_computes_where_its_auc_is_that_of_keras(
     assert np.array_equal(found.ids, keras.ids)
 
 
-def test_keras_computes_where_the_auc_differs(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def wrong(run: Run, model: Any, size: int) -> Any:
-        return lambda patches: patches.mean(axis=(1, 2, 3), dtype=np.float32) / 255
+def brightness(run: Run, model: Any, size: int) -> Any:
+    return lambda patches: patches.mean(axis=(1, 2, 3), dtype=np.float32) / 255
 
-    monkeypatch.setattr(engine, "_written", wrong)
+
+def unknown(run: Run, model: Any, size: int) -> Any:
+    raise RuntimeError("no such operation")
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        (brightness, "has another validation AUC"),
+        (unknown, "Keras computes, as OpenVINO cannot: no such operation"),
+    ],
+)
+def test_keras_computes_where_the_auc_differs_or_openvino_fails(
+    written: Any,
+    why: str,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(engine, "_written", written)
     monkeypatch.setattr(engine, "find_spec", lambda name: name)
     with caplog.at_level(logging.INFO):
         found, keras = predicted(workspace)
-    assert "has another validation AUC" in caplog.text
-    assert np.array_equal(found.probabilities, keras.probabilities)
-
-
-def test_keras_computes_where_openvino_fails(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fails(run: Run, model: Any, size: int) -> Any:
-        raise RuntimeError("no such operation")
-
-    monkeypatch.setattr(engine, "_written", fails)
-    monkeypatch.setattr(engine, "find_spec", lambda name: name)
-    with caplog.at_level(logging.INFO):
-        found, keras = predicted(workspace)
-    assert "Keras computes, as OpenVINO cannot: no such operation" in caplog.text
+    assert why in caplog.text
     assert np.array_equal(found.probabilities, keras.probabilities)
 
 
@@ -111,7 +120,7 @@ def test_the_auc_is_compared_on_validation_patches_with_the_same_views(
     [
         {"LEAST": 10**9},
         {"find_spec": lambda name: None},
-        {"backend_name": lambda: "jax"},
+        {"read_hardware": lambda: replace(BFLOAT16, backend="jax")},
         {"read_hardware": lambda: replace(BFLOAT16, flags=frozenset({"avx2"}))},
         {"read_hardware": lambda: replace(BFLOAT16, accelerators=(Accelerator("cuda", "T4"),))},
     ],
@@ -126,20 +135,13 @@ def test_it_is_not_even_tried(
     monkeypatch.setattr(engine, "_written", never)
     for name, value in change.items():
         monkeypatch.setattr(engine, name, value)
-    run = newest(workspace)
-    store = workspace.store_of(run)
-    tta = run.outcome.tta
-    size = store.crop_size(run.experiment.data.crop)
-    assert engine.quick_answers(run, load_trained(run), size, tta, store, "test") is None
+    assert quick(newest(workspace), workspace) is None
 
 
 def test_nor_without_validation_predictions_to_compare_with(workspace: Workspace) -> None:
     run = newest(workspace)
-    store = workspace.store_of(run)
     Path(run.predictions_file("valid")).unlink()
-    size = store.crop_size(run.experiment.data.crop)
-    tta = run.outcome.tta
-    assert engine.quick_answers(run, load_trained(run), size, tta, store, "test") is None
+    assert quick(run, workspace) is None
 
 
 def test_another_engine_is_refused(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,13 @@ import gzip
 import io
 import zipfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from pcam_kit.ahead import read_ahead
 from pcam_kit.data.sources.zips import BY_HAND, FREE_BYTES, MAX_RATIO, open_zip
 from pcam_kit.errors import DataError
 from pcam_kit.files import PARTIAL, storage_error
@@ -191,11 +191,8 @@ def _chunks(files: RawFiles, name: str) -> Iterator[bytes]:
     head = read_head(files, name, 6)
     with parsing(partial(unreadable_error, files, name)), files.open(name) as stream:
         source = _decompressed(stream, head)
-        with ThreadPoolExecutor(1) as ahead:  # unpacks while the last chunk is written
-            following = ahead.submit(source.read, CHUNK_BYTES)
-            while data := following.result():
-                following = ahead.submit(source.read, CHUNK_BYTES)
-                yield data
+        # unpacks while the last chunk is written
+        yield from read_ahead(iter(partial(source.read, CHUNK_BYTES), b""))
 
 
 def _gzip_file(stream: BinaryIO) -> Any:

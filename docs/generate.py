@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,16 @@ def help_text(*arguments: str) -> str:
 
 def cli_page() -> str:
     """docs/cli.md."""
+    words = list(command_words())
+    with ThreadPoolExecutor() as pool:  # each is a process
+        whole, *texts = pool.map(lambda words: help_text(*words), [(), *words])
     parts = [
         "# Commands",
         "Written by `make docs` from `--help`; change the help texts in `pcam_kit/cli/`.",
-        f"```text\n{help_text()}\n```",
+        f"```text\n{whole}\n```",
     ]
-    for words in command_words():
-        parts += [f"## pcam {' '.join(words)}", f"```text\n{help_text(*words)}\n```"]
+    for command, text in zip(words, texts, strict=True):
+        parts += [f"## pcam {' '.join(command)}", f"```text\n{text}\n```"]
     return "\n\n".join(parts) + "\n"
 
 

@@ -41,7 +41,8 @@ from pcam_kit.inference import Answers, keras_answers, predict, predict_with
 from pcam_kit.models import with_probability
 from pcam_kit.models.layers.convolution import group_index, lifting_index
 from pcam_kit.pipeline.augment import Augmenter
-from pcam_kit.pipeline.batches import Batches, take
+from pcam_kit.pipeline.batches import Batches
+from pcam_kit.pipeline.images import take
 from pcam_kit.training.networks import compile_model
 from pcam_kit.views import AS_IS
 

@@ -17,7 +17,7 @@ from pcam_kit.ahead import read_ahead
 from pcam_kit.config.schema import Custom
 from pcam_kit.errors import RunError
 from pcam_kit.models.saved import read_model
-from pcam_kit.pipeline.batches import take
+from pcam_kit.pipeline.images import take
 from pcam_kit.run_folders import Run
 from pcam_kit.views import VIEWS, apply_view
 

@@ -21,7 +21,7 @@ def sweep(
     ray: str | None = None,
     trials: int | None = None,
     cpus: int = 1,
-    workers: int = 2,
+    workers: int | None = None,
     workspace: WorkspaceLike | None = None,
     display: Display | None = None,
 ) -> SweepResult:

@@ -59,7 +59,7 @@ def train(
     resume: RunLike | None = None,
     model: Any = None,
     augmentation: CustomAugmentation | None = None,
-    workers: int = 2,
+    workers: int | None = None,
     devices: int | None = None,
     jobs: int | None = None,
     ray: str | None = None,
@@ -76,7 +76,8 @@ def train(
     unfinished one. model: a `keras.Model`, or a function of the pixels a side that returns one,
     instead of the config's network: pixels 0-255 [n, size, size, 3] in, logits [n, 1] out.
     augmentation: a function (patches uint8 [n, h, w, 3], numpy Generator) -> patches, applied after
-    the config's. workers: threads that prepare batches. devices: GPUs that share each batch (Keras
+    the config's. workers: threads that prepare batches, for a GPU processes; None: as many as
+    serve it. devices: GPUs that share each batch (Keras
     on JAX only); None: one. jobs, ray, cpus: as in `train_series`, for members of an ensemble or
     teachers. Raises Interrupted with a run that can be resumed; ConfigError,
     DataError, RunError, TrainingError, UsageError.
@@ -104,7 +105,7 @@ def train_node(
     coordinator: str | None,
     overrides: Overrides = (),
     seed: int | None = None,
-    workers: int = 2,
+    workers: int | None = None,
     devices: int | None = None,
     workspace: WorkspaceLike | None = None,
     display: Display | None = None,
@@ -138,7 +139,7 @@ def train_series(
     overrides: Overrides = (),
     seed: int | None = None,
     resume: RunLike | None = None,
-    workers: int = 2,
+    workers: int | None = None,
     devices: int | None = None,
     jobs: int | None = None,
     ray: str | None = None,

@@ -106,7 +106,14 @@ Cpus = Annotated[int, typer.Option("--cpus", min=1, help="Processors of each pro
 
 
 Workers = Annotated[
-    int, typer.Option("--workers", min=1, max=256, help="Threads that prepare batches.")
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        max=256,
+        help="Threads that prepare batches; for a GPU, processes.",
+        show_default=False,
+    ),
 ]
 
 

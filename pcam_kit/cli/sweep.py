@@ -39,7 +39,7 @@ def sweep(
     jobs: Jobs = None,
     ray: Ray = None,
     cpus: Cpus = 1,
-    workers: Workers = 2,
+    workers: Workers = None,
     out: Annotated[
         Path | None,
         typer.Option(

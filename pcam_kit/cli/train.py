@@ -79,7 +79,7 @@ def train(
         typer.Option("--list", help="List the shipped configs, with the time to expect, and stop."),
     ] = False,
     show_config: ShowConfig = False,
-    workers: Workers = 2,
+    workers: Workers = None,
     devices: Annotated[
         int | None,
         typer.Option(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -85,10 +84,6 @@ class Backbone:
             "size": self.size,
             "pooling": self.pooling,
         }
-
-    def as_json(self) -> str:
-        """For another process, in a line."""
-        return json.dumps(asdict(self))
 
     def options(self) -> str:
         """The options of `pcam embed` that name it."""

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from pcam_kit.errors import PcamError, UsageError
 from pcam_kit.features.network import HUB, RANDOM, Backbone, suggest
 from pcam_kit.formatting import counted
 from pcam_kit.parsing import HEAD_BYTES, describe_bytes, printable, reason_of
+from pcam_kit.worker import Answers
 
 LAYERS = {"mlp_layer": "timm.layers", "act_layer": "torch.nn"}  # arguments that name a class
 UNKNOWN = "not stated"
@@ -31,27 +31,20 @@ LONGEST = 300  # characters of what a library says
 
 def main() -> None:
     """Answer until stdin ends."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print is no answer
-    requests = sys.stdin.buffer
+    answers, requests = Answers(), sys.stdin.buffer
     try:
         network = Network(Backbone(**json.loads(requests.readline())))
-        _send(answers, network.about())
+        answers.send(network.about())
         if not requests.readline():
             return
-        _send(answers, network.load())
+        answers.send(network.load())
         while line := requests.readline():
             shape = tuple(json.loads(line))
             pixels = np.frombuffer(bytearray(requests.read(int(np.prod(shape)))), np.uint8)
             values = network.embed(pixels.reshape(shape))
-            _send(answers, {"rows": len(values)}, values.tobytes())
+            answers.send({"rows": len(values)}, values.tobytes())
     except PcamError as error:
-        _send(answers, {"error": error.message, "hint": error.hint})
-
-
-def _send(answers: BinaryIO, value: dict[str, Any], data: bytes = b"") -> None:
-    answers.write(f"{json.dumps(value)}\n".encode() + data)
-    answers.flush()
+        answers.refuse(error)
 
 
 class Network:

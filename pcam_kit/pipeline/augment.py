@@ -75,12 +75,17 @@ class Augmenter:
         custom: CustomAugmentation | None = None,
         always: bool = False,
     ) -> None:
-        self._config = config
-        self._seed = seed
+        self.config = config
+        self.seed = seed
         self._custom = custom
         if custom is None and config.custom is not None:
             self._custom = import_object(config.custom, "augment.custom")
         self._steps = build_steps(config.transforms, always=always)
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether a function of the user takes part."""
+        return self._custom is not None
 
     def __call__(
         self,
@@ -99,12 +104,12 @@ class Augmenter:
         if not overwrite:
             images = images.copy()
         images = np.ascontiguousarray(images)
-        if self._config.d4:
-            elements = _symmetries(self._seed, epoch, total)[rows]
+        if self.config.d4:
+            elements = _symmetries(self.seed, epoch, total)[rows]
             images = symmetry.apply_each(images, elements, overwrite=True)
-        stain = self._config.stain
+        stain = self.config.stain
         if stain is not None:
-            numbers = _stain_numbers(self._seed, epoch, total)[rows]
+            numbers = _stain_numbers(self.seed, epoch, total)[rows]
             factors, shifts = numbers[:, 0], numbers[:, 1]
             images = restain(
                 images, 1 + stain.strength * factors, stain.shift * shifts, overwrite=True
@@ -120,7 +125,7 @@ class Augmenter:
     ) -> NDArray[np.uint8]:
         """Apply each step with columns of its own."""
         columns = sum(step.columns for step in self._steps)
-        numbers = _transform_numbers(self._seed, epoch, total, columns)[rows]
+        numbers = _transform_numbers(self.seed, epoch, total, columns)[rows]
         for step in self._steps:
             own, numbers = np.split(numbers, [step.columns], axis=1)
             images = step(images, own)
@@ -138,8 +143,8 @@ class Augmenter:
         Raises ConfigError when it fails, or does not return patches of the same shape and dtype.
         """
         first = int(rows[0]) if len(rows) else 0
-        rng = np.random.default_rng([self._seed, epoch, CUSTOM, first])
-        where = f"augment.custom ({printable(str(self._config.custom))})"
+        rng = np.random.default_rng([self.seed, epoch, CUSTOM, first])
+        where = f"augment.custom ({printable(str(self.config.custom))})"
         given = images.shape, images.dtype
         hint = "the whole traceback: --debug"
         with parsing(lambda reason: ConfigError(f"{where}: it fails: {reason}", hint=hint)):

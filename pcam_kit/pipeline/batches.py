@@ -1,16 +1,30 @@
-"""Training batches, prepared by worker threads, in an order that can be repeated and resumed."""
+"""Training batches, prepared by workers, in an order that can be repeated and resumed."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pcam_kit.pipeline.augment import ORDER, Augmenter, make_generator
+from pcam_kit.pipeline.images import Images, MakeImages
+from pcam_kit.pipeline.processes import Processes
+
+
+@dataclass(frozen=True)
+class Workers:
+    """What prepares batches: threads of this process, or processes."""
+
+    count: int = 2
+    processes: bool = False
+
+
+DEFAULT = Workers()
 
 
 @dataclass(frozen=True)
@@ -18,9 +32,9 @@ class Batches:
     """Batches of `rows` of a store.
 
     images: uint8 [total, h, w, 3], may be a memory map. labels: [total], classes or probabilities.
-    rows: int64 [n]. crop: side of the centre crop in pixels. workers: number of threads; NumPy and
-    OpenCV release the interpreter lock in their loops, so processes are not needed. passes: over
-    the rows, in each epoch. part: (i, n): of each batch only the i-th of n equal parts is made.
+    rows: int64 [n]. crop: side of the centre crop in pixels. passes: over the rows, in each epoch.
+    part: (i, n): of each batch only the i-th of n equal parts is made. make: makes the images of a
+    batch, within `started`.
     """
 
     images: NDArray[np.uint8]
@@ -30,9 +44,10 @@ class Batches:
     crop: int
     augmenter: Augmenter
     seed: int
-    workers: int = 2
+    workers: Workers = DEFAULT
     passes: int = 1
     part: tuple[int, int] = (0, 1)
+    make: MakeImages | None = None
 
     @property
     def steps(self) -> int:
@@ -52,13 +67,27 @@ class Batches:
         """Patches of every batch, all parts together."""
         return min(self.batch_size, len(self.rows))
 
+    @contextmanager
+    def started(self) -> Generator[Batches]:
+        """The same batches, from processes that run until the end of the context, if any."""
+        if not self.workers.processes:
+            yield self
+            return
+        with Processes(self._images, self.workers.count) as make:
+            yield replace(self, make=make)
+
+    @property
+    def _images(self) -> Images:
+        return Images(self.images, self.crop, self.augmenter)
+
     def epoch(
         self, epoch: int, *, start: int = 0
     ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
         """Yield (images uint8 [b, crop, crop, 3], labels float32 [b, 1]) from step `start` on."""
         pending: deque[Future[tuple[NDArray[np.uint8], NDArray[np.float32]]]] = deque()
         order, drawn = self.rows, 0
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="batch") as pool:
+        make = self.make or self._images
+        with ThreadPoolExecutor(self.workers.count, thread_name_prefix="batch") as pool:
             try:
                 for step in range(start, self.steps):
                     done, place = divmod(step, self._steps_of_pass)
@@ -69,8 +98,8 @@ class Batches:
                         drawn = number
                     first = place * self.batch_size
                     rows = self._part_of(order[first : first + self.batch_size])
-                    pending.append(pool.submit(self._make_batch, rows, number))
-                    if len(pending) > 2 * self.workers:
+                    pending.append(pool.submit(self._make_batch, make, rows, number))
+                    if len(pending) > 2 * self.workers.count:
                         yield pending.popleft().result()
                 while pending:
                     yield pending.popleft().result()
@@ -84,14 +113,6 @@ class Batches:
         return rows[index * size : (index + 1) * size]
 
     def _make_batch(
-        self, rows: NDArray[np.int64], epoch: int
+        self, make: MakeImages, rows: NDArray[np.int64], epoch: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        crops = take(self.images, rows, self.crop)
-        images = self.augmenter(crops, rows, epoch, len(self.images), overwrite=True)
-        return images, self.labels[rows].astype(np.float32)[:, None]
-
-
-def take(images: NDArray[np.uint8], rows: NDArray[np.int64], crop: int) -> NDArray[np.uint8]:
-    """The centre `crop` x `crop` pixels of `rows`, as a new array [n, crop, crop, 3]."""
-    top, left = ((size - crop) // 2 for size in images.shape[1:3])
-    return np.ascontiguousarray(images[rows, top : top + crop, left : left + crop])
+        return make(rows, epoch), self.labels[rows].astype(np.float32)[:, None]

@@ -86,7 +86,7 @@ def fit(
     config = experiment.training
     set_seed(experiment.seed)
     new = not files.state.is_file()
-    with data_parallel(devices), _stop_requests() as stop:
+    with data_parallel(devices), _stop_requests() as stop, batches.started() as batches:
         separate = group.count > 1
         networks = build_networks(experiment, batches, precision, new=new, separate=separate)
         state = TrainingState()

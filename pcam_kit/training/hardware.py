@@ -79,6 +79,12 @@ def read_hardware(environment: Mapping[str, str] = os.environ) -> Hardware:
     )
 
 
+def count_cores() -> int:
+    """Those that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # on Linux alone
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
 def _accelerators(backend: str) -> list[Accelerator]:
     match backend:
         case "tensorflow":

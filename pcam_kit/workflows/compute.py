@@ -8,25 +8,30 @@ from typing import Any, get_args
 
 from pcam_kit.config.schema import AskedPrecision, Custom, Model, Precision
 from pcam_kit.errors import ConfigError, RunError, UsageError
+from pcam_kit.pipeline.batches import Workers
 from pcam_kit.run_folders import Run
 from pcam_kit.training.backend import backend_name, quiet_import
-from pcam_kit.training.hardware import Hardware, read_hardware
+from pcam_kit.training.hardware import Hardware, count_cores, read_hardware
 from pcam_kit.training.nodes import ALONE, Group
 from pcam_kit.training.precision import PrecisionChoice, choose_precision, measure_precision
 from pcam_kit.workflows.plan import TrainingPlan
 
 log = logging.getLogger(__name__)
 
+MOST_PROCESSES = 4  # 8 made steps on an H100 at most a tenth shorter
+SMALL = 64  # pixels a side
+
 
 @dataclass(frozen=True)
 class Resources:
     """What the caller gives to a training.
 
-    workers: threads that prepare batches. devices: GPUs that share each batch; None: one, and for a
+    workers: threads that prepare batches, for a GPU processes; None: as many as serve it. devices:
+    GPUs that share each batch; None: one, and for a
     resumed run as many as it began with. group: the processes that these devices are in.
     """
 
-    workers: int = 2
+    workers: int | None = None
     devices: int | None = None
     group: Group = ALONE
 
@@ -46,6 +51,7 @@ class Compute:
     devices: int
     unused: int
     precision: PrecisionChoice
+    workers: Workers
 
     def to_meta(self) -> dict[str, Any]:
         """Its entries in meta.json."""
@@ -58,7 +64,8 @@ class Compute:
 
     def report(self) -> None:
         """Log one line."""
-        log.info(f"computing on {self.device} in {self.precision.describe()}")
+        workers = f"; batches from {self.workers.count} processes" if self.workers.processes else ""
+        log.info(f"computing on {self.device} in {self.precision.describe()}{workers}")
         if self.unused:
             count = self.devices + self.unused
             log.info(f"{self.unused} more are there: --devices {count} with KERAS_BACKEND=jax")
@@ -70,7 +77,7 @@ def choose_compute(plan: TrainingPlan, resources: Resources) -> Compute:
     Raises ConfigError and UsageError for a precision and devices that this machine does not have.
     """
     devices = 1 if resources.devices is None else resources.devices
-    return _compute(plan, plan.experiment.training.precision, devices)
+    return _compute(plan, plan.experiment.training.precision, devices, resources.workers)
 
 
 def check_backend(run: Run) -> None:
@@ -103,7 +110,7 @@ def restore_compute(run: Run, plan: TrainingPlan, resources: Resources) -> Compu
     if resources.devices is not None:
         devices = resources.devices
     try:
-        compute = _compute(plan, precision, devices)
+        compute = _compute(plan, precision, devices, resources.workers)
     except ConfigError as error:
         raise RunError(
             f"{run.name} was begun in {precision} on {run.meta['device']}, and here it cannot "
@@ -113,12 +120,25 @@ def restore_compute(run: Run, plan: TrainingPlan, resources: Resources) -> Compu
     return replace(compute, precision=replace(compute.precision, why="as it was begun"))
 
 
-def _compute(plan: TrainingPlan, asked: AskedPrecision, devices: int) -> Compute:
+def choose_workers(plan: TrainingPlan, asked: int | None, hardware: Hardware) -> Workers:
+    """What prepares the batches for `hardware`; asked: how many.
+
+    Threads have to wait for each other where patches are small, and OpenCV's calls short: for a CPU
+    one is faster than two. For a GPU neither is fast enough.
+    """
+    if hardware.accelerators and not plan.augmenter.is_custom:
+        return Workers(asked or min(MOST_PROCESSES, count_cores()), processes=True)
+    return Workers(asked or (1 if plan.crop < SMALL else 2))
+
+
+def _compute(
+    plan: TrainingPlan, asked: AskedPrecision, devices: int, workers: int | None
+) -> Compute:
     with quiet_import():
         from pcam_kit.training.devices import check_devices
 
         hardware = read_hardware()
-    check_devices(devices, plan.batches(1).size)
+    check_devices(devices, plan.batches().size)
     used = hardware.first(devices)
     return Compute(
         backend=hardware.backend,
@@ -126,6 +146,7 @@ def _compute(plan: TrainingPlan, asked: AskedPrecision, devices: int) -> Compute
         devices=devices,
         unused=len(hardware.accelerators) - len(used.accelerators),
         precision=_choose_precision(plan.experiment.model, asked, used),
+        workers=choose_workers(plan, workers, used),
     )
 
 

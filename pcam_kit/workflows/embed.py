@@ -24,7 +24,7 @@ from pcam_kit.features.folder import DTYPES, Dtype
 from pcam_kit.features.network import PRETRAINED
 from pcam_kit.files import locked
 from pcam_kit.formatting import counted, duration
-from pcam_kit.pipeline.batches import take
+from pcam_kit.pipeline.images import take
 from pcam_kit.progress import SILENT, Display
 from pcam_kit.training.backend import quiet_import
 from pcam_kit.views import VIEWS, apply_view

@@ -44,7 +44,7 @@ from pcam_kit.files import (
 from pcam_kit.formatting import Summary
 from pcam_kit.metrics import evaluate
 from pcam_kit.parsing import parsing, printable
-from pcam_kit.pipeline.batches import take
+from pcam_kit.pipeline.images import take
 from pcam_kit.progress import SILENT, Display
 from pcam_kit.run_folders import Run
 from pcam_kit.training.backend import backend_name, on_cpu, quiet_import

@@ -17,9 +17,10 @@ from pcam_kit.errors import Interrupted, UsageError
 from pcam_kit.progress import SILENT, Display
 from pcam_kit.run_folders import Run
 from pcam_kit.training.backend import backend_name, quiet_import
+from pcam_kit.training.hardware import read_hardware
 from pcam_kit.training.nodes import AGAIN, Nodes, joined
 from pcam_kit.training.validation import Validation
-from pcam_kit.workflows.compute import DEFAULT_RESOURCES, Resources
+from pcam_kit.workflows.compute import DEFAULT_RESOURCES, Resources, choose_workers
 from pcam_kit.workflows.lockstep import receive_scores, receive_start
 from pcam_kit.workflows.plan import (
     TrainingPlan,
@@ -70,7 +71,7 @@ def train_node(
                 from pcam_kit.training.devices import check_devices, device_names
 
                 devices = len(device_names())
-            check_devices(devices, plan.batches(1).size)
+            check_devices(devices, plan.batches().size)
             resources = replace(request.resources, devices=devices, group=group)
             if not group.is_first:
                 _follow(plan, resources)
@@ -142,6 +143,7 @@ def _follow(plan: TrainingPlan, resources: Resources) -> None:
     def validate(_model: Any) -> Validation:
         return receive_scores(group)
 
+    workers = choose_workers(plan, resources.workers, read_hardware().first(devices))
     with tempfile.TemporaryDirectory() as folder:
         files = TrainingFiles(
             Path(folder, "state.npz"), Path(folder, "none"), Path(folder, "none"), owner
@@ -152,7 +154,7 @@ def _follow(plan: TrainingPlan, resources: Resources) -> None:
         with SILENT.training() as monitor:
             fit(
                 plan.experiment,
-                plan.batches(resources.workers, group.part),
+                plan.batches(workers, group.part),
                 validate,
                 files,
                 monitor,

@@ -17,7 +17,7 @@ from pcam_kit.errors import UsageError
 from pcam_kit.files import check_replaceable, write_bytes
 from pcam_kit.formatting import counted, interval
 from pcam_kit.pipeline.augment import Augmenter
-from pcam_kit.pipeline.batches import take
+from pcam_kit.pipeline.images import take
 from pcam_kit.plots import CREATOR, FORMATS, Scored, average_precision
 from pcam_kit.progress import SILENT, Display
 from pcam_kit.run_folders import Run, read_metrics

@@ -17,7 +17,7 @@ from pcam_kit.errors import PcamError
 from pcam_kit.html_report.choice import Choice, choose_disagreements, choose_patches
 from pcam_kit.html_report.contents import Galleries, Gallery, Outline, RunPart, Tile
 from pcam_kit.metrics import Floats
-from pcam_kit.pipeline.batches import take
+from pcam_kit.pipeline.images import take
 from pcam_kit.progress import SILENT, Display
 from pcam_kit.saliency import occlusion_map
 from pcam_kit.training.backend import quiet_import

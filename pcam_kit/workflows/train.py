@@ -429,7 +429,7 @@ def _finish(training: _Training, workspace: Workspace, display: Display) -> Run:
             report = TimeReport(trackers.heard_by(monitor), plan, training.later)
             state = fit(
                 plan.experiment,
-                plan.batches(training.resources.workers, group.part),
+                plan.batches(compute.workers, group.part),
                 validate,
                 files,
                 report,

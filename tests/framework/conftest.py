@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 import numpy as np
+import psutil
 import pytest
 from numpy.typing import NDArray
 
@@ -31,3 +32,12 @@ def patches() -> Patches:
     images = rng.integers(90, 256, size=(160, 16, 16, 3)).astype(np.uint8)
     images[:, 5:11, 5:11] -= (labels * 45).astype(np.uint8)[:, None, None, None]
     return Patches(images, labels, np.arange(104), np.arange(104, 160))
+
+
+def image_workers() -> list[psutil.Process]:
+    """The processes of this one that make images."""
+    return [
+        process
+        for process in psutil.Process().children()
+        if "pcam_kit.pipeline.image_worker" in process.cmdline()
+    ]

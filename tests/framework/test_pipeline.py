@@ -11,7 +11,8 @@ from pcam_kit import symmetry
 from pcam_kit.config.schema import Augment, Transform
 from pcam_kit.errors import ConfigError
 from pcam_kit.pipeline.augment import Augmenter
-from pcam_kit.pipeline.batches import Batches, take
+from pcam_kit.pipeline.batches import Batches, Workers
+from pcam_kit.pipeline.images import take
 from pcam_kit.pipeline.transforms import others
 
 from .conftest import Patches
@@ -26,7 +27,7 @@ JITTER = Augment(
 
 
 def batches(patches: Patches, config: Augment = JITTER, **changes: Any) -> Batches:
-    values: dict[str, Any] = {"batch_size": 16, "crop": 16, "seed": 3, "workers": 2} | changes
+    values: dict[str, Any] = {"batch_size": 16, "crop": 16, "seed": 3} | changes
     return Batches(
         patches.images,
         patches.labels,
@@ -51,9 +52,9 @@ def test_an_epoch_has_each_row_at_most_once_with_its_own_label(patches: Patches)
 
 
 def test_epochs_differ_and_repeat_whatever_the_number_of_threads(patches: Patches):
-    first = [images for images, _ in batches(patches, workers=1).epoch(1)]
-    again = [images for images, _ in batches(patches, workers=4).epoch(1)]
-    second = [images for images, _ in batches(patches, workers=4).epoch(2)]
+    first = [images for images, _ in batches(patches, workers=Workers(1)).epoch(1)]
+    again = [images for images, _ in batches(patches, workers=Workers(4)).epoch(1)]
+    second = [images for images, _ in batches(patches, workers=Workers(4)).epoch(2)]
     other_seed = [images for images, _ in batches(patches, seed=4).epoch(1)]
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, second)

@@ -29,7 +29,7 @@ from pcam_kit.errors import Interrupted, RunError, TrainingError
 from pcam_kit.inference import load_model, predict
 from pcam_kit.metrics import accuracy, log_loss, roc_auc
 from pcam_kit.pipeline.augment import Augmenter
-from pcam_kit.pipeline.batches import Batches
+from pcam_kit.pipeline.batches import DEFAULT, Batches, Workers
 from pcam_kit.run_folders.epochs import Epoch
 from pcam_kit.training.fit import TrainingFiles, fit, is_finished
 from pcam_kit.training.networks import compile_model
@@ -38,7 +38,7 @@ from pcam_kit.training.state import TrainingState, WeightAverage, load_state, we
 from pcam_kit.training.validation import Validation, score_logits
 from pcam_kit.views import VIEWS
 
-from .conftest import Patches
+from .conftest import Patches, image_workers
 
 NET = ResNet(name="resnet", widths=[8, 8], dropout=0.3)
 
@@ -84,17 +84,20 @@ def run(
     folder: Path,
     config: Experiment,
     reporter: Silent | None = None,
+    workers: Workers = DEFAULT,
     **options: Any,
 ) -> TrainingState:
     folder.mkdir(exist_ok=True)
+    np.save(folder / "images.npy", patches.images)
     batches = Batches(
-        patches.images,
+        np.load(folder / "images.npy", mmap_mode="r"),
         patches.labels,
         patches.train,
         config.training.batch_size,
         16,
         Augmenter(config.augment, seed=config.seed),
         config.seed,
+        workers,
     )
 
     def validate(model: keras.Model) -> Validation:
@@ -138,6 +141,17 @@ def whole(
     return {
         ema: (folder, run(patches, folder, experiment(ema=ema))) for ema, folder in folders.items()
     }
+
+
+def test_processes_that_make_the_batches_change_no_weight(
+    patches: Patches, tmp_path: Path, whole: dict[float | None, tuple[Path, TrainingState]]
+):
+    config = experiment(ema=None)
+    run(patches, tmp_path, config, workers=Workers(2, processes=True))
+    found, expected = end_state(tmp_path, config)[0], end_state(whole[None][0], config)[0]
+    for array, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(array, other)
+    assert image_workers() == []
 
 
 @pytest.mark.parametrize(

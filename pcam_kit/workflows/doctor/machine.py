@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pcam_kit.formatting import size
+from pcam_kit.formatting import counted, size
+from pcam_kit.training.hardware import count_cores
 from pcam_kit.workflows.doctor import Check, ProcessResult, background_python
 from pcam_kit.workflows.doctor.packages import own_requirements
 
@@ -115,9 +116,7 @@ def _devices(versions: dict[str, Any]) -> Check:
 
 def _cores() -> str:
     """`1 core`, `8 cores`: those that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # on Linux alone
-    count = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    return "1 core" if count == 1 else f"{count} cores"
+    return counted(count_cores(), "core")
 
 
 def _gpu_of_the_driver() -> str:

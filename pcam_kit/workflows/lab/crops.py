@@ -13,7 +13,7 @@ import numpy as np
 from pcam_kit.config.schema import Experiment
 from pcam_kit.data.store import Store
 from pcam_kit.pipeline.augment import Augmenter
-from pcam_kit.pipeline.batches import take
+from pcam_kit.pipeline.images import take
 from pcam_kit.progress import SILENT, Display
 from pcam_kit.run_folders import Result, Run
 from pcam_kit.workflows import fetch, predict, train

@@ -17,7 +17,7 @@ from pcam_kit.errors import MismatchError, UsageError
 from pcam_kit.files import writing
 from pcam_kit.formatting import duration
 from pcam_kit.lab import mnist, numpy_cnn
-from pcam_kit.pipeline.batches import take
+from pcam_kit.pipeline.images import take
 from pcam_kit.progress import SILENT, Display
 from pcam_kit.run_folders import Run, find_run, open_run
 from pcam_kit.training.backend import quiet_import

@@ -74,7 +74,7 @@ class TrainingJob:
     data: str
     runs: str
     place: str
-    workers: int = 2
+    workers: int | None = None
 
     @property
     def name(self) -> str:
@@ -121,7 +121,7 @@ def new_job(
     *,
     trial: int,
     seed: int = 0,
-    workers: int,
+    workers: int | None,
 ) -> TrainingJob:
     """A job of this process: its folders by their whole paths, configs from where it works."""
     return TrainingJob(

@@ -20,6 +20,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pcam_kit.errors import ConfigError, UsageError
 from pcam_kit.files import write_json
+from pcam_kit.worker import own_group
 from pcam_kit.workflows.sweep.job import Job, Outcome, job_of, read_outcome, run_job
 
 log = logging.getLogger(__name__)
@@ -35,10 +36,8 @@ THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 # A terminal's Ctrl-C reaches the sweep alone, which then interrupts its jobs, once.
-OWN_GROUP: dict[str, Any] = {"start_new_session": True}
 INTERRUPT: int = signal.SIGINT
 if sys.platform == "win32":
-    OWN_GROUP = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
     INTERRUPT = signal.CTRL_BREAK_EVENT
 
 
@@ -146,7 +145,7 @@ class LocalPool:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                **OWN_GROUP,
+                **own_group(),
             )
         self._running[slot] = job, process
 

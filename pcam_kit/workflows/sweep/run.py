@@ -34,14 +34,14 @@ class SweepRequest:
     """What to search, and where.
 
     out: the sweep's folder; None: its name among the sweeps. trials: instead of the file's.
-    workers: threads of each training that prepare batches.
+    workers: as `Resources` has it, for each training.
     """
 
     path: Path
     out: Path | None = None
     where: Where = HERE
     trials: int | None = None
-    workers: int = 2
+    workers: int | None = None
 
 
 def sweep(request: SweepRequest, workspace: Workspace, *, display: Display = SILENT) -> SweepResult:
@@ -122,7 +122,7 @@ class _Loop:
         folder: Path,
         workspace: Workspace,
         slug: str,
-        workers: int,
+        workers: int | None,
     ) -> None:
         self._plan, self._study, self._folder = plan, study, folder
         self._workspace, self._slug, self._workers = workspace, slug, workers

@@ -26,7 +26,7 @@ def train_side_by_side(
     pool: Pool,
     workspace: Workspace,
     *,
-    workers: int = 2,
+    workers: int | None = None,
     display: Display = SILENT,
 ) -> None:
     """Train each of `recipes`; then all of these runs are complete.

@@ -202,7 +202,7 @@ def _draw(
 def _small_network(request: LayersRequest, display: Display) -> tuple[str, Any, LabelledImages]:
     """The lab's network for digits, trained here, and the test digits.
 
-    4 and 8 filters, 10 epochs.
+    4 and 8 filters, 5 epochs.
     """
     digits = mnist.load_digits(request.source)
     with quiet_import():
@@ -211,7 +211,7 @@ def _small_network(request: LayersRequest, display: Display) -> tuple[str, Any, 
     recipe = classify.DigitRecipe(
         LabCnn(name="lab_cnn", filters=[4, 8], units=None),
         Training(
-            epochs=10, batch_size=128, optimizer="adam", learning_rate=3e-3, schedule="one_cycle"
+            epochs=5, batch_size=256, optimizer="adam", learning_rate=1e-2, schedule="one_cycle"
         ),
         Augment(d4=False),
         seed=0,

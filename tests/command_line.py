@@ -19,6 +19,13 @@ CHECKOUT = TESTS.parent
 PATCHES = CHECKOUT.parent / "shared" / "pcam"  # real patches; never part of the repository
 MNIST = CHECKOUT.parent / "shared" / "mnist" / "mnist.npz"  # nor is this
 
+# tests run side by side, and more threads only slow down networks as small as theirs
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+}
 TRAIN_KEYS = {"run", "epochs", "best_epoch", "valid_auc", "valid_accuracy", "threshold", "seconds"}
 EVALUATE_KEYS = {
     *(
@@ -97,7 +104,7 @@ def clean_env(home: Path, **more: str) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": "-1",
         "COLUMNS": "100",
     }
-    return base | more
+    return base | ONE_THREAD | more
 
 
 def command(*args: str | Path) -> list[str]:

@@ -5,6 +5,7 @@ patches, a loopback Kaggle.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -15,10 +16,12 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent / "kaggle"))  # for the loopback server
 
-from command_line import PATCHES, Layout, Project, Warm, clean_env
+from command_line import ONE_THREAD, PATCHES, Layout, Project, Warm, clean_env
 from loopback import Loopback
 
 from pcam_kit.cli.console import show_messages
+
+os.environ.update(ONE_THREAD)  # before anything imports TensorFlow
 
 QUICK = """\
 # pcam train quick

@@ -162,8 +162,6 @@ class Transfer(_Network):
     """Learning rate of a stage as a factor of the next one's."""
     freeze_batch_norm: bool | None = None
     """Keep the backbone's batch normalisation unchanged; null: only with pretrained weights."""
-    frozen_stages: int = Field(default=0, ge=0, le=100)
-    """Stages of the backbone, from the first, that are not trained; a step is so much shorter."""
 
 
 class Custom(_Network):

@@ -81,11 +81,6 @@ def transfer(config: Transfer, task: Task) -> keras.Model:
         # own `training` (Keras 3.15)
         for layer in backbone.layers:
             layer.trainable = not isinstance(layer, layers.BatchNormalization)
-    if config.frozen_stages:
-        stages = stage_numbers(config.backbone, backbone)
-        for layer, stage in zip(backbone.layers, stages, strict=True):
-            if stage <= config.frozen_stages:
-                layer.trainable = False
     x = backbone(x)
     x = layers.Dropout(config.dropout)(x)
     return keras.Model(inputs, add_logits(x, task), name=config.name)

@@ -76,11 +76,10 @@ def train(
     unfinished one. model: a `keras.Model`, or a function of the pixels a side that returns one,
     instead of the config's network: pixels 0-255 [n, size, size, 3] in, logits [n, 1] out.
     augmentation: a function (patches uint8 [n, h, w, 3], numpy Generator) -> patches, applied after
-    the config's. workers: threads that prepare batches, for a GPU processes; None: as many as
-    serve it. devices: GPUs that share each batch (Keras
-    on JAX only); None: one. jobs, ray, cpus: as in `train_series`, for members of an ensemble or
-    teachers. Raises Interrupted with a run that can be resumed; ConfigError,
-    DataError, RunError, TrainingError, UsageError.
+    the config's. workers: threads that prepare batches, for a GPU processes; None: as many as serve
+    it. devices: GPUs that share each batch (Keras on JAX only); None: one. jobs, ray, cpus: as in
+    `train_series`, for members of an ensemble or teachers. Raises Interrupted with a run that can
+    be resumed; ConfigError, DataError, RunError, TrainingError, UsageError.
     """
     from pcam_kit.workflows import train as workflow
     from pcam_kit.workflows.compute import Resources

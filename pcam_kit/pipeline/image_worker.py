@@ -10,6 +10,7 @@ import json
 import sys
 from typing import Any
 
+import cv2
 import numpy as np
 
 from pcam_kit.config.schema import Augment
@@ -22,6 +23,7 @@ from pcam_kit.worker import Answers
 def main() -> None:
     """Answer until stdin ends."""
     answers, requests = Answers(), sys.stdin.buffer
+    cv2.setNumThreads(1)  # the cores are for the other processes
     make = _build(json.loads(requests.readline()))
     while line := requests.readline():
         epoch, count = json.loads(line)

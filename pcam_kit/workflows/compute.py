@@ -27,8 +27,8 @@ class Resources:
     """What the caller gives to a training.
 
     workers: threads that prepare batches, for a GPU processes; None: as many as serve it. devices:
-    GPUs that share each batch; None: one, and for a
-    resumed run as many as it began with. group: the processes that these devices are in.
+    GPUs that share each batch; None: one, and for a resumed run as many as it began with. group:
+    the processes that these devices are in.
     """
 
     workers: int | None = None

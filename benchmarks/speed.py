@@ -46,7 +46,6 @@ from pcam_kit.pipeline.batches import Batches, Workers
 from pcam_kit.pipeline.images import take
 from pcam_kit.training.networks import compile_model
 from pcam_kit.views import AS_IS
-from pcam_kit.workflows.compute import SMALL
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "speed.md"
@@ -203,18 +202,17 @@ def input_row(config: str, rounds: int) -> str:
     labels = (np.arange(count) % 2).astype(np.int8)
     rows = np.arange(count)
     augmenter = Augmenter(experiment.augment, seed=0)
-    threads = Workers(1 if size < SMALL else 2)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"
         np.save(path, pixels)
         images = np.load(path, mmap_mode="r")
-        batches = Batches(images, labels, rows, batch, size, augmenter, 0, threads)
+        batches = Batches(images, labels, rows, batch, size, augmenter, 0)
         with replace(batches, workers=Workers(2, processes=True)).started() as shared:
             rates = interleave(
                 {"threads": lambda: rate(batches), "processes": lambda: rate(shared)}, rounds
             )
     model = compile_model(experiment, size, 1000, precision=experiment_precision(config))
-    few = Batches(pixels, labels, rows[: batch * EPOCH], batch, size, augmenter, 0, threads)
+    few = Batches(pixels, labels, rows[: batch * EPOCH], batch, size, augmenter, 0)
     prepared = list(few.epoch(1))
 
     def train(made: Iterable[Any]) -> float:

@@ -28,6 +28,12 @@ def own_group() -> dict[str, Any]:
     return {"start_new_session": True}
 
 
+def package_path() -> dict[str, str]:
+    """The environment in which a process finds this package where this one found it."""
+    paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+    return {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
 class Worker:
     """`python -m MODULE`, in a process group of its own. It ends with this process at the latest.
 
@@ -45,15 +51,12 @@ class Worker:
         refused: type[PcamError],
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        # so that it finds this package where this process found it
-        paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
-        path = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
         self._what, self._ended, self._hint, self._refused = what, ended, hint, refused
         self._process: Any = subprocess.Popen(
             [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,  # stderr is ours
-            env={**(settings or {}), **os.environ, **path},
+            env={**(settings or {}), **os.environ, **package_path()},
             **own_group(),
         )
 

@@ -15,16 +15,23 @@ from pcam_kit.pipeline.augment import ORDER, Augmenter, make_generator
 from pcam_kit.pipeline.images import Images, MakeImages
 from pcam_kit.pipeline.processes import Processes
 
+SMALL = 64  # pixels a side
+
 
 @dataclass(frozen=True)
 class Workers:
     """What prepares batches: threads of this process, or processes."""
 
-    count: int = 2
+    count: int
     processes: bool = False
 
 
-DEFAULT = Workers()
+def threads_for(crop: int) -> Workers:
+    """The threads that are fastest, for crops of so many pixels a side.
+
+    OpenCV's calls on a small patch are so short that two threads wait for each other.
+    """
+    return Workers(1 if crop < SMALL else 2)
 
 
 @dataclass(frozen=True)
@@ -32,9 +39,9 @@ class Batches:
     """Batches of `rows` of a store.
 
     images: uint8 [total, h, w, 3], may be a memory map. labels: [total], classes or probabilities.
-    rows: int64 [n]. crop: side of the centre crop in pixels. passes: over the rows, in each epoch.
-    part: (i, n): of each batch only the i-th of n equal parts is made. make: makes the images of a
-    batch, within `started`.
+    rows: int64 [n]. crop: side of the centre crop in pixels. workers: None: `threads_for` the crop.
+    passes: over the rows, in each epoch. part: (i, n): of each batch only the i-th of n equal parts
+    is made. make: makes the images of a batch, within `started`.
     """
 
     images: NDArray[np.uint8]
@@ -44,7 +51,7 @@ class Batches:
     crop: int
     augmenter: Augmenter
     seed: int
-    workers: Workers = DEFAULT
+    workers: Workers | None = None
     passes: int = 1
     part: tuple[int, int] = (0, 1)
     make: MakeImages | None = None
@@ -70,7 +77,7 @@ class Batches:
     @contextmanager
     def started(self) -> Generator[Batches]:
         """The same batches, from processes that run until the end of the context, if any."""
-        if not self.workers.processes:
+        if self.workers is None or not self.workers.processes:
             yield self
             return
         with Processes(self._images, self.workers.count) as make:
@@ -87,7 +94,8 @@ class Batches:
         pending: deque[Future[tuple[NDArray[np.uint8], NDArray[np.float32]]]] = deque()
         order, drawn = self.rows, 0
         make = self.make or self._images
-        with ThreadPoolExecutor(self.workers.count, thread_name_prefix="batch") as pool:
+        count = (self.workers or threads_for(self.crop)).count
+        with ThreadPoolExecutor(count, thread_name_prefix="batch") as pool:
             try:
                 for step in range(start, self.steps):
                     done, place = divmod(step, self._steps_of_pass)
@@ -99,7 +107,7 @@ class Batches:
                     first = place * self.batch_size
                     rows = self._part_of(order[first : first + self.batch_size])
                     pending.append(pool.submit(self._make_batch, make, rows, number))
-                    if len(pending) > 2 * self.workers.count:
+                    if len(pending) > 2 * count:
                         yield pending.popleft().result()
                 while pending:
                     yield pending.popleft().result()

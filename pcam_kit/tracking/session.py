@@ -13,12 +13,12 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from pcam_kit.errors import ConfigError
 from pcam_kit.text import printable
 from pcam_kit.tracking.protocol import Status, TrackedRun
+from pcam_kit.worker import package_path
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,4 @@ def _environment() -> dict[str, str]:
     quiet = dict(QUIET)
     if not any(name in os.environ for name in HUB):
         quiet["HF_HUB_OFFLINE"] = "1"
-    # so that it finds this package where the training's process found it
-    paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
-    forced = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "CUDA_VISIBLE_DEVICES": "-1"}
-    return quiet | dict(os.environ) | forced
+    return quiet | dict(os.environ) | package_path() | {"CUDA_VISIBLE_DEVICES": "-1"}

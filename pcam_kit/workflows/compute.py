@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from pcam_kit.config.schema import AskedPrecision, Custom, Model, Precision
 from pcam_kit.errors import ConfigError, RunError, UsageError
-from pcam_kit.pipeline.batches import Workers
+from pcam_kit.pipeline.batches import Workers, threads_for
 from pcam_kit.run_folders import Run
 from pcam_kit.training.backend import backend_name, quiet_import
 from pcam_kit.training.hardware import Hardware, count_cores, read_hardware
@@ -19,7 +19,6 @@ from pcam_kit.workflows.plan import TrainingPlan
 log = logging.getLogger(__name__)
 
 MOST_PROCESSES = 4  # 8 made steps on an H100 at most a tenth shorter
-SMALL = 64  # pixels a side
 
 
 @dataclass(frozen=True)
@@ -121,14 +120,10 @@ def restore_compute(run: Run, plan: TrainingPlan, resources: Resources) -> Compu
 
 
 def choose_workers(plan: TrainingPlan, asked: int | None, hardware: Hardware) -> Workers:
-    """What prepares the batches for `hardware`; asked: how many.
-
-    Threads have to wait for each other where patches are small, and OpenCV's calls short: for a CPU
-    one is faster than two. For a GPU neither is fast enough.
-    """
+    """What prepares the batches for `hardware`, for a GPU processes; asked: how many."""
     if hardware.accelerators and not plan.augmenter.is_custom:
         return Workers(asked or min(MOST_PROCESSES, count_cores()), processes=True)
-    return Workers(asked or (1 if plan.crop < SMALL else 2))
+    return threads_for(plan.crop) if asked is None else Workers(asked)
 
 
 def _compute(

@@ -21,7 +21,7 @@ from pcam_kit.data.split import draw_rows
 from pcam_kit.data.store import Store
 from pcam_kit.errors import ConfigError, RunError
 from pcam_kit.pipeline.augment import Augmenter, CustomAugmentation, try_augmentation
-from pcam_kit.pipeline.batches import DEFAULT, Batches, Workers
+from pcam_kit.pipeline.batches import Batches, Workers
 from pcam_kit.pipeline.images import take
 from pcam_kit.run_folders import Run
 from pcam_kit.training.backend import quiet_import
@@ -89,7 +89,7 @@ class TrainingPlan:
         """The same plan with other targets, [total]."""
         return replace(self, targets=targets)
 
-    def batches(self, workers: Workers = DEFAULT, part: tuple[int, int] = (0, 1)) -> Batches:
+    def batches(self, workers: Workers | None = None, part: tuple[int, int] = (0, 1)) -> Batches:
         """The training batches, or part i of n of each."""
         return Batches(
             self.store.images,

@@ -29,7 +29,7 @@ from pcam_kit.errors import Interrupted, RunError, TrainingError
 from pcam_kit.inference import load_model, predict
 from pcam_kit.metrics import accuracy, log_loss, roc_auc
 from pcam_kit.pipeline.augment import Augmenter
-from pcam_kit.pipeline.batches import DEFAULT, Batches, Workers
+from pcam_kit.pipeline.batches import Batches, Workers
 from pcam_kit.run_folders.epochs import Epoch
 from pcam_kit.training.fit import TrainingFiles, fit, is_finished
 from pcam_kit.training.networks import compile_model
@@ -84,7 +84,7 @@ def run(
     folder: Path,
     config: Experiment,
     reporter: Silent | None = None,
-    workers: Workers = DEFAULT,
+    workers: Workers | None = None,
     **options: Any,
 ) -> TrainingState:
     folder.mkdir(exist_ok=True)

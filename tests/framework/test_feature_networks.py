@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
@@ -133,7 +134,7 @@ print(json.dumps(answers))
 """
     done = subprocess.run(
         [sys.executable, "-c", code],
-        input=json.dumps([json.loads(backbone.as_json()) for backbone in backbones]),
+        input=json.dumps([asdict(backbone) for backbone in backbones]),
         env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "OMP_WAIT_POLICY": "PASSIVE"} | env,
         capture_output=True,
         encoding="utf-8",
